@@ -1,0 +1,42 @@
+import { uptime } from "node:os";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Abortable } from "./abortable.ts";
+
+/** A span of time in milliseconds; may be Infinity. */
+export type Milliseconds = number;
+
+/** A point on the clock that counts from boot, suspend included, in milliseconds. Never steps; means nothing on another host. */
+export type Instant = number & { readonly __brand?: "Instant" };
+
+/** The only source of time and of timers. */
+export interface Clock {
+  now(): Instant;
+  /** For display only: a wall clock may step. */
+  wallClock(): Date;
+  /** Resolves after `span`, at once if it is not positive, never if Infinity. Rejects with `signal.reason`. */
+  sleep(span: Milliseconds, options: Abortable): Promise<void>;
+}
+
+/** A timer counts no suspended time and takes no more than 2³¹−1 ms: longer sleeps look at the clock this often. */
+const LONGEST_NAP: Milliseconds = 30_000;
+
+/** CLOCK_BOOTTIME (proc(5), uptime) and Node's timers. */
+export const systemClock: Clock = {
+  now: () => uptime() * 1000,
+  wallClock: () => new Date(),
+  async sleep(span, { signal }) {
+    signal.throwIfAborted();
+    if (!(span > 0)) return;
+    if (span <= LONGEST_NAP) return await nap(span, signal);
+    const end = this.now() + span;
+    for (let left = span; left > 0; left = end - this.now()) await nap(Math.min(left, LONGEST_NAP), signal);
+  },
+};
+
+async function nap(span: Milliseconds, signal: AbortSignal): Promise<void> {
+  try {
+    await delay(span, undefined, { signal });
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error;
+  }
+}

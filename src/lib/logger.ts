@@ -1,0 +1,23 @@
+export type LogFields = Readonly<Record<string, unknown>>;
+
+/**
+ * Where facts for an operator go. The message is constant, values are fields.
+ * error = needs a person; warn = we cope, but look; info = a handful per lease change; debug = per row.
+ */
+export interface Logger {
+  error(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  debug(message: string, fields?: LogFields): void;
+  /** A logger that adds these fields to every line. */
+  child(fields: LogFields): Logger;
+}
+
+/** Says nothing. */
+export const silentLogger: Logger = {
+  error() {},
+  warn() {},
+  info() {},
+  debug() {},
+  child: () => silentLogger,
+};
