@@ -51,7 +51,7 @@ export class FakeClock implements Clock {
     const end = this.#now + span;
     await settle();
     for (;;) {
-      const next = [...this.#sleepers].filter((s) => s.wakeAt <= end).sort((a, b) => a.wakeAt - b.wakeAt)[0];
+      const next = [...this.#sleepers].filter((s) => s.wakeAt <= end).toSorted((a, b) => a.wakeAt - b.wakeAt)[0];
       if (next === undefined) break;
       this.#now = Math.max(this.#now, next.wakeAt);
       next.wake();
