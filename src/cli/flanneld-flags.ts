@@ -1,0 +1,325 @@
+import { posix } from "node:path";
+import type { Address } from "../ip/address.ts";
+import { tryParseAddress } from "../ip/address.ts";
+import type { Milliseconds } from "../lib/clock.ts";
+import type { LogFields } from "../lib/logger.ts";
+
+import type { BadVariable, FlagValues } from "./go-flags.ts";
+import { flagsFromEnvironment, formatFlags, parseGoFlags } from "./go-flags.ts";
+import type { LogOptions } from "./log.ts";
+import { version } from "./version.ts";
+
+/** What flanneld was asked to do: its command line and environment, read, checked and named. */
+export interface FlanneldOptions {
+  readonly store: StoreOptions;
+  /** Where containers' tools learn the subnet. */
+  readonly subnetFile: string;
+  /** What must outlive a reboot; not shared between daemons. */
+  readonly stateDir: string;
+  /** Name or address of the interface to the other hosts; undefined: the default route's. */
+  readonly iface: string | undefined;
+  /** IPv4; the address other hosts reach this one by, if not the interface's. */
+  readonly publicIP: Address | undefined;
+  /** How long before its end a lease is renewed. */
+  readonly renewMargin: Milliseconds;
+  readonly log: LogOptions;
+}
+
+export type StoreOptions = EmbeddedStoreOptions | EtcdStoreOptions;
+
+export interface EmbeddedStoreOptions {
+  readonly kind: "embedded";
+  readonly file: string;
+}
+
+export interface EtcdStoreOptions {
+  readonly kind: "etcd";
+  /** Base URLs, at least one. */
+  readonly endpoints: readonly string[];
+  /** Cleaned, without a slash at the end. */
+  readonly prefix: string;
+  /** Which of etcd's interfaces holds the keys; undefined: to be found out. */
+  readonly api: 2 | 3 | undefined;
+  readonly tls: EtcdTlsFiles;
+  readonly credentials: { readonly username: string; readonly password: string } | undefined;
+}
+
+/** PEM files. A certificate has its key with it; an authority may stand alone. */
+export interface EtcdTlsFiles {
+  readonly caFile: string | undefined;
+  readonly certFile: string | undefined;
+  readonly keyFile: string | undefined;
+}
+
+export type ParsedFlanneld =
+  | { readonly kind: "run"; readonly options: FlanneldOptions; readonly warnings: readonly Warning[] }
+  | { readonly kind: "exit"; readonly code: number; readonly stderr: string };
+
+/** A fact about the command line for the log. */
+export interface Warning {
+  readonly message: string;
+  readonly fields: LogFields;
+}
+
+const ETCD_FLAGS = {
+  "etcd-endpoints": {
+    kind: "string",
+    value: "URLS",
+    default: "http://127.0.0.1:4001,http://127.0.0.1:2379",
+    help: "etcd servers, separated by commas; the next one is asked when one fails",
+  },
+  "etcd-prefix": {
+    kind: "string",
+    value: "KEY",
+    default: "/coreos.com/network",
+    help: "what flannel's keys in etcd begin with",
+  },
+  "etcd-keyfile": { kind: "string", value: "FILE", default: "", help: "key of --etcd-certfile" },
+  "etcd-certfile": { kind: "string", value: "FILE", default: "", help: "certificate to show to etcd" },
+  "etcd-cafile": {
+    kind: "string",
+    value: "FILE",
+    default: "",
+    help: "authority that signed etcd's certificate; may be given alone",
+  },
+  "etcd-username": { kind: "string", value: "NAME", default: "", help: "user to log in to etcd as" },
+  "etcd-password": { kind: "string", value: "PASSWORD", default: "", help: "that user's password" },
+  "etcd-api": {
+    kind: "string",
+    value: "2|3|auto",
+    default: "auto",
+    help: "which of etcd's interfaces holds flannel's keys; auto: find out, and remember in --state-dir",
+  },
+  "embedded-store": {
+    kind: "string",
+    value: "FILE",
+    default: "",
+    help: "keep leases in this file of this host instead of in etcd",
+  },
+} as const;
+
+const HOST_FLAGS = {
+  iface: {
+    kind: "string",
+    value: "NAME|ADDRESS",
+    default: "",
+    help: "interface to the other hosts; if not given, that of the default route",
+  },
+  "public-ip": {
+    kind: "string",
+    value: "ADDRESS",
+    default: "",
+    help: "address other hosts reach this one by, if not the interface's",
+  },
+  "subnet-file": {
+    kind: "string",
+    value: "FILE",
+    default: "/run/flannel/subnet.env",
+    help: "where to write the subnet and the MTU for other programs",
+  },
+  "state-dir": {
+    kind: "string",
+    value: "DIRECTORY",
+    default: "/var/lib/flannel",
+    help: "what must outlive a reboot; every daemon of a host has its own",
+  },
+  "subnet-lease-renew-margin": {
+    kind: "int",
+    value: "MINUTES",
+    default: 60,
+    help: "how long before its end a lease is renewed, 1 to 1439",
+  },
+} as const;
+
+const PROGRAM_FLAGS = {
+  help: { kind: "bool", default: false, help: "show this and exit" },
+  version: { kind: "bool", default: false, help: "show the version and exit" },
+  v: { kind: "int", value: "LEVEL", default: 0, help: "0: what changes; 1 and more: every step" },
+  "log-format": { kind: "string", value: "text|json", default: "text", help: "how log lines look" },
+} as const;
+
+/** Known from 0.7.0 and read, but what they ask for is not there yet. */
+const FUTURE_FLAGS = {
+  "ip-masq": { kind: "bool", default: false, help: "masquerade what leaves the flannel network (not available yet)" },
+  listen: {
+    kind: "string",
+    value: "ADDRESS",
+    default: "",
+    help: "serve leases to other flannelds (not available yet)",
+  },
+  remote: { kind: "string", value: "ADDRESS", default: "", help: "take leases from such a server (not available yet)" },
+  "remote-keyfile": {
+    kind: "string",
+    value: "FILE",
+    default: "",
+    help: "key for --listen or --remote (not available yet)",
+  },
+  "remote-certfile": {
+    kind: "string",
+    value: "FILE",
+    default: "",
+    help: "certificate for --listen or --remote (not available yet)",
+  },
+  "remote-cafile": {
+    kind: "string",
+    value: "FILE",
+    default: "",
+    help: "authority for --listen or --remote (not available yet)",
+  },
+  "kube-subnet-mgr": { kind: "bool", default: false, help: "take leases from the Kubernetes API (not available yet)" },
+  networks: {
+    kind: "string",
+    value: "NAMES",
+    default: "",
+    help: "several networks, separated by commas (not available yet)",
+  },
+  "watch-networks": { kind: "bool", default: false, help: "follow networks as they come and go (not available yet)" },
+  "subnet-dir": {
+    kind: "string",
+    value: "DIRECTORY",
+    default: "/run/flannel/networks",
+    help: "where several networks' subnet files go (not available yet)",
+  },
+} as const;
+
+/** glog's, accepted so that a command line written for 0.7.0 starts. */
+const GLOG_FLAGS = {
+  alsologtostderr: { kind: "bool", default: false, help: "without effect; logs go to standard error" },
+  log_backtrace_at: { kind: "string", value: "PLACE", default: "", help: "without effect" },
+  log_dir: { kind: "string", value: "DIRECTORY", default: "", help: "without effect; logs go to standard error" },
+  logtostderr: { kind: "bool", default: true, help: "without effect; logs go to standard error" },
+  stderrthreshold: { kind: "string", value: "SEVERITY", default: "ERROR", help: "without effect" },
+  vmodule: { kind: "string", value: "PATTERNS", default: "", help: "without effect" },
+} as const;
+
+export const FLANNELD_FLAGS = {
+  ...ETCD_FLAGS,
+  ...HOST_FLAGS,
+  ...PROGRAM_FLAGS,
+  ...FUTURE_FLAGS,
+  ...GLOG_FLAGS,
+} as const;
+
+type Values = FlagValues<typeof FLANNELD_FLAGS>;
+
+const USAGE = `Usage: flanneld [OPTION]...
+
+Gives this host a subnet of the flannel network and the ways to all others. Every option can also be given as a variable:
+--etcd-prefix as FLANNELD_ETCD_PREFIX; the command line wins.
+
+${formatFlags(FLANNELD_FLAGS)}`;
+
+/** What flanneld is to do, from its arguments (without program names) and environment. */
+export function parseFlanneld(
+  argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): ParsedFlanneld {
+  const parsed = parseGoFlags(FLANNELD_FLAGS, argv);
+  if (parsed.kind === "help") return exit(0, USAGE);
+  if (parsed.kind === "error") return exit(2, `${parsed.message}\n${USAGE}`);
+  if (parsed.positional.length > 0 || parsed.values.help) return exit(0, USAGE);
+  if (parsed.values.version) return exit(0, `${version}\n`);
+
+  const { values, given, bad } = flagsFromEnvironment(FLANNELD_FLAGS, parsed, "FLANNELD", env);
+  const wrong = [...conflicts(values, given), ...unavailable(values), ...outOfRange(values)];
+  if (wrong.length > 0) return exit(1, wrong.map((line) => `flanneld: ${line}\n`).join(""));
+  return { kind: "run", options: options(values), warnings: bad.map(unreadable) };
+}
+
+function exit(code: number, stderr: string): ParsedFlanneld {
+  return { kind: "exit", code, stderr };
+}
+
+function unreadable({ variable, text, reason }: BadVariable): Warning {
+  return {
+    message: "an environment variable cannot be read and is ignored",
+    fields: { variable, value: text, reason },
+  };
+}
+
+function conflicts(values: Values, given: ReadonlySet<string>): string[] {
+  if (values.listen !== "" && values.remote !== "") return ["--listen and --remote are mutually exclusive"];
+  if (values["embedded-store"] === "") return [];
+  return Object.keys(ETCD_FLAGS)
+    .filter((name) => name.startsWith("etcd-") && given.has(name))
+    .map((name) => `--embedded-store and --${name} are mutually exclusive`);
+}
+
+function unavailable(values: Values): string[] {
+  return Object.entries(FUTURE_FLAGS)
+    .filter(([name, flag]) => values[name as keyof typeof FUTURE_FLAGS] !== flag.default)
+    .map(([name]) => `--${name} is not available yet`);
+}
+
+function outOfRange(values: Values): string[] {
+  const wrong: string[] = [];
+  const margin = values["subnet-lease-renew-margin"];
+  if (margin < 1 || margin > 1439)
+    wrong.push(`--subnet-lease-renew-margin is ${margin}, but must be 1 to 1439 minutes`);
+  const publicIP = values["public-ip"];
+  if (publicIP !== "" && tryParseAddress(publicIP)?.family !== 4)
+    wrong.push(`--public-ip: invalid public IP address: ${publicIP} (not an IPv4 address)`);
+  if (!["2", "3", "auto"].includes(values["etcd-api"]))
+    wrong.push(`--etcd-api is ${JSON.stringify(values["etcd-api"])}, but must be 2, 3 or auto`);
+  if (!["text", "json"].includes(values["log-format"]))
+    wrong.push(`--log-format is ${JSON.stringify(values["log-format"])}, but must be text or json`);
+  for (const name of ["subnet-file", "state-dir"] as const)
+    if (values[name] === "") wrong.push(`--${name} must not be empty`);
+  if ((values["etcd-certfile"] === "") !== (values["etcd-keyfile"] === ""))
+    wrong.push("--etcd-certfile and --etcd-keyfile must be given together");
+  if (values["etcd-password"] !== "" && values["etcd-username"] === "")
+    wrong.push("--etcd-password needs --etcd-username");
+  const endpoints = endpointsOf(values);
+  if (endpoints.length === 0) wrong.push("--etcd-endpoints names no server");
+  for (const endpoint of endpoints)
+    if (!isHttpUrl(endpoint))
+      wrong.push(`--etcd-endpoints: not a URL such as http://127.0.0.1:2379: ${JSON.stringify(endpoint)}`);
+  return wrong;
+}
+
+function endpointsOf(values: Values): readonly string[] {
+  return values["etcd-endpoints"]
+    .split(",")
+    .map((endpoint) => endpoint.trim())
+    .filter((endpoint) => endpoint !== "");
+}
+
+function isHttpUrl(text: string): boolean {
+  const url = URL.parse(text);
+  return url !== null && (url.protocol === "http:" || url.protocol === "https:");
+}
+
+function options(values: Values): FlanneldOptions {
+  const publicIP = values["public-ip"];
+  return {
+    store: values["embedded-store"] === "" ? etcdOptions(values) : { kind: "embedded", file: values["embedded-store"] },
+    subnetFile: values["subnet-file"],
+    stateDir: values["state-dir"],
+    iface: orAbsent(values.iface),
+    publicIP: publicIP === "" ? undefined : tryParseAddress(publicIP),
+    renewMargin: values["subnet-lease-renew-margin"] * 60_000,
+    log: { format: values["log-format"] === "json" ? "json" : "text", verbosity: values.v },
+  };
+}
+
+function etcdOptions(values: Values): EtcdStoreOptions {
+  const api = values["etcd-api"];
+  const username = values["etcd-username"];
+  const prefix = values["etcd-prefix"];
+  return {
+    kind: "etcd",
+    endpoints: endpointsOf(values),
+    prefix: prefix === "" ? "" : posix.normalize(prefix).replace(/\/$/, ""),
+    api: api === "auto" ? undefined : api === "2" ? 2 : 3,
+    tls: {
+      caFile: orAbsent(values["etcd-cafile"]),
+      certFile: orAbsent(values["etcd-certfile"]),
+      keyFile: orAbsent(values["etcd-keyfile"]),
+    },
+    credentials: username === "" ? undefined : { username, password: values["etcd-password"] },
+  };
+}
+
+function orAbsent(text: string): string | undefined {
+  return text === "" ? undefined : text;
+}
