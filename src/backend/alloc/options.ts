@@ -1,0 +1,6 @@
+/** alloc has no options. */
+export type AllocOptions = Readonly<Record<string, never>>;
+
+export function parseAllocOptions(): AllocOptions {
+  return {};
+}

@@ -1,0 +1,75 @@
+import type { Layer } from "../dataplane/table.ts";
+import type { Address } from "../ip/address.ts";
+import type { MacAddress } from "../ip/mac-address.ts";
+import type { Prefix } from "../ip/prefix.ts";
+import type { Kernel, Link, RouteScope } from "../kernel/kernel.ts";
+import type { Lease, LeaseAttributes } from "../lease/lease.ts";
+import type { NetworkConfig } from "../lease/network-config.ts";
+import type { LeaseFormat } from "../lease/subnet-manager.ts";
+import type { Abortable } from "../lib/abortable.ts";
+
+/** The link that carries packets between hosts. */
+export interface ExternalInterface {
+  readonly link: Link;
+  /** The link's own address that outer packets come from. */
+  readonly address: Address;
+  /** The address that other hosts reach us by, `--public-ip`; usually the same. */
+  readonly publicIP: Address;
+}
+
+export interface OpenRequest<Options> {
+  readonly options: Options;
+  readonly config: NetworkConfig;
+  readonly external: ExternalInterface;
+  readonly leaseFormat: LeaseFormat;
+  readonly kernel: Kernel;
+  /** Which routes are this network's. */
+  readonly routes: RouteScope;
+  /** Devices that an earlier run made for this network; those not wanted now go when the new state is in place. */
+  readonly formerLinks: readonly string[];
+  /** The device's MAC that an earlier run remembered. */
+  readonly rememberedMac: MacAddress | undefined;
+}
+
+/**
+ * One kind of backend. A lease may have to name the device (vxlan's MAC), and the device needs the lease's address: hence two steps.
+ */
+export interface BackendType<Options> {
+  /** @throws {InvalidConfigError} naming the field as `Backend.VNI` */
+  parseOptions(json: unknown): Options;
+  /** @throws {InvalidConfigError}, {UnsupportedError} if this host cannot do what the config asks for */
+  prepare(request: OpenRequest<Options>, options: Abortable): Promise<PreparedBackend>;
+}
+
+export interface PreparedBackend {
+  /** What our lease must say, given what it says already, if we have one. */
+  attributes(existing: Lease | undefined): LeaseAttributes;
+  open(lease: Lease): Backend;
+}
+
+/** One network on one host. Disposing closes sockets and loops; kernel state stays, so that traffic survives a restart. */
+export interface Backend extends AsyncDisposable {
+  readonly lease: Lease;
+  /** Bytes left for a container's packet after encapsulation. */
+  readonly mtu: number;
+  /** Names of the devices it makes. */
+  readonly links: readonly string[];
+  /** The device's MAC, to be remembered across restarts. */
+  readonly mac?: MacAddress;
+  /** What must be in place to reach these peers, our own lease excluded. Pure: no I/O, no clock, no memory. */
+  desired(peers: readonly Lease[]): Desired;
+  /** Userspace work, if any: the udp packet path. */
+  run?(options: Abortable): Promise<void>;
+}
+
+/** Layers are filled in order and emptied in reverse. */
+export interface Desired {
+  readonly layers: readonly Layer[];
+  /** Peers that this backend cannot reach, and why. */
+  readonly unreachable: readonly UnreachablePeer[];
+}
+
+export interface UnreachablePeer {
+  readonly subnet: Prefix;
+  readonly reason: string;
+}

@@ -1,0 +1,6 @@
+/** host-gw has no options. */
+export type HostGatewayOptions = Readonly<Record<string, never>>;
+
+export function parseHostGatewayOptions(): HostGatewayOptions {
+  return {};
+}

@@ -1,0 +1,24 @@
+import { InvalidConfigError } from "../lib/errors.ts";
+import { alloc } from "./alloc/type.ts";
+import type { BackendType } from "./backend.ts";
+import { hostGw } from "./host-gw/type.ts";
+import { vxlan } from "./vxlan/type.ts";
+
+/** Every backend there is. Adding one is a folder and a line here. */
+const BACKEND_TYPES: Readonly<Record<string, BackendType<unknown>>> = {
+  alloc,
+  "host-gw": hostGw,
+  vxlan,
+};
+
+/** Backends of the specification that are not built yet. */
+const NOT_YET: readonly string[] = ["udp", "aws-vpc", "gce"];
+
+/** @throws {InvalidConfigError} if there is none of that name */
+export function backendType(type: string): BackendType<unknown> {
+  const found = Object.hasOwn(BACKEND_TYPES, type) ? BACKEND_TYPES[type] : undefined;
+  if (found !== undefined) return found;
+  const known = Object.keys(BACKEND_TYPES).join(", ");
+  const reason = NOT_YET.includes(type) ? "is not available yet" : "is unknown";
+  throw new InvalidConfigError("Backend.Type", `backend ${JSON.stringify(type)} ${reason}; there are ${known}`);
+}

@@ -1,0 +1,63 @@
+import { randomBytes } from "node:crypto";
+import { localMacAddress, type MacAddress } from "../../ip/mac-address.ts";
+import type { LinkRow } from "../../kernel/kernel.ts";
+import type { Lease } from "../../lease/lease.ts";
+import { InvalidConfigError } from "../../lib/errors.ts";
+import type { BackendType } from "../backend.ts";
+import { neighborSysctlKeys, vxlanOverlay } from "./backend.ts";
+import { formatLeaseData, parseLeaseData } from "./lease-data.ts";
+import { parseVxlanOptions, type VxlanOptions } from "./options.ts";
+import { vxlanOverhead } from "./overhead.ts";
+
+export const vxlan: BackendType<VxlanOptions> = {
+  parseOptions: parseVxlanOptions,
+  async prepare(
+    { options: { vni, port, gbp }, config, external, leaseFormat, kernel, routes, formerLinks, rememberedMac },
+    { signal },
+  ) {
+    const name = `flannel.${vni}`;
+    const present = (await kernel.listLinks({ signal })).find((link) => link.name === name && link.kind === "vxlan");
+    const fallbackMac = present?.mac ?? rememberedMac ?? localMacAddress(randomBytes(6));
+    const tables = {
+      links: kernel.linkTable({ owned: [name, ...formerLinks.filter((former) => former !== name)] }),
+      sysctls: kernel.sysctlTable({ keys: neighborSysctlKeys(name) }),
+      addresses: kernel.addressTable({ link: name }),
+      neighbors: kernel.neighborTable({ link: name, networks: routes.networks }),
+      fdb: kernel.fdbTable({ link: name }),
+      routes: kernel.routeTable(routes),
+    };
+    return {
+      attributes: (existing) => ({
+        publicIP: external.publicIP,
+        backendType: "vxlan",
+        backendData: formatLeaseData(macOf(existing) ?? fallbackMac, vni, leaseFormat),
+      }),
+      open(lease) {
+        const device: LinkRow = {
+          kind: "vxlan",
+          name,
+          mac: parseLeaseData(lease.attributes.backendData).vtepMac,
+          mtu: external.link.mtu - vxlanOverhead(external.address.family),
+          vni,
+          local: external.address,
+          lower: external.link.name,
+          port,
+          gbp,
+          learning: false,
+        };
+        return vxlanOverlay(lease, config.network, device, tables);
+      },
+    };
+  },
+};
+
+/** The MAC that peers know us by; none in a lease that another backend or an administrator made. */
+function macOf(lease: Lease | undefined): MacAddress | undefined {
+  if (lease?.attributes.backendType !== "vxlan") return undefined;
+  try {
+    return parseLeaseData(lease.attributes.backendData).vtepMac;
+  } catch (error) {
+    if (error instanceof InvalidConfigError) return undefined;
+    throw error;
+  }
+}

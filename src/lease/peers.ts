@@ -1,0 +1,49 @@
+import {
+  type Address,
+  equalAddress,
+  formatAddress,
+  isLoopback,
+  isMulticast,
+  isReserved,
+  isUnspecified,
+} from "../ip/address.ts";
+import { containsAddress, containsPrefix, equalPrefix, formatPrefix, overlaps, type Prefix } from "../ip/prefix.ts";
+import type { Lease } from "./lease.ts";
+
+export interface PeerSelection {
+  readonly peers: readonly Lease[];
+  readonly rejected: readonly RejectedPeer[];
+}
+
+/** A lease that could only do harm here. */
+export interface RejectedPeer {
+  readonly lease: Lease;
+  readonly reason: string;
+}
+
+/** The other hosts' leases. What the store holds comes from anybody: a lease that would cut off our own pods or the underlay is left out. */
+export function selectPeers(leases: Iterable<Lease>, own: Lease, network: Prefix): PeerSelection {
+  const peers: Lease[] = [];
+  const rejected: RejectedPeer[] = [];
+  for (const lease of leases) {
+    if (equalPrefix(lease.subnet, own.subnet) || equalAddress(lease.attributes.publicIP, own.attributes.publicIP))
+      continue;
+    const reason = unusable(lease, own, network);
+    if (reason === undefined) peers.push(lease);
+    else rejected.push({ lease, reason });
+  }
+  return { peers, rejected };
+}
+
+function unusable({ subnet, attributes: { publicIP } }: Lease, own: Lease, network: Prefix): string | undefined {
+  if (!containsPrefix(network, subnet)) return `its subnet is not in the Network ${formatPrefix(network)}`;
+  if (overlaps(subnet, own.subnet)) return `its subnet overlaps our own ${formatPrefix(own.subnet)}`;
+  if (!isHostAddress(publicIP)) return `its public IP ${formatAddress(publicIP)} is no host's address`;
+  if (containsAddress(network, publicIP))
+    return `its public IP ${formatAddress(publicIP)} lies in the Network ${formatPrefix(network)}`;
+  return undefined;
+}
+
+function isHostAddress(address: Address): boolean {
+  return !(isLoopback(address) || isMulticast(address) || isUnspecified(address) || isReserved(address));
+}
