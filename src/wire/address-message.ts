@@ -1,0 +1,29 @@
+import { address, bytes, text, u8, u32 } from "./codecs.ts";
+import { attributes, message, struct } from "./schema.ts";
+
+export const RTM_NEWADDR = 20;
+export const RTM_DELADDR = 21;
+export const RTM_GETADDR = 22;
+
+/** Do not ask on the link whether somebody else has this IPv6 address. */
+export const IFA_F_NODAD = 0x02;
+
+/** An address of a link: `struct ifaddrmsg` and IFA_*, include/uapi/linux/if_addr.h. */
+export const AddressMessage = message(
+  struct({ family: u8, prefixLength: u8, flags: u8, scope: u8, linkIndex: u32 }),
+  attributes({
+    /** The network's address; of a point-to-point link the other end's. */
+    address: [1, address],
+    /** Our own, if it is not `address`. */
+    local: [2, address],
+    label: [3, text],
+    broadcast: [4, address],
+    anycast: [5, address],
+    cacheInfo: [6, bytes],
+    multicast: [7, address],
+    /** Widens the eight bits of `flags`. */
+    allFlags: [8, u32],
+    routePriority: [9, u32],
+    protocol: [11, u8],
+  }),
+);
