@@ -28,7 +28,10 @@ export async function quietly(title, command, args, { env = process.env } = {}) 
   console.log(`${((performance.now() - start) / 1000).toFixed(1)} s`);
 }
 
-/** Runs a program and resolves with its exit code, or the signal's name, or why it could not be started. */
+/**
+ * Runs a program and resolves with its exit code, or the signal's name, or why it could not be started.
+ * @returns {Promise<number | string>}
+ */
 export function run(command, args, { env = process.env, stdio = "inherit" } = {}) {
   const child = spawn(command, args, { cwd: root, env, stdio });
   return new Promise((resolve) => {

@@ -1,7 +1,7 @@
 import { pino } from "pino";
 import type { LogFields, Logger } from "../lib/logger.ts";
-import type { LoggerParts } from "./log-text.ts";
 import { plainValue } from "./log-value.ts";
+import type { LoggerParts } from "./logger-parts.ts";
 
 /** One JSON object a line: `level`, `time` (RFC 3339), `pid`, `component`, the fields, `msg`. */
 export function jsonLogger({ verbosity, write, component }: LoggerParts): Logger {

@@ -1,13 +1,6 @@
 import type { LogFields, Logger } from "../lib/logger.ts";
-import type { WriteLine } from "./log.ts";
 import { plainValue } from "./log-value.ts";
-
-export interface LoggerParts {
-  readonly verbosity: number;
-  readonly write: WriteLine;
-  /** Which part speaks, unless a field `component` says so. */
-  readonly component: string;
-}
+import type { LoggerParts } from "./logger-parts.ts";
 
 /**
  * Lines as glog writes them and 0.7.0's users and tools know them, with the component in the place of file and line:

@@ -6,9 +6,11 @@ type Plain = string | number | boolean | null | readonly Plain[] | { readonly [k
 
 /** A value of a log line as people and JSON know it: addresses, networks, dates and errors become text. */
 export function plainValue(value: unknown, depth = 0): Plain | undefined {
-  if (value === undefined || value === null || typeof value === "string" || typeof value === "boolean") return value;
+  if (value === null || typeof value === "string" || typeof value === "boolean") return value;
   if (typeof value === "number") return Number.isFinite(value) ? value : String(value);
-  if (typeof value !== "object") return String(value);
+  if (typeof value === "bigint" || typeof value === "symbol") return value.toString();
+  if (typeof value === "function") return `function ${value.name}`;
+  if (typeof value !== "object") return undefined;
   if (value instanceof Error) return describeError(value);
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? "invalid date" : value.toISOString();
   if (isAddress(value)) return formatAddress(value);

@@ -1,15 +1,13 @@
 import { writeSync } from "node:fs";
 import type { Logger } from "../lib/logger.ts";
 import { textLogger } from "./log-text.ts";
+import type { WriteLine } from "./logger-parts.ts";
 
 export interface LogOptions {
   readonly format: "text" | "json";
   /** 0: information and above; more: everything. */
   readonly verbosity: number;
 }
-
-/** Whole lines; a log must never be the reason that the program stops. */
-export type WriteLine = (line: string) => void;
 
 /** The log of a program, on standard error, every line written before the call returns. */
 export async function openLogger(

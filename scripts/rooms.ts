@@ -1,0 +1,34 @@
+/** A room, or with a file name one file of it: its port, which says what is there without doing it. */
+export type RoomEntry = string;
+
+/**
+ * Who may import whom, `import type` included: each folder of src/ with the rooms it may import, besides itself.
+ * The same table with the reasons is in ARCHITECTURE.md.
+ */
+export const ROOMS: Readonly<Record<string, readonly RoomEntry[] | "all">> = {
+  lib: [],
+  ip: ["lib"],
+  wire: ["lib", "ip"],
+  lease: ["lib", "ip"],
+  dataplane: ["lib"],
+  kernel: ["lib", "ip", "wire", "dataplane/table.ts"],
+  store: ["lib", "ip", "lease"],
+  remote: ["lib", "ip", "lease"],
+  backend: ["lib", "ip", "wire", "lease", "dataplane", "kernel/kernel.ts", "cloud/cloud.ts"],
+  cloud: ["lib", "ip", "dataplane"],
+  operate: ["lib", "ip", "lease", "dataplane"],
+  cni: ["lib", "ip"],
+  network: ["lib", "ip", "wire", "lease", "dataplane", "kernel", "backend", "cloud", "operate"],
+  cli: "all",
+  lab: "all",
+};
+
+/** Rooms that compute and never reach out: no module of Node's, tests aside. */
+export const PURE_ROOMS: readonly string[] = ["ip", "wire", "dataplane"];
+
+/** Packages that only some rooms may use, since what they do has one door. */
+export const PACKAGE_ROOMS: Readonly<Record<string, readonly string[]>> = {
+  koffi: ["kernel", "lab", "operate"],
+  pino: ["cli"],
+  yargs: ["cli", "lab"],
+};
