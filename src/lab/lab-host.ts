@@ -1,0 +1,126 @@
+import { mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { addToAddress, formatAddress } from "../ip/address.ts";
+import { formatPrefix } from "../ip/prefix.ts";
+import { parseSubnetEnv, type SubnetEnv } from "../lease/subnet-env.ts";
+import type { Milliseconds } from "../lib/clock.ts";
+import { hostNamespace, type LabName, podNamespace } from "./address-plan.ts";
+import { ipBatch, Namespace } from "./namespace.ts";
+import type { HostRecord } from "./record.ts";
+import { Service } from "./service.ts";
+
+/** A container: a namespace behind the host's bridge. */
+export interface LabPod {
+  readonly name: string;
+  /** `h1/p1` */
+  readonly title: string;
+  readonly address: string;
+  readonly namespace: Namespace;
+}
+
+export interface LabHostOptions {
+  readonly lab: LabName;
+  readonly name: string;
+  readonly address: string;
+  /** Of the lab; the host has one of its own in it. */
+  readonly directory: string;
+  /** The daemon's command line but for the files, which are the host's own. */
+  readonly daemon: readonly string[];
+  readonly signal: AbortSignal;
+  /** Called when the lab's record must be written anew. */
+  readonly onChange: () => void;
+}
+
+/** The bridge that a container runtime makes, and that pods hang on. */
+export const POD_BRIDGE = "cni0";
+
+/** One host of a lab: a namespace whose eth0 is on the lab's switch. */
+export class LabHost {
+  readonly name: string;
+  readonly address: string;
+  readonly namespace: Namespace;
+  readonly directory: string;
+  readonly daemon: Service;
+  readonly subnetFile: string;
+  readonly stateDirectory: string;
+  readonly #options: LabHostOptions;
+  readonly #pods: LabPod[] = [];
+  #lastPod = 0;
+
+  constructor(options: LabHostOptions) {
+    this.#options = options;
+    this.name = options.name;
+    this.address = options.address;
+    this.directory = join(options.directory, options.name);
+    mkdirSync(this.directory, { recursive: true });
+    this.subnetFile = join(this.directory, "subnet.env");
+    this.stateDirectory = join(this.directory, "state");
+    this.namespace = new Namespace(hostNamespace(options.lab, options.name), options.signal);
+    this.daemon = new Service({
+      name: "flanneld",
+      argv: [...options.daemon, `--subnet-file=${this.subnetFile}`, `--state-dir=${this.stateDirectory}`],
+      namespace: this.namespace,
+      directory: this.directory,
+    });
+  }
+
+  get pods(): readonly LabPod[] {
+    return this.#pods;
+  }
+
+  /** What the daemon wrote. @throws if it has not yet */
+  subnetEnv(): SubnetEnv {
+    return parseSubnetEnv(readFileSync(this.subnetFile, "utf8"));
+  }
+
+  /** Starts the daemon and waits until it is ready. @returns how long that took */
+  async startDaemon(within?: Milliseconds): Promise<Milliseconds> {
+    await this.daemon.start();
+    this.#options.onChange();
+    const { signal } = this.#options;
+    return await this.daemon.ready(within === undefined ? { signal } : { signal, within });
+  }
+
+  /** Makes a pod, and with the first one the bridge, as the file that flannel wrote says. */
+  async addPod(env: SubnetEnv = this.subnetEnv()): Promise<LabPod> {
+    const { lab, signal } = this.#options;
+    const number = ++this.#lastPod;
+    const name = `p${number}`;
+    const address = addToAddress(env.subnet.address, BigInt(number));
+    const namespace = new Namespace(podNamespace(lab, this.name, name), signal);
+    await ipBatch([`netns add ${namespace.name}`], { signal });
+    const bridge = [
+      `link add ${POD_BRIDGE} mtu ${env.mtu} type bridge`,
+      `addr add ${formatPrefix(env.subnet)} dev ${POD_BRIDGE}`,
+      `link set ${POD_BRIDGE} up`,
+    ];
+    await this.namespace.ip([
+      ...(number === 1 ? bridge : []),
+      `link add ${name} mtu ${env.mtu} type veth peer name eth0 mtu ${env.mtu} netns ${namespace.name}`,
+      `link set ${name} master ${POD_BRIDGE} up`,
+    ]);
+    await namespace.ip([
+      "link set lo up",
+      `addr add ${formatPrefix({ address, length: env.subnet.length })} dev eth0`,
+      "link set eth0 up",
+      `route add default via ${formatAddress(env.subnet.address)}`,
+    ]);
+    const pod = { name, title: `${this.name}/${name}`, address: formatAddress(address), namespace };
+    this.#pods.push(pod);
+    this.#options.onChange();
+    return pod;
+  }
+
+  /** For `lab.json`. */
+  get record(): HostRecord {
+    const daemon = this.daemon.id;
+    return {
+      name: this.name,
+      address: this.address,
+      namespace: this.namespace.name,
+      log: this.daemon.logFile,
+      ...(daemon === undefined ? {} : { daemon }),
+      pods: this.#pods.map(({ name, address, namespace }) => ({ name, address, namespace: namespace.name })),
+    };
+  }
+}

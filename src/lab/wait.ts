@@ -1,0 +1,76 @@
+import type { Abortable } from "../lib/abortable.ts";
+import { type Milliseconds, systemClock } from "../lib/clock.ts";
+
+/** A condition did not become true in time. */
+export class DeadlineError extends Error {
+  override readonly name = "DeadlineError";
+  readonly code = "deadline";
+}
+
+export interface WaitOptions extends Abortable {
+  /** What is waited for, for the error: `h1 is ready`. */
+  readonly what: string;
+  readonly within: Milliseconds;
+}
+
+/**
+ * Waits for something with a deadline of its own.
+ * @param start is given a signal that ends at the deadline or with the caller's
+ * @throws {DeadlineError} @throws the caller's `signal.reason`
+ */
+export async function waitFor<T>(start: (signal: AbortSignal) => Promise<T>, options: WaitOptions): Promise<T> {
+  const { signal, what, within } = options;
+  const deadline = new AbortController();
+  const timer = new AbortController();
+  const late = new DeadlineError(`not within ${within} ms: ${what}`);
+  void systemClock.sleep(within, { signal: timer.signal }).then(
+    () => deadline.abort(late),
+    () => {},
+  );
+  try {
+    return await start(AbortSignal.any([signal, deadline.signal]));
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error;
+  } finally {
+    timer.abort();
+  }
+}
+
+/** `promise`, unless the signal comes first; what the promise stands for goes on. */
+export function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: first, resolve, reject } = Promise.withResolvers<T>();
+  const onAbort = () => reject(signal.reason);
+  if (signal.aborted) onAbort();
+  else signal.addEventListener("abort", onAbort, { once: true });
+  promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  return first;
+}
+
+export interface PollOptions extends WaitOptions {
+  /** Pause between two looks; 10 ms. */
+  readonly every?: Milliseconds;
+}
+
+/** Looks until there is a value other than undefined and false. @throws {DeadlineError} with what the last look threw as its cause */
+export async function waitUntil<T>(
+  look: (signal: AbortSignal) => T | undefined | false | Promise<T | undefined | false>,
+  options: PollOptions,
+): Promise<T> {
+  let cause: unknown;
+  try {
+    return await waitFor(async (signal) => {
+      for (;;) {
+        try {
+          const seen = await look(signal);
+          if (seen !== undefined && seen !== false) return seen;
+          cause = undefined;
+        } catch (error) {
+          if (!signal.aborted) cause = error;
+        }
+        await systemClock.sleep(options.every ?? 10, { signal });
+      }
+    }, options);
+  } catch (error) {
+    throw error instanceof DeadlineError && cause !== undefined ? new DeadlineError(error.message, { cause }) : error;
+  }
+}
