@@ -1,0 +1,76 @@
+import { readFileSync, statSync } from "node:fs";
+import { createSecureContext } from "node:tls";
+import { describeError, InvalidConfigError } from "../../lib/errors.ts";
+import type { TlsFiles } from "./options.ts";
+
+/** PEM texts, ready for node:tls, node:https or node:http2. Without a `ca` the system's authorities are trusted. */
+export interface TlsMaterial {
+  readonly ca?: Buffer;
+  readonly cert?: Buffer;
+  readonly key?: Buffer;
+}
+
+/** The TLS files, read again when one of them was changed: certificates are rotated under running daemons. */
+export class TlsSource {
+  readonly #files: TlsFiles;
+  #loaded: { readonly stamp: string; readonly material: TlsMaterial } | undefined;
+
+  constructor(files: TlsFiles) {
+    this.#files = files;
+  }
+
+  /**
+   * Call for each new connection; the same object as long as no file has changed.
+   * @throws {InvalidConfigError} naming the flag whose file cannot be read or used
+   */
+  load(): TlsMaterial {
+    const { ca, certificate } = this.#files;
+    const stamp = [
+      fileStamp("--etcd-cafile", ca),
+      fileStamp("--etcd-certfile", certificate?.cert),
+      fileStamp("--etcd-keyfile", certificate?.key),
+    ].join();
+    if (this.#loaded?.stamp !== stamp) this.#loaded = { stamp, material: readMaterial(this.#files) };
+    return this.#loaded.material;
+  }
+}
+
+function readMaterial({ ca, certificate }: TlsFiles): TlsMaterial {
+  const authority = ca === undefined ? {} : { ca: readPem("--etcd-cafile", ca) };
+  check("--etcd-cafile", authority);
+  if (certificate === undefined) return authority;
+  const cert = { cert: readPem("--etcd-certfile", certificate.cert) };
+  const pair = { ...cert, key: readPem("--etcd-keyfile", certificate.key) };
+  check("--etcd-certfile", cert);
+  check("--etcd-keyfile", pair);
+  return { ...authority, ...pair };
+}
+
+function check(flag: string, material: TlsMaterial): void {
+  try {
+    createSecureContext(material);
+  } catch (error) {
+    throw new InvalidConfigError(flag, `its file cannot be used: ${describeError(error)}`, { cause: error });
+  }
+}
+
+function readPem(flag: string, path: string): Buffer {
+  const pem = attempt(flag, () => readFileSync(path));
+  // OpenSSL takes a file without any certificate for an empty list, and would then trust nobody without saying why.
+  if (!pem.includes("-----BEGIN ")) throw new InvalidConfigError(flag, `${path} is not in PEM form`);
+  return pem;
+}
+
+function fileStamp(flag: string, path: string | undefined): string {
+  if (path === undefined) return "";
+  const { ino, size, mtimeNs, ctimeNs } = attempt(flag, () => statSync(path, { bigint: true }));
+  return `${ino}/${size}/${mtimeNs}/${ctimeNs}`;
+}
+
+function attempt<T>(flag: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw new InvalidConfigError(flag, `cannot be read: ${describeError(error)}`, { cause: error });
+  }
+}
