@@ -247,7 +247,10 @@ function conflicts(values: Values, given: ReadonlySet<string>): string[] {
 
 function unavailable(values: Values): string[] {
   return Object.entries(FUTURE_FLAGS)
-    .filter(([name, flag]) => values[name as keyof typeof FUTURE_FLAGS] !== flag.default)
+    .filter(([name, flag]) => {
+      const value = values[name as keyof typeof FUTURE_FLAGS];
+      return value !== flag.default && !/^,+$/.test(String(value));
+    })
     .map(([name]) => `--${name} is not available yet`);
 }
 

@@ -1,0 +1,261 @@
+import { describe, expect, test } from "vitest";
+import { parseAddress } from "../ip/address.ts";
+import { FLANNELD_FLAGS, parseFlanneld } from "./flanneld-flags.ts";
+import { version } from "./version.ts";
+
+function parse(argv: readonly string[], env: Readonly<Record<string, string>> = {}) {
+  return parseFlanneld(argv, env);
+}
+
+function run(argv: readonly string[], env: Readonly<Record<string, string>> = {}) {
+  const parsed = parse(argv, env);
+  if (parsed.kind !== "run") throw new Error(parsed.stderr);
+  return parsed;
+}
+
+function options(...argv: readonly string[]) {
+  return run(argv).options;
+}
+
+/** Exit code and first line. */
+function exit(argv: readonly string[], env: Readonly<Record<string, string>> = {}) {
+  const parsed = parse(argv, env);
+  return parsed.kind === "exit" ? [parsed.code, parsed.stderr.split("\n")[0]] : parsed.kind;
+}
+
+/** Flags of 0.7.0 and their defaults. */
+const REFERENCE = {
+  "etcd-endpoints": "http://127.0.0.1:4001,http://127.0.0.1:2379",
+  "etcd-prefix": "/coreos.com/network",
+  "etcd-keyfile": "",
+  "etcd-certfile": "",
+  "etcd-cafile": "",
+  "etcd-username": "",
+  "etcd-password": "",
+  listen: "",
+  remote: "",
+  "remote-keyfile": "",
+  "remote-certfile": "",
+  "remote-cafile": "",
+  "kube-subnet-mgr": false,
+  help: false,
+  version: false,
+  "public-ip": "",
+  "subnet-file": "/run/flannel/subnet.env",
+  "subnet-dir": "/run/flannel/networks",
+  iface: "",
+  networks: "",
+  "watch-networks": false,
+  "subnet-lease-renew-margin": 60,
+  "ip-masq": false,
+  v: 0,
+  logtostderr: true,
+};
+
+describe("FLANNELD_FLAGS", () => {
+  test.each(Object.entries(REFERENCE))("FLANNELD_FLAGS has 0.7.0's --%s with its default", (name, value) => {
+    expect(FLANNELD_FLAGS).toHaveProperty([name, "default"], value);
+  });
+
+  test.each(["alsologtostderr", "log_backtrace_at", "log_dir", "stderrthreshold", "vmodule"])(
+    "FLANNELD_FLAGS has glog's %s",
+    (name) => {
+      expect(FLANNELD_FLAGS).toHaveProperty([name]);
+    },
+  );
+});
+
+describe("parseFlanneld()", () => {
+  test("parseFlanneld() without arguments gives 0.7.0's defaults", () => {
+    expect(run([])).toEqual({
+      kind: "run",
+      warnings: [],
+      options: {
+        store: {
+          kind: "etcd",
+          endpoints: ["http://127.0.0.1:4001", "http://127.0.0.1:2379"],
+          prefix: "/coreos.com/network",
+          api: undefined,
+          tls: { caFile: undefined, certFile: undefined, keyFile: undefined },
+          credentials: undefined,
+        },
+        subnetFile: "/run/flannel/subnet.env",
+        stateDir: "/var/lib/flannel",
+        iface: undefined,
+        publicIP: undefined,
+        renewMargin: 3_600_000,
+        log: { format: "text", verbosity: 0 },
+      },
+    });
+  });
+
+  test("parseFlanneld() reads everything etcd needs", () => {
+    const { store } = options(
+      "--etcd-endpoints=https://10.0.0.1:2379, https://10.0.0.2:2379,",
+      "--etcd-prefix=/a//b/../c/",
+      "--etcd-api=3",
+      "--etcd-cafile=ca.pem",
+      "--etcd-certfile=c.pem",
+      "--etcd-keyfile=k.pem",
+      "--etcd-username=root",
+      "--etcd-password=s=ecret",
+    );
+    expect(store).toEqual({
+      kind: "etcd",
+      endpoints: ["https://10.0.0.1:2379", "https://10.0.0.2:2379"],
+      prefix: "/a/c",
+      api: 3,
+      tls: { caFile: "ca.pem", certFile: "c.pem", keyFile: "k.pem" },
+      credentials: { username: "root", password: "s=ecret" },
+    });
+  });
+
+  test("parseFlanneld() reads what belongs to this host", () => {
+    expect(
+      options(
+        "--embedded-store=/tmp/leases.db",
+        "--subnet-file=/tmp/s.env",
+        "--state-dir=/tmp/state",
+        "--iface=eth9",
+        "--iface=eth1",
+        "--public-ip=192.0.2.7",
+        "--subnet-lease-renew-margin=1439",
+        "--log-format=json",
+        "-v=2",
+      ),
+    ).toEqual({
+      store: { kind: "embedded", file: "/tmp/leases.db" },
+      subnetFile: "/tmp/s.env",
+      stateDir: "/tmp/state",
+      iface: "eth1",
+      publicIP: parseAddress("192.0.2.7"),
+      renewMargin: 1439 * 60_000,
+      log: { format: "json", verbosity: 2 },
+    });
+  });
+
+  test("parseFlanneld() prefers the command line to the environment, and that to the default", () => {
+    const env = { FLANNELD_IFACE: "eth2", FLANNELD_SUBNET_FILE: "/e.env", FLANNELD_V: "1", FLANNELD_IP_MASQ: "0" };
+    const { options } = run(["--iface=eth1"], env);
+    expect(options).toMatchObject({ iface: "eth1", subnetFile: "/e.env", log: { verbosity: 1 } });
+  });
+
+  test("parseFlanneld() warns once about each variable it cannot read, and about nothing else", () => {
+    const env = { FLANNELD_SUBNET_LEASE_RENEW_MARGIN: "abc", FLANNELD_NOPE: "1", FLANNELD_IFACE: "" };
+    const { options, warnings } = run([], env);
+    expect(options.renewMargin).toBe(3_600_000);
+    expect(warnings).toEqual([
+      {
+        message: "an environment variable cannot be read and is ignored",
+        fields: { variable: "FLANNELD_SUBNET_LEASE_RENEW_MARGIN", value: "abc", reason: "parse error" },
+      },
+    ]);
+  });
+
+  test("parseFlanneld() never warns with the text of a password", () => {
+    expect(
+      JSON.stringify(run([], { FLANNELD_ETCD_PASSWORD: "secret", FLANNELD_ETCD_USERNAME: "u" }).warnings),
+    ).not.toContain("secret");
+  });
+
+  test("parseFlanneld() takes no wish for help or the version from the environment", () => {
+    expect(exit([], { FLANNELD_HELP: "true", FLANNELD_VERSION: "true" })).toBe("run");
+  });
+
+  test("parseFlanneld() shows the version and exits 0", () => {
+    expect(parse(["--version"])).toEqual({ kind: "exit", code: 0, stderr: `${version}\n` });
+  });
+
+  test.each([
+    [["--help"]],
+    [["-h"]],
+    [["-help=true"]],
+    [["start"]],
+    [["--iface=eth0", "start", "--nonsense"]],
+    [["--", "x"]],
+    [["-"]],
+  ])("parseFlanneld() shows the usage and exits 0 for %j", (argv) => {
+    expect(exit(argv)).toEqual([0, "Usage: flanneld [OPTION]..."]);
+  });
+
+  test("parseFlanneld() names every flag in its usage", () => {
+    const parsed = parse(["--help"]);
+    for (const name of Object.keys(FLANNELD_FLAGS))
+      expect(parsed).toHaveProperty("stderr", expect.stringMatching(`\n  --${name}(=|\n)`));
+  });
+
+  test.each([
+    [["--no-such-flag"], "flag provided but not defined: -no-such-flag"],
+    [["--iface"], "flag needs an argument: -iface"],
+    [["-v=abc"], 'invalid value "abc" for flag -v: parse error'],
+    [["--ip-masq=yes"], 'invalid boolean value "yes" for -ip-masq: parse error'],
+    [["--subnet-lease-renew-margin=1h"], 'invalid value "1h" for flag -subnet-lease-renew-margin: parse error'],
+  ])("parseFlanneld() exits 2 for %j, with the usage below the reason", (argv, reason) => {
+    expect(exit(argv)).toEqual([2, reason]);
+    expect(parse(argv)).toHaveProperty("stderr", expect.stringContaining("\nUsage: flanneld"));
+  });
+
+  test.each([
+    [["--listen=:8888", "--remote=h:8888"], "flanneld: --listen and --remote are mutually exclusive"],
+    [["--subnet-lease-renew-margin=0"], "flanneld: --subnet-lease-renew-margin is 0, but must be 1 to 1439 minutes"],
+    [
+      ["--subnet-lease-renew-margin=1440"],
+      "flanneld: --subnet-lease-renew-margin is 1440, but must be 1 to 1439 minutes",
+    ],
+    [["--subnet-lease-renew-margin=-5"], "flanneld: --subnet-lease-renew-margin is -5, but must be 1 to 1439 minutes"],
+    [["--public-ip=zz"], "flanneld: --public-ip: invalid public IP address: zz (not an IPv4 address)"],
+    [["--public-ip=fd00::1"], "flanneld: --public-ip: invalid public IP address: fd00::1 (not an IPv4 address)"],
+    [["--etcd-api=v3"], 'flanneld: --etcd-api is "v3", but must be 2, 3 or auto'],
+    [["--log-format=xml"], 'flanneld: --log-format is "xml", but must be text or json'],
+    [["--etcd-certfile=c"], "flanneld: --etcd-certfile and --etcd-keyfile must be given together"],
+    [["--etcd-password=p"], "flanneld: --etcd-password needs --etcd-username"],
+    [["--etcd-endpoints=,"], "flanneld: --etcd-endpoints names no server"],
+    [
+      ["--etcd-endpoints=127.0.0.1:2379"],
+      'flanneld: --etcd-endpoints: not a URL such as http://127.0.0.1:2379: "127.0.0.1:2379"',
+    ],
+    [["--etcd-endpoints=ftp://h"], 'flanneld: --etcd-endpoints: not a URL such as http://127.0.0.1:2379: "ftp://h"'],
+    [["--embedded-store=f", "--etcd-prefix=/p"], "flanneld: --embedded-store and --etcd-prefix are mutually exclusive"],
+    [["--subnet-file="], "flanneld: --subnet-file must not be empty"],
+    [["--state-dir="], "flanneld: --state-dir must not be empty"],
+  ])("parseFlanneld() exits 1 for %j and says why", (argv, reason) => {
+    expect(exit(argv)).toEqual([1, reason]);
+  });
+
+  test.each([
+    [["--ip-masq"], "ip-masq"],
+    [["--listen=:8888"], "listen"],
+    [["--remote=h:8888"], "remote"],
+    [["--remote-cafile=ca"], "remote-cafile"],
+    [["--kube-subnet-mgr"], "kube-subnet-mgr"],
+    [["--networks=blue"], "networks"],
+    [["--watch-networks"], "watch-networks"],
+    [["--subnet-dir=/run/x"], "subnet-dir"],
+  ])("parseFlanneld() says plainly that %j is not there yet", (argv, name) => {
+    expect(exit(argv)).toEqual([1, `flanneld: --${name} is not available yet`]);
+    const variable = `FLANNELD_${name.toUpperCase().replaceAll("-", "_")}`;
+    const value = argv[0]?.split("=")[1] ?? "true";
+    expect(exit([], { [variable]: value })).toEqual([1, `flanneld: --${name} is not available yet`]);
+  });
+
+  test("parseFlanneld() lets a later feature be switched off", () => {
+    expect(exit(["--ip-masq=false", "--remote=", "--kube-subnet-mgr=0", "--networks=,"])).toBe("run");
+  });
+
+  test("parseFlanneld() accepts glog's flags", () => {
+    const argv = [
+      "-logtostderr=false",
+      "-alsologtostderr",
+      "-log_dir=/x",
+      "-vmodule=a=1",
+      "-stderrthreshold=INFO",
+      "-log_backtrace_at=a.go:1",
+    ];
+    expect(exit(argv)).toBe("run");
+  });
+
+  test("parseFlanneld() tells everything that is wrong at once", () => {
+    const parsed = parse(["--public-ip=zz", "--etcd-api=v3"]);
+    expect(parsed).toMatchObject({ code: 1, stderr: expect.stringMatching(/--public-ip.*\n.*--etcd-api/) as string });
+  });
+});
