@@ -1,21 +1,30 @@
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import type { Abortable } from "../lib/abortable.ts";
 import { type LabName, namespacePrefix } from "./address-plan.ts";
-import { ipBatch, NAMESPACE_DIRECTORY } from "./namespace.ts";
+import { NAMESPACE_DIRECTORY } from "./namespace.ts";
 import { endProcesses, processesInNamespaces } from "./processes.ts";
-import { isOrphan, listRecords, releaseName, removeStaging } from "./record.ts";
+import { execute } from "./program.ts";
+import { isOrphan, labDirectory, listRecords, releaseName, removeStaging, takeOver } from "./record.ts";
+import { waitUntil } from "./wait.ts";
 
 /**
  * Ends everything that runs in the lab's namespaces, removes them and then its files; whatever of it is there.
  * Needs nothing but the name, so that it serves a lab that is half up and one whose owner is dead.
+ * If another process is at it already, waits until that one is done.
  */
-export async function dismantle(name: LabName, options: Abortable): Promise<void> {
+export async function dismantle(name: LabName, { signal }: Abortable): Promise<void> {
+  if (!takeOver(name)) {
+    const isGone = () => !existsSync(labDirectory(name));
+    await waitUntil(isGone, { signal, within: 10_000, what: `another process takes lab ${name} down` });
+    return;
+  }
   const namespaces = namespacesOf(name);
-  await endProcesses(processesInNamespaces(namespaces.map((each) => `${NAMESPACE_DIRECTORY}/${each}`)), options);
-  await ipBatch(
-    namespaces.map((each) => `netns del ${each}`),
-    options,
-  );
+  await endProcesses(processesInNamespaces(namespaces.map((each) => `${NAMESPACE_DIRECTORY}/${each}`)), { signal });
+  if (namespaces.length > 0) {
+    const input = namespaces.map((each) => `netns del ${each}\n`).join("");
+    const { stderr } = await execute(["ip", "-force", "-batch", "-"], { signal, input });
+    if (namespacesOf(name).length > 0) throw new Error(`lab ${name} cannot be removed: ${stderr.trim()}`);
+  }
   releaseName(name);
 }
 

@@ -5,7 +5,7 @@ import { formatPrefix } from "../ip/prefix.ts";
 import { parseSubnetEnv, type SubnetEnv } from "../lease/subnet-env.ts";
 import type { Milliseconds } from "../lib/clock.ts";
 import { hostNamespace, type LabName, podNamespace } from "./address-plan.ts";
-import { ipBatch, Namespace } from "./namespace.ts";
+import { ipBatch, type LabLife, Namespace } from "./namespace.ts";
 import type { HostRecord } from "./record.ts";
 import { Service } from "./service.ts";
 
@@ -26,7 +26,7 @@ export interface LabHostOptions {
   readonly directory: string;
   /** The daemon's command line but for the files, which are the host's own. */
   readonly daemon: readonly string[];
-  readonly signal: AbortSignal;
+  readonly life: LabLife;
   /** Called when the lab's record must be written anew. */
   readonly onChange: () => void;
 }
@@ -55,7 +55,7 @@ export class LabHost {
     mkdirSync(this.directory, { recursive: true });
     this.subnetFile = join(this.directory, "subnet.env");
     this.stateDirectory = join(this.directory, "state");
-    this.namespace = new Namespace(hostNamespace(options.lab, options.name), options.signal);
+    this.namespace = new Namespace(hostNamespace(options.lab, options.name), options.life);
     this.daemon = new Service({
       name: "flanneld",
       argv: [...options.daemon, `--subnet-file=${this.subnetFile}`, `--state-dir=${this.stateDirectory}`],
@@ -77,18 +77,18 @@ export class LabHost {
   async startDaemon(within?: Milliseconds): Promise<Milliseconds> {
     await this.daemon.start();
     this.#options.onChange();
-    const { signal } = this.#options;
+    const { signal } = this.#options.life;
     return await this.daemon.ready(within === undefined ? { signal } : { signal, within });
   }
 
   /** Makes a pod, and with the first one the bridge, as the file that flannel wrote says. */
   async addPod(env: SubnetEnv = this.subnetEnv()): Promise<LabPod> {
-    const { lab, signal } = this.#options;
+    const { lab, life } = this.#options;
     const number = ++this.#lastPod;
     const name = `p${number}`;
     const address = addToAddress(env.subnet.address, BigInt(number));
-    const namespace = new Namespace(podNamespace(lab, this.name, name), signal);
-    await ipBatch([`netns add ${namespace.name}`], { signal });
+    const namespace = new Namespace(podNamespace(lab, this.name, name), life);
+    await ipBatch([`netns add ${namespace.name}`], life);
     const bridge = [
       `link add ${POD_BRIDGE} mtu ${env.mtu} type bridge`,
       `addr add ${formatPrefix(env.subnet)} dev ${POD_BRIDGE}`,

@@ -7,6 +7,7 @@ import { dismantle, reclaim } from "./dismantle.ts";
 import { LabHost } from "./lab-host.ts";
 import { embeddedStore, etcdStore, type LabStore } from "./lab-store.ts";
 import { launcher } from "./launcher.ts";
+import type { LabLife } from "./namespace.ts";
 import { type PingOptions, type PingResult, pingAll } from "./ping.ts";
 import { processId } from "./processes.ts";
 import { claim, type LabRecord, labDirectory, type StoreKind, writeRecord } from "./record.ts";
@@ -55,7 +56,7 @@ export class Lab implements AsyncDisposable {
   readonly #options: LabOptions;
   readonly #created = new Date().toISOString();
   readonly #ending = new AbortController();
-  readonly #signal: AbortSignal;
+  readonly #life: LabLife;
   #hosts: readonly LabHost[] = [];
   #isDetached = false;
   #isDown = false;
@@ -86,14 +87,15 @@ export class Lab implements AsyncDisposable {
 
   private constructor(options: LabOptions) {
     this.#options = options;
-    this.#signal = AbortSignal.any([options.signal, this.#ending.signal]);
+    const ending = this.#ending.signal;
+    const signal = AbortSignal.any([options.signal, ending]);
+    this.#life = { signal, ending };
     this.name = parseLabName(options.name ?? randomName());
     this.network = parseNetwork(options.network ?? "10.5.0.0/16");
     if (!Number.isInteger(options.hosts) || options.hosts < 0)
       throw new InvalidConfigError("hosts", `not a number of hosts: ${options.hosts}`);
     const underlay = chooseUnderlay([this.network, ...machineNetworks()]);
-    const signal = this.#signal;
-    this.switch = new Switch(this.name, underlay, options.mtu ?? 1500, { signal });
+    this.switch = new Switch(this.name, underlay, options.mtu ?? 1500, this.#life);
     const kind = options.store ?? "embedded";
     const directory = labDirectory(this.name);
     this.store =
@@ -106,7 +108,7 @@ export class Lab implements AsyncDisposable {
 
   /** Ends with the lab or with the signal it was given. */
   get signal(): AbortSignal {
-    return this.#signal;
+    return this.#life.signal;
   }
 
   get backend(): { readonly Type: string; readonly [key: string]: unknown } {
@@ -126,7 +128,7 @@ export class Lab implements AsyncDisposable {
     if (config !== null) await this.setConfig();
     if (daemons) {
       this.#progress(`starting flanneld on ${hosts} hosts, backend ${this.backend.Type}`);
-      await Promise.all(machines.map((host) => host.startDaemon()));
+      await allEnded(machines.map((host) => host.startDaemon()));
       if (pods > 0) this.#progress(`making ${hosts * pods} pods`);
       for (const host of machines) for (let pod = 0; pod < pods; pod++) await host.addPod();
     }
@@ -158,7 +160,7 @@ export class Lab implements AsyncDisposable {
           address: formatAddress(address),
           directory: labDirectory(this.name),
           daemon: [...flanneld, ...this.store.flags, ...flags],
-          signal: this.#signal,
+          life: this.#life,
           onChange: () => this.#save(),
         }),
     );
@@ -175,7 +177,7 @@ export class Lab implements AsyncDisposable {
   /** Pings every pod from every other. */
   ping(options: Partial<PingOptions> = {}): Promise<readonly PingResult[]> {
     const pods = this.#hosts.flatMap((host) => host.pods);
-    return pingAll(pods, { signal: this.#signal, ...options });
+    return pingAll(pods, { signal: this.signal, ...options });
   }
 
   /** For other processes. */
@@ -220,6 +222,12 @@ export class Lab implements AsyncDisposable {
     if (this.#isDetached) this.release();
     else await this.down();
   }
+}
+
+/** As Promise.all, but rejects only when nothing is under way any more: what is still starting cannot be cleaned up. */
+async function allEnded(promises: readonly Promise<unknown>[]): Promise<void> {
+  const failure = (await Promise.allSettled(promises)).find((result) => result.status === "rejected");
+  if (failure !== undefined) throw failure.reason;
 }
 
 function randomName(): string {

@@ -1,5 +1,6 @@
 import type { ChildProcess, SpawnOptions } from "node:child_process";
-import { type ExecuteOptions, execute, type ProgramResult, run, startProgram } from "./program.ts";
+import type { Abortable } from "../lib/abortable.ts";
+import { type ExecuteOptions, execute, type ProgramResult, run, signalGroup, startProgram } from "./program.ts";
 
 /** Where ip(8) keeps the names of network namespaces. */
 export const NAMESPACE_DIRECTORY = "/run/netns";
@@ -10,15 +11,22 @@ export async function ipBatch(lines: readonly string[], options: ExecuteOptions)
   await run(["ip", "-batch", "-"], { ...options, input: `${lines.join("\n")}\n` });
 }
 
+/** How long what belongs to a lab may go on. */
+export interface LabLife extends Abortable {
+  /** Ends every wait that has no signal of its own. */
+  readonly signal: AbortSignal;
+  /** Ends every program that was started. */
+  readonly ending: AbortSignal;
+}
+
 /** A network namespace by name; making and removing it is the lab's. */
 export class Namespace {
   readonly name: string;
-  readonly #signal: AbortSignal;
+  readonly #life: LabLife;
 
-  /** @param signal of the lab: ends every program started here without a signal of its own */
-  constructor(name: string, signal: AbortSignal) {
+  constructor(name: string, life: LabLife) {
     this.name = name;
-    this.#signal = signal;
+    this.#life = life;
   }
 
   get path(): string {
@@ -31,22 +39,29 @@ export class Namespace {
 
   /** Runs a program in here to its end, whatever its exit code. */
   exec(argv: readonly string[], options: Partial<ExecuteOptions> = {}): Promise<ProgramResult> {
-    return execute(this.#inside(argv), { signal: this.#signal, ...options });
+    return execute(this.#inside(argv), { signal: this.#life.signal, ...options });
   }
 
   /** As `exec()`. @returns its standard output @throws {ProgramFailedError} unless it exits with 0 */
   run(argv: readonly string[], options: Partial<ExecuteOptions> = {}): Promise<string> {
-    return run(this.#inside(argv), { signal: this.#signal, ...options });
+    return run(this.#inside(argv), { signal: this.#life.signal, ...options });
   }
 
   /** Starts a program in here; its pid is the program's own, since ip(8) becomes it. It ends with the lab at the latest. */
   spawn(argv: readonly string[], options: SpawnOptions = {}): ChildProcess {
-    return startProgram(this.#inside(argv), options);
+    const { ending } = this.#life;
+    ending.throwIfAborted();
+    const child = startProgram(this.#inside(argv), options);
+    // It may not be inside yet, and so not be found there when the lab goes down.
+    const onEnding = () => signalGroup(child, "SIGTERM");
+    ending.addEventListener("abort", onEnding, { once: true });
+    child.once("exit", () => ending.removeEventListener("abort", onEnding));
+    return child;
   }
 
   /** Several `ip` commands at once in here, each without the word `ip`. */
   async ip(lines: readonly string[]): Promise<void> {
-    await run(["ip", "-n", this.name, "-batch", "-"], { signal: this.#signal, input: `${lines.join("\n")}\n` });
+    await run(["ip", "-n", this.name, "-batch", "-"], { signal: this.#life.signal, input: `${lines.join("\n")}\n` });
   }
 
   /** Sets sysctls of the network to one value; names as in `net/ipv4/ip_forward`. */

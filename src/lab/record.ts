@@ -67,11 +67,43 @@ export function readRecord(name: LabName): LabRecord | undefined {
 }
 
 function readRecordAt(directory: string): LabRecord | undefined {
+  const taken = takenFile(directory);
   try {
-    return JSON.parse(readFileSync(join(directory, "lab.json"), "utf8")) as LabRecord;
+    const record = JSON.parse(readFileSync(join(directory, taken?.name ?? "lab.json"), "utf8")) as LabRecord;
+    return taken === undefined ? record : { ...record, owner: taken.by };
   } catch {
     return undefined;
   }
+}
+
+/** Names the process that is taking a lab down; it stands in the place of lab.json. */
+const TAKEN = /^taken\.(\d+)\.(\d+)$/;
+
+/**
+ * Makes this process the one that takes the lab down; the name stays taken until `releaseName()`.
+ * @returns false if another living process is at it already, or the lab is gone
+ */
+export function takeOver(name: LabName): boolean {
+  const self = processId(process.pid);
+  if (self === undefined) throw new Error("this process is not in /proc");
+  const directory = labDirectory(name);
+  const taken = takenFile(directory);
+  if (taken !== undefined && isAlive(taken.by)) return taken.by.pid === self.pid;
+  try {
+    const file = join(directory, taken?.name ?? "lab.json");
+    renameSync(file, join(directory, `taken.${self.pid}.${self.startTime}`)); // of two who try, one fails
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function takenFile(directory: string): { readonly name: string; readonly by: ProcessId } | undefined {
+  for (const name of entries(directory)) {
+    const [, pid, startTime] = TAKEN.exec(name) ?? [];
+    if (pid !== undefined && startTime !== undefined) return { name, by: { pid: Number(pid), startTime } };
+  }
+  return undefined;
 }
 
 /** Gives the name back, with the lab's files. */
@@ -81,7 +113,7 @@ export function releaseName(name: LabName): void {
 
 /** Every lab on this machine, also those whose owner is dead. */
 export function listRecords(): readonly LabRecord[] {
-  return directoryNames().flatMap((name) =>
+  return entries(LABS_DIRECTORY).flatMap((name) =>
     name.startsWith(".") ? [] : (readRecordAt(join(LABS_DIRECTORY, name)) ?? []),
   );
 }
@@ -93,16 +125,16 @@ export function isOrphan({ owner }: LabRecord): boolean {
 
 /** Removes what a process that died while claiming a name left. */
 export function removeStaging(): void {
-  for (const name of directoryNames()) {
+  for (const name of entries(LABS_DIRECTORY)) {
     const pid = /^\..*\.(\d+)$/.exec(name)?.[1];
     if (pid !== undefined && processId(Number(pid)) === undefined)
       rmSync(join(LABS_DIRECTORY, name), { recursive: true, force: true });
   }
 }
 
-function directoryNames(): readonly string[] {
+function entries(directory: string): readonly string[] {
   try {
-    return readdirSync(LABS_DIRECTORY);
+    return readdirSync(directory);
   } catch {
     return [];
   }

@@ -1,8 +1,7 @@
 import { type Address, formatAddress } from "../ip/address.ts";
 import type { Prefix } from "../ip/prefix.ts";
-import type { Abortable } from "../lib/abortable.ts";
 import { hostAddress, hostNamespace, type LabName, switchAddress, switchNamespace } from "./address-plan.ts";
-import { ipBatch, Namespace } from "./namespace.ts";
+import { ipBatch, type LabLife, Namespace } from "./namespace.ts";
 
 /** The lab's Ethernet: a bridge in a namespace of its own, so that the machine's own network is left alone. */
 export class Switch {
@@ -10,14 +9,14 @@ export class Switch {
   readonly underlay: Prefix;
   readonly mtu: number;
   readonly #lab: LabName;
-  readonly #signal: AbortSignal;
+  readonly #life: LabLife;
 
-  constructor(lab: LabName, underlay: Prefix, mtu: number, { signal }: Abortable) {
+  constructor(lab: LabName, underlay: Prefix, mtu: number, life: LabLife) {
     this.#lab = lab;
     this.underlay = underlay;
     this.mtu = mtu;
-    this.#signal = signal;
-    this.namespace = new Namespace(switchNamespace(lab), signal);
+    this.#life = life;
+    this.namespace = new Namespace(switchNamespace(lab), life);
   }
 
   /** Where a real store listens; the hosts' default gateway, which leads no further. */
@@ -26,7 +25,7 @@ export class Switch {
   }
 
   async build(): Promise<void> {
-    await ipBatch([`netns add ${this.namespace.name}`], { signal: this.#signal });
+    await ipBatch([`netns add ${this.namespace.name}`], this.#life);
     await this.namespace.ip([
       "link set lo up",
       `link add br0 mtu ${this.mtu} type bridge`,
@@ -39,10 +38,9 @@ export class Switch {
   async plugIn(first: number, last: number): Promise<readonly Address[]> {
     const numbers = Array.from({ length: last - first + 1 }, (_, index) => first + index);
     const addresses = numbers.map((number) => hostAddress(this.underlay, number));
-    const signal = this.#signal;
     await ipBatch(
       numbers.map((number) => `netns add ${hostNamespace(this.#lab, `h${number}`)}`),
-      { signal },
+      this.#life,
     );
     await this.namespace.ip(
       numbers.flatMap((number) => [
@@ -51,7 +49,7 @@ export class Switch {
       ]),
     );
     for (const [index, number] of numbers.entries()) {
-      const namespace = new Namespace(hostNamespace(this.#lab, `h${number}`), signal);
+      const namespace = new Namespace(hostNamespace(this.#lab, `h${number}`), this.#life);
       await namespace.ip([
         "link set lo up",
         `addr add ${formatAddress(addresses[index] ?? this.address)}/${this.underlay.length} dev eth0`,
