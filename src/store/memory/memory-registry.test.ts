@@ -1,7 +1,8 @@
 import { LEASE_TTL } from "../../lease/lease.ts";
 import { FakeClock } from "../../lib/fake-clock.ts";
 import type { Logger } from "../../lib/logger.ts";
-import { describeRegistry, type RegistryFixture } from "../registry-conformance.ts";
+import type { RegistryFixture } from "../conformance/registry-harness.ts";
+import { describeRegistry } from "../registry-conformance.ts";
 import { type Connection, MemoryRegistry } from "./memory-registry.ts";
 import { MemoryStore } from "./memory-store.ts";
 
