@@ -25,8 +25,6 @@ export interface OpenRequest<Options> {
   readonly kernel: Kernel;
   /** Which routes are this network's. */
   readonly routes: RouteScope;
-  /** Devices that an earlier run made for this network; those not wanted now go when the new state is in place. */
-  readonly formerLinks: readonly string[];
   /** The device's MAC that an earlier run remembered. */
   readonly rememberedMac: MacAddress | undefined;
 }

@@ -23,8 +23,11 @@ export interface DataplaneOptions {
 }
 
 export interface WantOptions {
-  /** Whether rows that are ours but not wanted are removed. False until the first full snapshot of peers. */
-  readonly prune: boolean;
+  /**
+   * Whether rows of ours that were never wanted here are left alone: before the first full snapshot of peers, and while
+   * that snapshot is not to be believed. Rows that were wanted once and are not any more always go.
+   */
+  readonly spareUnknown: boolean;
 }
 
 /** A row that is not as wanted, and why. */
@@ -41,7 +44,6 @@ export class Dataplane {
   readonly #resyncEvery: Milliseconds;
   readonly #tables = new Map<unknown, TableState>();
   #order: readonly TableState[] = [];
-  #prune = false;
   /** Counts every reason for a pass; a pass has seen all up to the number it began with. */
   #asked = 0;
   #seen = 0;
@@ -59,10 +61,10 @@ export class Dataplane {
   }
 
   /** Declares what must be in place: filled in order, emptied in reverse. Tables that are no longer named are left as they are. */
-  want(layers: readonly Layer[], { prune }: WantOptions): void {
+  want(layers: readonly Layer[], { spareUnknown }: WantOptions): void {
     const order = layers.map(({ table, rows }) => {
       const state = this.#tables.get(table) ?? new TableState(table, this.#clock, () => this.#notice());
-      state.desired = rows;
+      state.want(rows, spareUnknown);
       return state;
     });
     for (const [table, state] of this.#tables)
@@ -72,7 +74,6 @@ export class Dataplane {
       }
     for (const state of order) this.#tables.set(state.table, state);
     this.#order = order;
-    this.#prune = prune;
     this.#ask();
   }
 
@@ -82,24 +83,18 @@ export class Dataplane {
     this.#ask();
   }
 
+  /** Resolves once all that is wanted has been tried. Rejects with `signal.reason`. */
+  async attempted({ signal }: Abortable): Promise<void> {
+    while (this.#seen !== this.#asked || this.#noticed) await this.#nextPass(signal);
+  }
+
   /** Resolves once all that is wanted is in place. Rejects with `signal.reason`. */
   async settled({ signal }: Abortable): Promise<void> {
-    while (
-      this.#seen !== this.#asked ||
-      this.#order.some((state) => state.dirty || state.nextRetry !== Number.POSITIVE_INFINITY)
-    ) {
-      signal.throwIfAborted();
-      await new Promise<void>((resolve) => {
-        const done = () => {
-          this.#waiting.delete(done);
-          signal.removeEventListener("abort", done);
-          resolve();
-        };
-        this.#waiting.add(done);
-        signal.addEventListener("abort", done, { once: true });
-      });
+    await this.attempted({ signal });
+    while (this.#order.some((state) => state.dirty || state.nextRetry !== Number.POSITIVE_INFINITY)) {
+      await this.#nextPass(signal);
+      await this.attempted({ signal });
     }
-    signal.throwIfAborted();
   }
 
   /** What is wanted and not in place, with the reason. */
@@ -131,25 +126,23 @@ export class Dataplane {
 
   async #pass(options: Abortable): Promise<void> {
     const order = this.#order;
-    const prune = this.#prune;
     let allTried = true;
     for (const state of order)
       allTried = (await this.#try(state, () => this.#fill(state, options), options)) && allTried;
-    if (prune)
-      for (const state of order.toReversed())
-        allTried = (await this.#try(state, () => this.#empty(state, options), options)) && allTried;
-    for (const state of order) state.forgetObsoleteFailures(prune);
+    for (const state of order.toReversed())
+      allTried = (await this.#try(state, () => this.#empty(state, options), options)) && allTried;
+    for (const state of order) state.forgetObsoleteFailures();
     this.#brokenPasses = allTried ? 0 : this.#brokenPasses + 1;
     this.#announceProblems();
   }
 
   async #fill(state: TableState, options: Abortable): Promise<void> {
     if (state.dirty) this.#announceUndone(state, await state.refresh(options));
-    await this.#apply(state, { puts: state.plan(false).puts, removals: [] }, options);
+    await this.#apply(state, { puts: state.plan().puts, removals: [] }, options);
   }
 
   async #empty(state: TableState, options: Abortable): Promise<void> {
-    await this.#apply(state, { puts: [], removals: state.plan(true).removals }, options);
+    await this.#apply(state, { puts: [], removals: state.plan().removals }, options);
   }
 
   async #apply(state: TableState, plan: Plan<unknown>, options: Abortable): Promise<void> {
@@ -175,6 +168,20 @@ export class Dataplane {
       });
       return false;
     }
+  }
+
+  async #nextPass(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        this.#waiting.delete(done);
+        signal.removeEventListener("abort", done);
+        resolve();
+      };
+      this.#waiting.add(done);
+      signal.addEventListener("abort", done, { once: true });
+    });
+    signal.throwIfAborted();
   }
 
   /** Sleeps until asked, until a failed row is due, or until the next resync. */

@@ -1,14 +1,10 @@
 import type { Plan, Table } from "./table.ts";
 
-/**
- * What must change so that `actual` becomes `desired`. Pure. Of two desired rows with one key the first counts.
- * @param prune whether rows that nobody wants are removed
- */
+/** What must change so that `actual` becomes `desired`. Pure. Of two desired rows with one key the first counts. */
 export function plan<Row>(
   table: Pick<Table<Row>, "key" | "equal">,
   desired: Iterable<Row>,
   actual: Iterable<Row>,
-  prune = true,
 ): Plan<Row> {
   const present = new Map<string, Row>();
   for (const row of actual) present.set(table.key(row), row);
@@ -21,7 +17,6 @@ export function plan<Row>(
     const there = present.get(key);
     if (there === undefined || !table.equal(row, there)) puts.push(row);
   }
-  if (!prune) return { puts, removals: [] };
   const removals: Row[] = [];
   for (const [key, row] of present) if (!wanted.has(key)) removals.push(row);
   return { puts, removals };

@@ -37,6 +37,9 @@ export class TableState implements Disposable {
   readonly #watch: Disposable | undefined;
   #known = new Map<string, unknown>();
   #desired: readonly unknown[] = [];
+  #spareUnknown = true;
+  /** Keys of rows that were wanted; kept only while unknown rows are spared. */
+  readonly #wantedOnce = new Set<string>();
   readonly #failing = new Map<string, FailingRow>();
   readonly #undone = new Map<string, Instant[]>();
   /** Keys are asked for again and again in every pass; rows are immutable. */
@@ -63,8 +66,12 @@ export class TableState implements Disposable {
     return this.#known.size;
   }
 
-  set desired(rows: readonly unknown[]) {
+  /** @param spareUnknown leave rows alone that were never wanted here */
+  want(rows: readonly unknown[], spareUnknown: boolean): void {
+    if (spareUnknown) for (const row of this.#desired) this.#wantedOnce.add(this.#key(row));
+    else this.#wantedOnce.clear();
     this.#desired = rows;
+    this.#spareUnknown = spareUnknown;
   }
 
   /** Lists the table and tells which rows others undid since we last put them. */
@@ -88,8 +95,8 @@ export class TableState implements Disposable {
   }
 
   /** What to put and what to remove now; rows that failed wait for their time. */
-  plan(prune: boolean): Plan<unknown> {
-    const { puts, removals } = plan(this.#keyed, this.#desired, this.#known.values(), prune);
+  plan(): Plan<unknown> {
+    const { puts, removals } = this.#pending();
     return { puts: puts.filter((row) => this.#isDue(row)), removals: removals.filter((row) => this.#isDue(row)) };
   }
 
@@ -111,11 +118,17 @@ export class TableState implements Disposable {
   }
 
   /** Forgets failures of rows that nobody wants put or removed any more. */
-  forgetObsoleteFailures(prune: boolean): void {
+  forgetObsoleteFailures(): void {
     if (this.#failing.size === 0) return;
-    const { puts, removals } = plan(this.#keyed, this.#desired, this.#known.values(), prune);
+    const { puts, removals } = this.#pending();
     const pending = new Set([...puts, ...removals].map((row) => this.#key(row)));
     for (const key of this.#failing.keys()) if (!pending.has(key)) this.#failing.delete(key);
+  }
+
+  #pending(): Plan<unknown> {
+    const { puts, removals } = plan(this.#keyed, this.#desired, this.#known.values());
+    if (!this.#spareUnknown) return { puts, removals };
+    return { puts, removals: removals.filter((row) => this.#wantedOnce.has(this.#key(row))) };
   }
 
   #done(row: unknown, failed: ReadonlyMap<string, RowFailure<unknown>>, remember: (key: string) => void): void {

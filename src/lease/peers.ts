@@ -21,18 +21,32 @@ export interface RejectedPeer {
   readonly reason: string;
 }
 
-/** The other hosts' leases. What the store holds comes from anybody: a lease that would cut off our own pods or the underlay is left out. */
-export function selectPeers(leases: Iterable<Lease>, own: Lease, network: Prefix): PeerSelection {
-  const peers: Lease[] = [];
-  const rejected: RejectedPeer[] = [];
-  for (const lease of leases) {
-    if (equalPrefix(lease.subnet, own.subnet) || equalAddress(lease.attributes.publicIP, own.attributes.publicIP))
-      continue;
-    const reason = unusable(lease, own, network);
-    if (reason === undefined) peers.push(lease);
-    else rejected.push({ lease, reason });
-  }
-  return { peers, rejected };
+type Verdict = "own" | "peer" | { readonly lease: Lease; readonly reason: string };
+
+/**
+ * Picks the other hosts' leases. What the store holds comes from anybody: a lease that would cut off our own pods or the underlay
+ * is left out. Each lease object is judged once, since the same thousands come again with every change.
+ */
+export function peerSelector(own: Lease, network: Prefix): (leases: Iterable<Lease>) => PeerSelection {
+  const verdicts = new WeakMap<Lease, Verdict>();
+  return (leases) => {
+    const peers: Lease[] = [];
+    const rejected: RejectedPeer[] = [];
+    for (const lease of leases) {
+      const verdict = verdicts.get(lease) ?? judge(lease, own, network);
+      verdicts.set(lease, verdict);
+      if (verdict === "peer") peers.push(lease);
+      else if (verdict !== "own") rejected.push(verdict);
+    }
+    return { peers, rejected };
+  };
+}
+
+function judge(lease: Lease, own: Lease, network: Prefix): Verdict {
+  if (equalPrefix(lease.subnet, own.subnet)) return "own";
+  if (equalAddress(lease.attributes.publicIP, own.attributes.publicIP)) return "own";
+  const reason = unusable(lease, own, network);
+  return reason === undefined ? "peer" : { lease, reason };
 }
 
 function unusable({ subnet, attributes: { publicIP } }: Lease, own: Lease, network: Prefix): string | undefined {

@@ -1,4 +1,4 @@
-import { type Layer, layer, type Table } from "../../dataplane/table.ts";
+import { layer, type Table } from "../../dataplane/table.ts";
 import type { RouteRow } from "../../kernel/kernel.ts";
 import type { Lease } from "../../lease/lease.ts";
 import type { Backend, ExternalInterface } from "../backend.ts";
@@ -6,12 +6,7 @@ import { perPeer } from "../per-peer.ts";
 import { speaks } from "../speaks.ts";
 
 /** host-gw: every peer's subnet is one route through the peer's own address. All hosts must share a link. */
-export function hostGateway(
-  lease: Lease,
-  external: ExternalInterface,
-  routes: Table<RouteRow>,
-  former: readonly Layer[],
-): Backend {
+export function hostGateway(lease: Lease, external: ExternalInterface, routes: Table<RouteRow>): Backend {
   const route = perPeer<RouteRow>((peer) => ({
     destination: peer.subnet,
     gateway: peer.attributes.publicIP,
@@ -24,7 +19,7 @@ export function hostGateway(
     links: [],
     desired(peers) {
       const { speaking, unreachable } = speaks("host-gw", peers);
-      return { layers: [...former, layer(routes, speaking.map(route))], unreachable };
+      return { layers: [layer(routes, speaking.map(route))], unreachable };
     },
     async [Symbol.asyncDispose]() {},
   };

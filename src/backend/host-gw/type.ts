@@ -1,23 +1,21 @@
 import { equalAddress, formatAddress } from "../../ip/address.ts";
 import { InvalidConfigError } from "../../lib/errors.ts";
 import type { BackendType } from "../backend.ts";
-import { formerLinks } from "../former-links.ts";
 import { hostGateway } from "./backend.ts";
 import { type HostGatewayOptions, parseHostGatewayOptions } from "./options.ts";
 
 export const hostGw: BackendType<HostGatewayOptions> = {
   parseOptions: parseHostGatewayOptions,
-  async prepare({ external, kernel, routes, formerLinks: former }) {
+  async prepare({ external, kernel, routes }) {
     if (!equalAddress(external.publicIP, external.address))
       throw new InvalidConfigError(
         "--public-ip",
         `host-gw routes through hosts' own addresses: ${formatAddress(external.publicIP)} is not ${external.link.name}'s ${formatAddress(external.address)}`,
       );
     const table = kernel.routeTable(routes);
-    const layers = formerLinks(kernel, former);
     return {
       attributes: () => ({ publicIP: external.publicIP, backendType: "host-gw" }),
-      open: (lease) => hostGateway(lease, external, table, layers),
+      open: (lease) => hostGateway(lease, external, table),
     };
   },
 };

@@ -12,14 +12,14 @@ import { vxlanOverhead } from "./overhead.ts";
 export const vxlan: BackendType<VxlanOptions> = {
   parseOptions: parseVxlanOptions,
   async prepare(
-    { options: { vni, port, gbp }, config, external, leaseFormat, kernel, routes, formerLinks, rememberedMac },
+    { options: { vni, port, gbp }, config, external, leaseFormat, kernel, routes, rememberedMac },
     { signal },
   ) {
     const name = `flannel.${vni}`;
     const present = (await kernel.listLinks({ signal })).find((link) => link.name === name && link.kind === "vxlan");
     const fallbackMac = present?.mac ?? rememberedMac ?? localMacAddress(randomBytes(6));
     const tables = {
-      links: kernel.linkTable({ owned: [name, ...formerLinks.filter((former) => former !== name)] }),
+      links: kernel.linkTable({ owned: [name] }),
       sysctls: kernel.sysctlTable({ keys: neighborSysctlKeys(name) }),
       addresses: kernel.addressTable({ link: name }),
       neighbors: kernel.neighborTable({ link: name, networks: routes.networks }),

@@ -1,0 +1,75 @@
+import { equalAddress } from "../ip/address.ts";
+import { containsPrefix, equalPrefix, networkOf, overlaps, type Prefix } from "../ip/prefix.ts";
+import type { KernelRoute, Link, LinkAddress, RouteScope } from "../kernel/kernel.ts";
+import { fitsConfig } from "../lease/allocation.ts";
+import type { NetworkConfig } from "../lease/network-config.ts";
+import type { SubnetEnv } from "../lease/subnet-env.ts";
+import type { HostState } from "./host-state.ts";
+
+/** What earlier runs, of this program or of another flannel, left on the host for this network. */
+export interface Heritage {
+  /** Subnets held before, best first. */
+  readonly previous: readonly Prefix[];
+  /** Devices that were made for this network. */
+  readonly links: readonly string[];
+  /** Networks that leases were taken from before, and are not now. */
+  readonly networks: readonly Prefix[];
+  /** Which routes are this network's. */
+  readonly routes: RouteScope;
+}
+
+/** RTPROT_BOOT: what 0.7.0 and `ip route add` write. */
+const PROTOCOL_BOOT = 3;
+
+/** Devices as every flannel names them: flannel.1 (vxlan), flannel0 (udp). */
+const FLANNEL_DEVICE = /^flannel\.?\d+$/;
+
+/** @param published what the subnet.env of an earlier run says, if there is one that makes sense */
+export function heritage(
+  config: NetworkConfig,
+  state: HostState,
+  published: SubnetEnv | undefined,
+  links: readonly Link[],
+  addresses: readonly LinkAddress[],
+): Heritage {
+  const publishedHere =
+    published !== undefined && equalPrefix(published.network, config.network) ? published : undefined;
+  const publishedSubnet = publishedHere && networkOf(publishedHere.subnet.address, publishedHere.subnet.length);
+  const remembered =
+    state.network !== undefined && equalPrefix(state.network, config.network) ? state.subnet : undefined;
+  const previous = [publishedSubnet, remembered].filter((subnet) => subnet !== undefined && fitsConfig(subnet, config));
+  const flannelWasHere = publishedHere !== undefined || links.some((link) => FLANNEL_DEVICE.test(link.name));
+  return {
+    previous: previous.filter((subnet) => subnet !== undefined),
+    links: [...new Set([...state.links, ...devicesOf(publishedSubnet, links, addresses)])],
+    networks: state.networks.filter((network) => !overlaps(network, config.network)),
+    routes: {
+      networks: [config.network],
+      adoptable: (route) => flannelWasHere && madeByFlannel(route, config),
+    },
+  };
+}
+
+/** A vxlan device that carries the published subnet's first address, as every flannel's does. */
+function devicesOf(subnet: Prefix | undefined, links: readonly Link[], addresses: readonly LinkAddress[]): string[] {
+  if (subnet === undefined) return [];
+  return links
+    .filter(({ name, kind }) => kind === "vxlan" && FLANNEL_DEVICE.test(name))
+    .filter(({ name }) =>
+      addresses.some(({ link, address }) => link === name && equalAddress(address.address, subnet.address)),
+    )
+    .map(({ name }) => name);
+}
+
+/** Whether 0.7.0 would have made this route: a lease's subnet through a host, or the whole Network to its device. */
+function madeByFlannel(
+  { destination, gateway, link, protocol, unicast, multipath, metric }: KernelRoute,
+  config: NetworkConfig,
+): boolean {
+  if (protocol !== PROTOCOL_BOOT || !unicast || multipath || metric !== 0) return false;
+  if (!containsPrefix(config.network, destination)) return false;
+  const onFlannelDevice = link !== undefined && FLANNEL_DEVICE.test(link);
+  return onFlannelDevice
+    ? fitsConfig(destination, config) || equalPrefix(destination, config.network)
+    : gateway !== undefined && fitsConfig(destination, config);
+}

@@ -1,0 +1,110 @@
+import { createHash } from "node:crypto";
+import { chmod, mkdir, readFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import * as v from "valibot";
+import { type MacAddress, parseMacAddress } from "../ip/mac-address.ts";
+import { formatPrefix, type Prefix, parsePrefix } from "../ip/prefix.ts";
+import type { Cursor } from "../lease/lease.ts";
+import { writeFileAtomically } from "../lib/atomic-file.ts";
+import { describeError } from "../lib/errors.ts";
+import type { Logger } from "../lib/logger.ts";
+
+/** What of one network on this host outlives a restart and a reboot. */
+export interface HostState {
+  /** The subnet last held, and the Network it was taken from. */
+  readonly network?: Prefix;
+  readonly subnet?: Prefix;
+  /** Devices made for the network. */
+  readonly links: readonly string[];
+  /** Networks whose rows may still be in the kernel. */
+  readonly networks: readonly Prefix[];
+  /** The MAC of the device that peers know. */
+  readonly mac?: MacAddress;
+  /** Where the store's history stood. */
+  readonly cursor?: Cursor;
+  /** Until when rows that the store no longer tells of are left alone, since its history was reset; ms since 1970. */
+  readonly spareUntil?: number;
+}
+
+export const NO_STATE: HostState = { links: [], networks: [] };
+
+const StoredState = v.object({
+  network: v.optional(v.string()),
+  subnet: v.optional(v.string()),
+  links: v.optional(v.array(v.string()), []),
+  networks: v.optional(v.array(v.string()), []),
+  mac: v.optional(v.string()),
+  cursor: v.optional(v.object({ history: v.string(), index: v.pipe(v.string(), v.regex(/^\d{1,20}$/)) })),
+  spareUntil: v.optional(v.number()),
+});
+
+/** The state of one network, told apart from another daemon's on the same host by the file it publishes. */
+export class HostStateFile {
+  readonly #directory: string;
+  readonly #path: string;
+  readonly #logger: Logger;
+  #written = "";
+
+  constructor(stateDir: string, subnetFile: string, logger: Logger) {
+    const id = createHash("sha256").update(resolve(subnetFile)).digest("hex").slice(0, 12);
+    this.#directory = stateDir;
+    this.#path = join(stateDir, `network-${id}.json`);
+    this.#logger = logger;
+  }
+
+  /** Nothing if there is none yet, or if it makes no sense: then what is in it is lost, which only costs comfort. */
+  async read(): Promise<HostState> {
+    try {
+      return decode(await readFile(this.#path, "utf8"));
+    } catch (error) {
+      if (error instanceof Error && "code" in error && error.code === "ENOENT") return NO_STATE;
+      this.#logger.warn("state of an earlier run is not usable", { file: this.#path, reason: describeError(error) });
+      return NO_STATE;
+    }
+  }
+
+  /** Atomic and durable. A failure is logged: a daemon with a full disk still carries packets. */
+  async write(state: HostState): Promise<void> {
+    const text = encode(state);
+    if (text === this.#written) return;
+    try {
+      await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+      await chmod(this.#directory, 0o700);
+      await writeFileAtomically(this.#path, text, { mode: 0o600 });
+      this.#written = text;
+    } catch (error) {
+      this.#logger.error("cannot remember state for the next start", {
+        file: this.#path,
+        reason: describeError(error),
+      });
+    }
+  }
+}
+
+function decode(text: string): HostState {
+  const stored = v.parse(StoredState, JSON.parse(text));
+  return {
+    links: stored.links,
+    networks: stored.networks.map(parsePrefix),
+    ...(stored.network !== undefined && { network: parsePrefix(stored.network) }),
+    ...(stored.subnet !== undefined && { subnet: parsePrefix(stored.subnet) }),
+    ...(stored.mac !== undefined && { mac: parseMacAddress(stored.mac) }),
+    ...(stored.cursor !== undefined && {
+      cursor: { history: stored.cursor.history, index: BigInt(stored.cursor.index) },
+    }),
+    ...(stored.spareUntil !== undefined && { spareUntil: stored.spareUntil }),
+  };
+}
+
+function encode({ network, subnet, links, networks, mac, cursor, spareUntil }: HostState): string {
+  const state: v.InferInput<typeof StoredState> = {
+    network: network && formatPrefix(network),
+    subnet: subnet && formatPrefix(subnet),
+    links: [...links],
+    networks: networks.map(formatPrefix),
+    mac,
+    cursor: cursor && { history: cursor.history, index: String(cursor.index) },
+    spareUntil,
+  };
+  return `${JSON.stringify(state, undefined, 2)}\n`;
+}

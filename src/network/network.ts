@@ -1,0 +1,312 @@
+import { mkdir, readFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import type { Backend, ExternalInterface, PreparedBackend } from "../backend/backend.ts";
+import { backendType } from "../backend/types.ts";
+import { Dataplane } from "../dataplane/dataplane.ts";
+import { addToAddress } from "../ip/address.ts";
+import { equalPrefix, type Prefix } from "../ip/prefix.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import { LeaseLostError, OutOfSubnetsError } from "../lease/errors.ts";
+import { continuesHistory, LEASE_TTL, type Lease, type LeaseUpdate, type NetworkName } from "../lease/lease.ts";
+import { LeaseTable, type LeaseTableChange } from "../lease/lease-table.ts";
+import type { NetworkConfig } from "../lease/network-config.ts";
+import { peerSelector } from "../lease/peers.ts";
+import { formatSubnetEnv, parseSubnetEnv, type SubnetEnv } from "../lease/subnet-env.ts";
+import type { SubnetManager } from "../lease/subnet-manager.ts";
+import type { Abortable } from "../lib/abortable.ts";
+import { writeFileAtomically } from "../lib/atomic-file.ts";
+import type { Clock, Milliseconds } from "../lib/clock.ts";
+import type { Logger } from "../lib/logger.ts";
+import { Scope } from "../lib/scope.ts";
+import { type Heritage, heritage } from "./heritage.ts";
+import type { HostState, HostStateFile } from "./host-state.ts";
+import { OwnLease } from "./own-lease.ts";
+import { PeerReport } from "./peer-report.ts";
+import { retire } from "./retire.ts";
+import { untilItWorks } from "./until-it-works.ts";
+
+export interface NetworkOptions {
+  readonly name: NetworkName;
+  readonly store: SubnetManager;
+  readonly kernel: Kernel;
+  readonly external: ExternalInterface;
+  /** Where `FLANNEL_*` is published. */
+  readonly subnetFile: string;
+  readonly state: HostStateFile;
+  readonly renewMargin: Milliseconds;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Called each time the subnet is held, its device stands and the file is written. */
+  readonly onReady: () => void;
+}
+
+/** One network's life on this host: config, lease, device, file, peers; again after the lease was lost. Ends only by the signal. */
+export async function runNetwork(options: NetworkOptions, { signal }: Abortable): Promise<void> {
+  await using scope = new Scope(signal);
+  const dataplane = new Dataplane({ clock: options.clock, logger: options.logger });
+  scope.spawn((signal) => dataplane.run({ signal }));
+  scope.spawn((signal) => new NetworkLife(options, dataplane).run({ signal }));
+  await scope.join();
+}
+
+/** A network that is configured, leased and wanted in the kernel. */
+interface Session {
+  readonly config: NetworkConfig;
+  readonly backend: Backend;
+  readonly heritage: Heritage;
+  readonly own: OwnLease;
+  readonly select: ReturnType<typeof peerSelector>;
+  readonly report: PeerReport;
+}
+
+class NetworkLife {
+  readonly #options: NetworkOptions;
+  readonly #dataplane: Dataplane;
+  /** Survives the loss of our own lease: the peers are still there. */
+  readonly #leases = new LeaseTable();
+  #state: HostState = { links: [], networks: [] };
+  /** The first snapshot has come. */
+  #peersKnown = false;
+  #lost: Prefix | undefined;
+
+  constructor(options: NetworkOptions, dataplane: Dataplane) {
+    this.#options = options;
+    this.#dataplane = dataplane;
+  }
+
+  async run(options: Abortable): Promise<never> {
+    this.#state = await this.#options.state.read();
+    for (;;) {
+      try {
+        await this.#live(options);
+      } catch (error) {
+        if (!(error instanceof LeaseLostError)) throw error;
+        this.#options.logger.warn("lease was lost; taking it again", { reason: error.message });
+        this.#lost = error.subnet;
+      }
+    }
+  }
+
+  /** From a config to a lost lease. */
+  async #live({ signal }: Abortable): Promise<never> {
+    const { store, name, logger, clock, renewMargin } = this.#options;
+    const { config, prepared, heritage } = await this.#configured({ signal });
+    const lease = await this.#leased(config, prepared, heritage, { signal });
+    await using backend = prepared.open(lease);
+    const session: Session = {
+      config,
+      backend,
+      heritage,
+      own: new OwnLease(lease, { store, network: name, renewMargin, clock, logger }),
+      select: peerSelector(lease, config.network),
+      report: new PeerReport(logger),
+    };
+    this.#program(session);
+    await this.#ownRowsInPlace({ signal });
+    await this.#publish(session, { signal });
+    await using scope = new Scope(signal);
+    scope.spawn((signal) => session.own.keep({ signal }));
+    scope.spawn((signal) => this.#followPeers(session, { signal }));
+    if (backend.run !== undefined) scope.spawn((signal) => backend.run?.({ signal }) ?? Promise.resolve());
+    await scope.join();
+    throw signal.reason;
+  }
+
+  /** Waits for a config that this host can serve: what is wrong is said once, and a better one is found within a second. */
+  #configured({ signal }: Abortable) {
+    const { store, name, kernel, external, clock, logger } = this.#options;
+    return untilItWorks(
+      async () => {
+        const config = await store.networkConfig(name, { signal });
+        const type = backendType(config.backend.type);
+        const [published, links, addresses] = await Promise.all([
+          this.#readPublished(),
+          kernel.listLinks({ signal }),
+          kernel.listAddresses({ signal }),
+        ]);
+        const inherited = heritage(config, this.#state, published, links, addresses);
+        const prepared = await type.prepare(
+          {
+            options: type.parseOptions(config.backend.options),
+            config,
+            external,
+            leaseFormat: store.leaseFormat,
+            kernel,
+            routes: inherited.routes,
+            rememberedMac: this.#state.mac,
+          },
+          { signal },
+        );
+        for (const warning of config.warnings) logger.warn("network config", { warning });
+        return { config, prepared, heritage: inherited };
+      },
+      "no usable network config yet; waiting for one",
+      { clock, logger, signal },
+    );
+  }
+
+  async #leased(
+    config: NetworkConfig,
+    prepared: PreparedBackend,
+    inherited: Heritage,
+    { signal }: Abortable,
+  ): Promise<Lease> {
+    const { store, name, external, clock, logger } = this.#options;
+    const previous = this.#lost === undefined ? inherited.previous : [this.#lost, ...inherited.previous];
+    const lease = await untilItWorks(
+      () =>
+        store.acquireLease(
+          name,
+          { publicIP: external.publicIP, config, attributes: (existing) => prepared.attributes(existing), previous },
+          { signal },
+        ),
+      "no lease yet",
+      {
+        clock,
+        logger,
+        signal,
+        delay: (error) => (error instanceof OutOfSubnetsError ? 500 + 300 * Math.random() : 1_000),
+      },
+    );
+    logger.info("subnet leased", {
+      subnet: lease.subnet,
+      reservation: lease.isReservation,
+      expiration: lease.expiration,
+    });
+    const before = previous[0];
+    if (before !== undefined && !equalPrefix(before, lease.subnet))
+      logger.warn("subnet changed: containers started before must be restarted", { before, now: lease.subnet });
+    return lease;
+  }
+
+  /** Our own device and addresses, before anyone is told of the subnet. */
+  async #ownRowsInPlace({ signal }: Abortable): Promise<void> {
+    if (this.#leases.size > 0) await this.#dataplane.attempted({ signal });
+    else await this.#dataplane.settled({ signal });
+  }
+
+  async #publish({ config, backend, heritage: { links, networks } }: Session, { signal }: Abortable): Promise<void> {
+    const { subnetFile, clock, logger, onReady } = this.#options;
+    const { subnet } = backend.lease;
+    const env: SubnetEnv = {
+      network: config.network,
+      subnet: { address: addToAddress(subnet.address, 1n), length: subnet.length },
+      mtu: backend.mtu,
+      ipMasq: false,
+    };
+    await this.#remember({
+      network: config.network,
+      subnet,
+      links: [...new Set([...backend.links, ...links])],
+      networks: [config.network, ...networks],
+      ...(backend.mac !== undefined && { mac: backend.mac }),
+    });
+    await untilItWorks(
+      async () => {
+        await mkdir(dirname(subnetFile), { recursive: true, mode: 0o755 });
+        await writeFileAtomically(subnetFile, formatSubnetEnv(env), { mode: 0o644 });
+      },
+      "subnet file cannot be written",
+      { clock, logger, signal },
+    );
+    logger.info("ready", { subnet, mtu: backend.mtu, file: subnetFile });
+    onReady();
+  }
+
+  async #followPeers(session: Session, { signal }: Abortable): Promise<void> {
+    const { store, name, clock } = this.#options;
+    await using scope = new Scope(signal);
+    scope.spawn((signal) => this.#endRetained(session, { signal }));
+    if (this.#peersKnown) scope.spawn((signal) => this.#retireFormer(session, { signal }));
+    scope.spawn(async (signal) => {
+      const since = this.#leases.cursor;
+      for await (const update of store.watchLeases(name, { signal, ...(since !== undefined && { since }) })) {
+        const change = this.#leases.apply(update, clock.now());
+        if (update.type === "snapshot") await this.#judgeHistory(update, change.retained.length);
+        this.#followOwn(session, change);
+        const isFirst = !this.#peersKnown;
+        this.#peersKnown = true;
+        this.#program(session);
+        session.report.changed(change, session.own.lease);
+        if (isFirst) scope.spawn((signal) => this.#retireFormer(session, { signal }));
+      }
+    });
+    await scope.join();
+  }
+
+  /** @throws {LeaseLostError} if the store does not have our lease any more, or has it as another's */
+  #followOwn({ own, backend: { lease } }: Session, { removed, retained }: LeaseTableChange): void {
+    const stored = this.#leases.get(lease.subnet);
+    const isGone = [...removed, ...retained].some(({ subnet }) => equalPrefix(subnet, lease.subnet));
+    if (isGone || stored === undefined) throw new LeaseLostError(lease.subnet, "the store does not have it any more");
+    own.follow(stored);
+  }
+
+  /** Declares what these peers need. */
+  #program({ backend, select, report }: Session): void {
+    const { peers, rejected } = select(this.#leases.leases);
+    const { layers, unreachable } = backend.desired(peers);
+    this.#dataplane.want(layers, { spareUnknown: !this.#peersKnown || this.#isSparing });
+    report.ignored(rejected, unreachable);
+  }
+
+  get #isSparing(): boolean {
+    return (this.#state.spareUntil ?? 0) > this.#options.clock.wallClock().getTime();
+  }
+
+  /** A store that was made anew or restored does not know everyone yet: what stands in the kernel stays for a lease's time. */
+  async #judgeHistory({ cursor }: Extract<LeaseUpdate, { type: "snapshot" }>, retained: number): Promise<void> {
+    const before = this.#state.cursor;
+    const isReset = before !== undefined && !continuesHistory(before, cursor);
+    if (isReset || retained > 0) {
+      this.#options.logger.warn(
+        "the store's history was reset: peers it does not name are kept until their leases would end",
+        {
+          before,
+          now: cursor,
+          kept: retained,
+        },
+      );
+      await this.#remember({ cursor, spareUntil: this.#options.clock.wallClock().getTime() + LEASE_TTL });
+    } else {
+      await this.#remember({ cursor });
+    }
+  }
+
+  async #endRetained(session: Session, { signal }: Abortable): Promise<void> {
+    const { clock, logger } = this.#options;
+    for (;;) {
+      await clock.sleep(Math.min(this.#leases.nextEnd - clock.now(), 60_000), { signal });
+      const ended = this.#leases.dropEnded(clock.now());
+      if (ended.length === 0) continue;
+      logger.info("leases that the store forgot have ended", { count: ended.length });
+      this.#program(session);
+    }
+  }
+
+  /** Removes what earlier configs of this network left, once the present one is in place. */
+  async #retireFormer(
+    { config, backend, heritage: { links, networks } }: Session,
+    { signal }: Abortable,
+  ): Promise<void> {
+    const { kernel, logger } = this.#options;
+    if (this.#isSparing) return;
+    await this.#dataplane.attempted({ signal });
+    const former = { links: links.filter((link) => !backend.links.includes(link)), networks };
+    if (await retire(kernel, former, { logger, signal }))
+      await this.#remember({ links: backend.links, networks: [config.network] });
+  }
+
+  async #readPublished(): Promise<SubnetEnv | undefined> {
+    try {
+      return parseSubnetEnv(await readFile(this.#options.subnetFile, "utf8"));
+    } catch {
+      return undefined; // none yet, or nothing that could be relied on: it is about to be written anew
+    }
+  }
+
+  async #remember(news: Partial<HostState>): Promise<void> {
+    this.#state = { ...this.#state, ...news };
+    await this.#options.state.write(this.#state);
+  }
+}

@@ -1,0 +1,114 @@
+import { equalAddress, formatAddress } from "../ip/address.ts";
+import { LeaseLostError } from "../lease/errors.ts";
+import { LEASE_TTL, type Lease, type NetworkName, untilRenewal } from "../lease/lease.ts";
+import { sameAttributes } from "../lease/lease-table.ts";
+import type { SubnetManager } from "../lease/subnet-manager.ts";
+import type { Abortable } from "../lib/abortable.ts";
+import type { BackoffRange } from "../lib/backoff.ts";
+import { backoff } from "../lib/backoff.ts";
+import type { Clock, Milliseconds } from "../lib/clock.ts";
+import { describeError, isAbort } from "../lib/errors.ts";
+import type { Logger } from "../lib/logger.ts";
+
+const RENEWAL_RETRY: BackoffRange = { first: 1_000, most: 60_000 };
+/** Two hosts with one public IP rewrite one lease: they must not do it for ever as fast as they can. */
+const REASSERTION: BackoffRange = { first: 500, most: 600_000 };
+
+export interface OwnLeaseOptions {
+  readonly store: SubnetManager;
+  readonly network: NetworkName;
+  readonly renewMargin: Milliseconds;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** The lease this host holds: renews it in time, and follows what the store says of it. */
+export class OwnLease {
+  readonly #options: OwnLeaseOptions;
+  /** As it should be; the store's may be older. */
+  #lease: Lease;
+  /** How often others have rewritten it. */
+  #rewritten = 0;
+  #mustReassert = false;
+  #wake: () => void = () => {};
+
+  constructor(lease: Lease, options: OwnLeaseOptions) {
+    this.#lease = lease;
+    this.#options = options;
+  }
+
+  get lease(): Lease {
+    return this.#lease;
+  }
+
+  /** The store says this of our subnet now. @throws {LeaseLostError} if it is another host's */
+  follow(stored: Lease): void {
+    const own = this.#lease;
+    if (stored.revision === own.revision) return;
+    const { publicIP } = stored.attributes;
+    if (!equalAddress(publicIP, own.attributes.publicIP))
+      throw new LeaseLostError(own.subnet, `${formatAddress(publicIP)} holds it now`);
+    if (stored.isReservation !== own.isReservation)
+      this.#options.logger.info(stored.isReservation ? "lease became a reservation" : "reservation became a lease");
+    const { expiresAt: _was, expiration: _displayed, ...rest } = own;
+    const end = stored.isReservation
+      ? undefined
+      : (stored.expiresAt ?? own.expiresAt ?? this.#options.clock.now() + LEASE_TTL);
+    this.#lease = {
+      ...rest,
+      ...(end !== undefined && { expiresAt: end }),
+      ...(stored.expiration !== undefined && { expiration: stored.expiration }),
+      isReservation: stored.isReservation,
+      revision: stored.revision,
+    };
+    if (!sameAttributes(stored, own)) {
+      this.#rewritten++;
+      this.#mustReassert = true;
+      this.#options.logger.warn("our lease was rewritten: does another host use our public IP?", {
+        publicIP: formatAddress(publicIP),
+        stored: stored.attributes,
+      });
+    }
+    this.#wake();
+  }
+
+  /** Keeps the lease until the signal aborts. @throws {LeaseLostError} */
+  async keep({ signal }: Abortable): Promise<never> {
+    for (let failures = 0; ; ) {
+      await this.#due(failures, signal);
+      const { store, network, logger } = this.#options;
+      try {
+        this.#mustReassert = false;
+        this.#lease = await store.updateLease(network, this.#lease, this.#lease.attributes, { signal });
+        failures = 0;
+        logger.info("lease renewed", { subnet: this.#lease.subnet, expiration: this.#lease.expiration });
+      } catch (error) {
+        if (isAbort(error, signal) || error instanceof LeaseLostError) throw error;
+        failures++;
+        logger.warn("lease could not be renewed; will try again", { reason: describeError(error) });
+      }
+    }
+  }
+
+  /** Waits until the lease must be written. */
+  async #due(failures: number, signal: AbortSignal): Promise<void> {
+    const { clock, renewMargin } = this.#options;
+    if (failures > 0) return await clock.sleep(backoff(failures, RENEWAL_RETRY), { signal });
+    for (;;) {
+      const wait = this.#mustReassert
+        ? backoff(this.#rewritten, REASSERTION)
+        : untilRenewal(this.#lease, clock.now(), renewMargin);
+      const changed = new Promise<"changed">((resolve) => {
+        this.#wake = () => resolve("changed");
+      });
+      const nap = new AbortController();
+      const slept = clock.sleep(wait, { signal: AbortSignal.any([signal, nap.signal]) }).then(() => "due" as const);
+      slept.catch(() => {});
+      try {
+        if ((await Promise.race([slept, changed])) === "due") return;
+      } finally {
+        nap.abort();
+      }
+    }
+  }
+}
