@@ -1,9 +1,9 @@
 // Bundles the programs into dist/. Plain JavaScript, so that any Node from 20 on can build.
-import { readdirSync, rmSync, statSync } from "node:fs";
-import { dirname, join, relative } from "node:path";
+import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
+import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { main, root, StepFailed } from "./steps.mjs";
 
-export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = join(root, "dist");
 
 /** Source of each program and worker thread, by its name in dist/. Those whose source is not there yet are left out. */
@@ -37,6 +37,7 @@ function newest(...paths) {
   for (const path of paths) {
     const stat = statSync(path, { throwIfNoEntry: false });
     if (stat === undefined) continue;
+    if (path.endsWith(".test.ts")) continue;
     if (!stat.isDirectory()) time = Math.max(time, stat.mtimeMs);
     else for (const name of readdirSync(path)) time = Math.max(time, newest(join(path, name)));
   }
@@ -60,10 +61,20 @@ function entries() {
   );
 }
 
+/** How long files of earlier builds stay: a daemon that runs may still import its own lazily. */
+const KEEP_MS = 24 * 3600 * 1000;
+
+function removeStale(current) {
+  for (const name of readdirSync(join(dist, "chunks"))) {
+    const path = join(dist, "chunks", name);
+    if (!current.includes(path) && statSync(path).mtimeMs < Date.now() - KEEP_MS) rmSync(path);
+  }
+}
+
 export async function build() {
+  if (!existsSync(join(root, "node_modules/esbuild"))) throw new StepFailed("esbuild is not installed; run: npm ci");
   const { build: bundle } = await import("esbuild");
-  rmSync(dist, { recursive: true, force: true });
-  await bundle({
+  const { metafile } = await bundle({
     entryPoints: entries(),
     outdir: dist,
     chunkNames: "chunks/[name]-[hash]",
@@ -82,14 +93,16 @@ export async function build() {
     banner: { js: REQUIRE },
     absWorkingDir: root,
     logLevel: "warning",
+    metafile: true,
   });
+  removeStale(Object.keys(metafile.outputs).map((path) => join(root, path)));
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const start = performance.now();
-  await build();
-  const files = readdirSync(dist, { recursive: true }).filter((name) => name.endsWith(".js"));
-  console.log(
-    `built ${relative(process.cwd(), dist) || "dist"} (${files.length} files) in ${Math.round(performance.now() - start)} ms`,
-  );
+  await main(async () => {
+    const start = performance.now();
+    await build();
+    console.log(`built ${relative(process.cwd(), dist) || "dist"} in ${Math.round(performance.now() - start)} ms`);
+    return 0;
+  });
 }

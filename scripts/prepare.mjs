@@ -49,10 +49,9 @@ async function installNpmPackages() {
     node && npm && existsSync(node) && !node.includes("node_modules") ? [node, [npm, "ci"]] : ["npm", ["ci"]];
   await quietly(`installing npm packages (${missing} is missing or of another version)`, command, args, { env });
   if (!existsSync(projectNode())) {
-    console.error(
-      `There is no Node 26 in the npm registry for ${process.platform} on ${process.arch}; needed is Linux on x64 or arm64.`,
+    throw new StepFailed(
+      `no Node 26 came with the npm packages: needed is Linux on x64 or arm64, not ${process.platform} on ${process.arch}`,
     );
-    throw new StepFailed("no Node");
   }
 }
 
@@ -79,8 +78,7 @@ async function installDebianPackages(programs) {
   const packages = [...new Set(missing.map((program) => programs[program]))];
   const command = `apt-get install -y --no-install-recommends ${packages.join(" ")}`;
   const explain = (why) => {
-    console.error(`Needed and not found: ${missing.join(", ")}. ${why}: ${command}`);
-    throw new StepFailed("programs missing");
+    throw new StepFailed(`needed and not found: ${missing.join(", ")}. ${why}: ${command}`);
   };
   if (!isProgram("apt-get")) explain("There is no apt-get here; what Debian would need");
   if (process.getuid?.() !== 0) explain("As root");

@@ -9,7 +9,7 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 let logs;
 
-/** A failure that has been explained to the person already. */
+/** A failure that a person can do something about; its message says what, its stack nothing. */
 export class StepFailed extends Error {}
 
 /** Runs a program quietly. @throws {StepFailed} after showing its output */
@@ -55,7 +55,7 @@ export async function main(body) {
   try {
     process.exitCode = await body();
   } catch (error) {
-    if (!(error instanceof StepFailed)) console.error(error instanceof Error ? error.stack : error);
+    console.error(error instanceof StepFailed ? error.message : error);
     process.exitCode = 1;
   }
 }
