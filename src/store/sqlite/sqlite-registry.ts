@@ -1,0 +1,261 @@
+import { readFileSync } from "node:fs";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { Prefix } from "../../ip/prefix.ts";
+import { ConfigNotFoundError, LeaseTakenError } from "../../lease/errors.ts";
+import { type Cursor, LEASE_TTL, type Lease, type LeaseEvent, type NetworkName } from "../../lease/lease.ts";
+import { formatAttributes, formatLeaseKey } from "../../lease/lease-codec.ts";
+import type { LeaseFormat } from "../../lease/subnet-manager.ts";
+import type { Abortable } from "../../lib/abortable.ts";
+import { type Clock, type Milliseconds, systemClock } from "../../lib/clock.ts";
+import type { Logger } from "../../lib/logger.ts";
+import { Scope } from "../../lib/scope.ts";
+import { EntryReader } from "../entry-reader.ts";
+import {
+  ConfigConflictError,
+  type LeaseClaim,
+  type LeaseEvents,
+  type LeaseListing,
+  type Registry,
+  type StoredConfig,
+} from "../registry.ts";
+import { ChangeSignal } from "./change-signal.ts";
+import { Expiry } from "./expiry.ts";
+import { type FileSystemType, requireLocalFileSystem } from "./file-system.ts";
+import {
+  cursorOf,
+  nextRevision,
+  recordChange,
+  removeLease,
+  requireHistory,
+  requireUnchanged,
+  storeRow,
+} from "./history.ts";
+import { LeaseTime } from "./lease-time.ts";
+import type { ChangeRow, LeaseRow, Statements } from "./schema.ts";
+import { StoreFile } from "./store-file.ts";
+
+export interface SqliteRegistryOptions {
+  readonly clock?: Clock;
+  readonly logger: Logger;
+  /** Whether to make the file if there is none; true for a daemon. */
+  readonly create?: boolean;
+  /** No lease is expired before this process has been up and awake for so long that every living owner has renewed: one renewal margin. */
+  readonly grace?: Milliseconds;
+  readonly ttl?: Milliseconds;
+  /** How many changes a watch may lag behind. */
+  readonly historyLength?: number;
+  /** Names this boot of this machine. */
+  readonly bootId?: string;
+  readonly fileSystemType?: FileSystemType;
+}
+
+/** How long a lease's end may be missed: nobody waits for it. */
+const EXPIRY_TICK: Milliseconds = 30_000;
+/** After a batch, so that a storm of changes comes in few. */
+const LULL: Milliseconds = 5;
+/** Rows that are read, parsed or told at once: a few milliseconds of work. */
+const CHUNK = 2_000;
+
+/**
+ * Leases in one SQLite file of this machine, which any number of processes share.
+ * @throws {UnsupportedError} if the file cannot be used, saying why; {StoreUnavailableError} if that may pass
+ */
+export async function openSqliteRegistry(
+  file: string,
+  options: SqliteRegistryOptions,
+  { signal }: Abortable,
+): Promise<SqliteRegistry> {
+  const { clock = systemClock, logger, create = true, bootId = currentBootId() } = options;
+  requireLocalFileSystem(file, options.fileSystemType);
+  const storeFile = await StoreFile.open(file, { clock, logger, create, bootId }, { signal });
+  return new SqliteRegistry(storeFile, options);
+}
+
+export class SqliteRegistry implements Registry {
+  readonly name: string;
+  readonly leaseFormat: LeaseFormat = "0.7";
+  readonly #file: StoreFile;
+  readonly #clock: Clock;
+  readonly #time: LeaseTime;
+  readonly #entries: EntryReader;
+  readonly #changes: ChangeSignal;
+  readonly #expiry: Expiry;
+  readonly #historyLength: number;
+  readonly #background = new Scope();
+  #isWatching = false;
+
+  constructor(file: StoreFile, options: SqliteRegistryOptions) {
+    const { clock = systemClock, logger, ttl = LEASE_TTL, grace = 60 * 60_000, historyLength = 10_000 } = options;
+    this.#file = file;
+    this.name = `embedded store ${file.path}`;
+    this.#historyLength = historyLength;
+    this.#clock = clock;
+    this.#time = new LeaseTime(clock, ttl);
+    this.#entries = new EntryReader(logger);
+    this.#changes = new ChangeSignal(file.path, { clock, logger });
+    const tick = Math.min(EXPIRY_TICK, ttl / 10);
+    this.#expiry = new Expiry(file, { clock, logger, time: this.#time, grace, tick, historyLength });
+  }
+
+  async getConfig(network: NetworkName, options: Abortable): Promise<StoredConfig> {
+    const row = await this.#file.read((statements) => statements.config.get({ network }), options);
+    if (row === undefined) throw new ConfigNotFoundError(this.#shownKey(network, "config"));
+    return { text: row.text, revision: BigInt(row.revision) };
+  }
+
+  async setConfig(
+    network: NetworkName,
+    text: string,
+    options: Abortable & { readonly expected?: bigint },
+  ): Promise<void> {
+    await this.#file.write((statements) => {
+      const revision = BigInt(statements.config.get({ network })?.revision ?? 0);
+      if (options.expected !== undefined && options.expected !== revision)
+        throw new ConfigConflictError(
+          `${this.#shownKey(network, "config")} has revision ${revision}, not ${options.expected}`,
+        );
+      statements.setConfig({ network, text, revision: nextRevision(statements) });
+    }, options);
+  }
+
+  async listLeases(network: NetworkName, options: Abortable): Promise<LeaseListing> {
+    const { store, rows, boot } = await this.#file.read(
+      (statements, boot) => ({ store: storeRow(statements), rows: statements.leases.all({ network }), boot }),
+      options,
+    );
+    const leases: Lease[] = [];
+    for (let start = 0; start < rows.length; start += CHUNK) {
+      if (start > 0) await nextTurn(undefined, { signal: options.signal });
+      for (const row of rows.slice(start, start + CHUNK)) {
+        const lease = this.#readLease(network, row, boot);
+        if (lease !== undefined) leases.push(lease);
+      }
+    }
+    return { leases, cursor: cursorOf(store) };
+  }
+
+  async getLease(network: NetworkName, subnet: Prefix, options: Abortable): Promise<Lease | undefined> {
+    const key = formatLeaseKey({ subnet });
+    const { row, boot } = await this.#file.read(
+      (statements, boot) => ({ row: statements.lease.get({ network, key }), boot }),
+      options,
+    );
+    return row && this.#readLease(network, row, boot);
+  }
+
+  async createLease(network: NetworkName, claim: LeaseClaim, options: Abortable): Promise<Lease> {
+    return await this.#file.write((statements, boot) => {
+      const row = statements.lease.get({ network, key: formatLeaseKey(claim) });
+      if (row !== undefined) throw new LeaseTakenError(claim.subnet);
+      return this.#writeLease(statements, boot, network, claim);
+    }, options);
+  }
+
+  async updateLease(
+    network: NetworkName,
+    lease: Lease,
+    { attributes, isReservation }: Omit<LeaseClaim, "subnet">,
+    options: Abortable,
+  ): Promise<Lease> {
+    return await this.#file.write((statements, boot) => {
+      requireUnchanged(statements, network, lease);
+      return this.#writeLease(statements, boot, network, { ...lease, attributes, isReservation });
+    }, options);
+  }
+
+  async deleteLease(network: NetworkName, lease: Lease, options: Abortable): Promise<void> {
+    await this.#file.write((statements) => {
+      requireUnchanged(statements, network, lease);
+      removeLease(statements, network, formatLeaseKey(lease), this.#historyLength);
+    }, options);
+  }
+
+  async *watchLeases(network: NetworkName, since: Cursor, { signal }: Abortable): AsyncGenerator<LeaseEvents> {
+    this.#startWatching();
+    let cursor = since;
+    for (let isFirst = true; ; isFirst = false) {
+      const { count } = this.#changes;
+      const batch = await this.#changesAfter(network, cursor, { signal });
+      cursor = batch.cursor;
+      if (isFirst || batch.events.length > 0) yield batch;
+      if (batch.events.length > 0) await this.#clock.sleep(LULL, { signal });
+      if (batch.isLast) await this.#changes.after(count, { signal });
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#background[Symbol.asyncDispose]();
+    this.#changes[Symbol.dispose]();
+    this.#file[Symbol.dispose]();
+  }
+
+  #startWatching(): void {
+    this.#changes.follow();
+    if (this.#isWatching) return;
+    this.#isWatching = true;
+    this.#background.spawn((signal) => this.#changes.run({ signal }));
+    this.#background.spawn((signal) => this.#expiry.run({ signal }));
+  }
+
+  async #changesAfter(network: NetworkName, since: Cursor, options: Abortable) {
+    const { until, isLast, rows, boot } = await this.#file.read((statements, boot) => {
+      const store = storeRow(statements);
+      requireHistory(store, since);
+      const until = Math.min(store.revision, Number(since.index) + CHUNK);
+      const rows = until > since.index ? statements.changes.all({ network, since: Number(since.index), until }) : [];
+      return { until, isLast: until === store.revision, rows, boot };
+    }, options);
+    const events = rows.flatMap((row) => this.#readChange(network, row, boot) ?? []);
+    return { events, cursor: { history: since.history, index: BigInt(until) }, isLast };
+  }
+
+  #readChange(network: NetworkName, row: ChangeRow, boot: number): LeaseEvent | undefined {
+    const { key, value } = row;
+    if (value === null) {
+      const subnets = this.#entries.readKey(key);
+      return subnets && { type: "removed", subnet: subnets.subnet };
+    }
+    const lease = this.#readLease(network, { ...row, value }, boot);
+    return lease && { type: "added", lease };
+  }
+
+  #readLease(network: NetworkName, row: LeaseRow, boot: number): Lease | undefined {
+    const entry = this.#entries.read(row.key, row.value, this.#shownKey(network, `subnets/${row.key}`));
+    if (entry === undefined) return undefined;
+    const remaining = this.#time.remaining(row, boot);
+    return {
+      ...entry,
+      ...this.#time.expiry(remaining),
+      isReservation: remaining === undefined,
+      revision: BigInt(row.revision),
+    };
+  }
+
+  #writeLease(
+    statements: Statements,
+    boot: number,
+    network: NetworkName,
+    claim: LeaseClaim & Pick<Lease, "ipv6Subnet">,
+  ): Lease {
+    const row = {
+      network,
+      key: formatLeaseKey(claim),
+      value: formatAttributes(claim.attributes, this.leaseFormat),
+      revision: nextRevision(statements),
+      ...(claim.isReservation ? { expires: null, boot: null, uptime: null } : this.#time.end(boot)),
+    };
+    statements.setLease(row);
+    recordChange(statements, row, this.#historyLength);
+    const lease = this.#readLease(network, row, boot);
+    if (lease === undefined) throw new Error(`a lease was written that cannot be read: ${row.key} ${row.value}`);
+    return lease;
+  }
+
+  #shownKey(network: NetworkName, key: string): string {
+    return `${this.#file.path}: ${network === "" ? key : `${network}/${key}`}`;
+  }
+}
+
+function currentBootId(): string {
+  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+}

@@ -1,0 +1,234 @@
+import { randomUUID } from "node:crypto";
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, statSync, utimesSync } from "node:fs";
+import { dirname } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { StoreUnavailableError } from "../../lease/errors.ts";
+import type { Abortable } from "../../lib/abortable.ts";
+import { backoff } from "../../lib/backoff.ts";
+import type { Clock, Milliseconds } from "../../lib/clock.ts";
+import { InvalidConfigError, UnsupportedError } from "../../lib/errors.ts";
+import type { Logger } from "../../lib/logger.ts";
+import { APPLICATION_ID, prepareStatements, SCHEMA, SCHEMA_VERSION, type Statements } from "./schema.ts";
+import { explainSqliteError, isBusy } from "./sqlite-error.ts";
+
+export interface StoreFileOptions {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Names this boot of this machine; /proc/sys/kernel/random/boot_id. */
+  readonly bootId: string;
+  /** Whether to make the file, and its directory, if there is none. */
+  readonly create: boolean;
+}
+
+/** How long a call goes on trying to get at a file that other processes are using. */
+const PATIENCE: Milliseconds = 5_000;
+
+/** A commit that waits for readers to finish holds new ones back meanwhile, so it waits here and now, but no longer than this. */
+const COMMIT_PATIENCE: Milliseconds = 5;
+
+/**
+ * The file and this process's connection to it. Transactions are synchronous and so must be small; waiting for other
+ * processes is not.
+ *
+ * The file is kept in rollback-journal mode and not as a write-ahead log: with a log of its own beside it, a file that an
+ * administrator replaces or overwrites with a backup would be mixed with the log of the former one.
+ */
+export class StoreFile implements Disposable {
+  readonly path: string;
+  readonly #options: StoreFileOptions;
+  #connection: Connection | undefined;
+  #isDisposed = false;
+
+  private constructor(path: string, options: StoreFileOptions) {
+    this.path = path;
+    this.#options = options;
+  }
+
+  /** @throws {UnsupportedError} saying why the file cannot be used, {StoreUnavailableError} if that may pass */
+  static async open(path: string, options: StoreFileOptions, { signal }: Abortable): Promise<StoreFile> {
+    const file = new StoreFile(path, options);
+    try {
+      if (options.create) createFile(path);
+      else if (!existsSync(path)) throw new InvalidConfigError("--embedded-store", `there is no file ${path}`);
+      await file.read(() => undefined, { signal });
+      return file;
+    } catch (error) {
+      file[Symbol.dispose]();
+      if (!(error instanceof Error) || !("code" in error) || !FILE_ERRORS.has(String(error.code))) throw error;
+      throw new UnsupportedError("embedded-store", `--embedded-store: ${error.message}`, undefined, { cause: error });
+    }
+  }
+
+  /** Runs `query` on a consistent state of the file; it may run several times. */
+  async read<T>(query: (statements: Statements, boot: number) => T, options: Abortable): Promise<T> {
+    const attempt = ({ db, statements, boot }: Connection) => transact(db, "BEGIN", () => query(statements, boot));
+    return await this.#insist(attempt, options);
+  }
+
+  /** Runs `change` as one durable transaction, undone if it throws; it may run several times. */
+  async write<T>(change: (statements: Statements, boot: number) => T, options: Abortable): Promise<T> {
+    const attempt = ({ db, statements, boot }: Connection) =>
+      transact(db, "BEGIN IMMEDIATE", () => change(statements, boot));
+    const result = await this.#insist(attempt, options);
+    this.#announce();
+    return result;
+  }
+
+  [Symbol.dispose](): void {
+    this.#isDisposed = true;
+    this.#close();
+  }
+
+  async #insist<T>(attempt: (connection: Connection) => T, { signal }: Abortable): Promise<T> {
+    const { clock } = this.#options;
+    const end = clock.now() + PATIENCE;
+    for (let failures = 1; ; failures++) {
+      signal.throwIfAborted();
+      if (this.#isDisposed) throw new Error(`${this.path} is closed`);
+      try {
+        return attempt(this.#connect());
+      } catch (error) {
+        if (!isBusy(error)) throw explainSqliteError(this.path, error);
+        if (clock.now() >= end)
+          throw new StoreUnavailableError(this.path, "another process is keeping it locked", { cause: error });
+      }
+      await clock.sleep(backoff(failures, { first: 1, most: 20 }) * (0.5 + Math.random()), { signal });
+    }
+  }
+
+  /** The connection to the file that is at `path` now. */
+  #connect(): Connection {
+    const status = statSync(this.path, { bigint: true, throwIfNoEntry: false });
+    if (status === undefined) throw new StoreUnavailableError(this.path, "the file is gone");
+    const identity = `${status.dev}:${status.ino}`;
+    if (this.#connection?.identity === identity) return this.#connection;
+    if (this.#connection !== undefined) {
+      this.#options.logger.warn("the embedded store was replaced by another file", { file: this.path });
+      this.#close();
+    }
+    this.#connection = connect(this.path, identity, this.#options.bootId);
+    return this.#connection;
+  }
+
+  #close(): void {
+    this.#connection?.db.close();
+    this.#connection = undefined;
+  }
+
+  /** Every watcher of the file is told that a commit is complete, which the writing itself would tell too early. */
+  #announce(): void {
+    const now = new Date();
+    try {
+      utimesSync(this.path, now, now);
+    } catch {
+      // Gone or not ours to touch: watchers look by themselves, only later.
+    }
+  }
+}
+
+interface Connection {
+  readonly identity: string;
+  readonly db: DatabaseSync;
+  readonly statements: Statements;
+  /** The number of this boot in the file. */
+  readonly boot: number;
+}
+
+const FILE_ERRORS: ReadonlySet<string> = new Set([
+  "EACCES",
+  "EISDIR",
+  "ENOTDIR",
+  "EPERM",
+  "EROFS",
+  "ENOSPC",
+  "store-refused",
+]);
+
+/** The directory 0700 and the file 0600, unless they are there; never opens a file that is, since closing it would release SQLite's locks. */
+function createFile(path: string): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  try {
+    closeSync(openSync(path, "wx", 0o600));
+    chmodSync(path, 0o600);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+}
+
+function connect(path: string, identity: string, bootId: string): Connection {
+  const db = new DatabaseSync(path, { timeout: 0, enableForeignKeyConstraints: false });
+  try {
+    db.exec(
+      "PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = FULL; PRAGMA cache_size = -1024; PRAGMA trusted_schema = OFF",
+    );
+    if (!isOurs(path, db)) transact(db, "BEGIN IMMEDIATE", () => initialize(path, db));
+    const statements = prepareStatements(db);
+    const boot =
+      statements.boot.get({ id: bootId }) ??
+      transact(db, "BEGIN IMMEDIATE", () => {
+        const known = statements.boot.get({ id: bootId });
+        if (known !== undefined) return known;
+        statements.addBoot({ id: bootId });
+        return statements.boot.get({ id: bootId });
+      });
+    if (boot === undefined) throw new Error(`${path} does not keep the number of this boot`);
+    return { identity, db, statements, boot: boot.number };
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+/** False if the file is empty. @throws {UnsupportedError} if it is somebody else's or too new */
+function isOurs(path: string, db: DatabaseSync): boolean {
+  const number = (name: string) => Number(Object.values(db.prepare(`PRAGMA ${name}`).get() ?? {})[0]);
+  const application = number("application_id");
+  const version = number("user_version");
+  if (application === APPLICATION_ID && version === SCHEMA_VERSION) return true;
+  if (application === APPLICATION_ID && version > SCHEMA_VERSION)
+    throw new UnsupportedError(
+      "embedded-store",
+      `--embedded-store: ${path} has schema ${version} and was made by a newer flannel; this one knows up to ${SCHEMA_VERSION}`,
+      "upgrade this flannel, or name another file",
+    );
+  const tables = Number(db.prepare("SELECT count(*) AS count FROM sqlite_schema").get()?.["count"]);
+  if (application === 0 && version === 0 && tables === 0) return false;
+  throw new UnsupportedError(
+    "embedded-store",
+    `--embedded-store: ${path} is an SQLite database, but not of flannel`,
+    "name another file",
+  );
+}
+
+function initialize(path: string, db: DatabaseSync): void {
+  if (isOurs(path, db)) return; // another process was first
+  db.exec(SCHEMA);
+  db.prepare("INSERT INTO store (id, history, revision, pruned) VALUES (1, ?, 0, 0)").run(randomUUID());
+}
+
+function transact<T>(db: DatabaseSync, begin: "BEGIN" | "BEGIN IMMEDIATE", body: () => T): T {
+  db.exec(begin);
+  try {
+    const result = body();
+    commit(db);
+    return result;
+  } catch (error) {
+    if (db.isTransaction) db.exec("ROLLBACK");
+    throw error;
+  }
+}
+
+const NAP = new Int32Array(new SharedArrayBuffer(4));
+
+function commit(db: DatabaseSync): void {
+  const end = performance.now() + COMMIT_PATIENCE;
+  for (;;) {
+    try {
+      db.exec("COMMIT");
+      return;
+    } catch (error) {
+      if (!isBusy(error) || performance.now() >= end) throw error;
+      Atomics.wait(NAP, 0, 0, 0.3);
+    }
+  }
+}
