@@ -1,0 +1,258 @@
+import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { StoreUnavailableError } from "../../lease/errors.ts";
+import type { Abortable } from "../../lib/abortable.ts";
+import type { Clock, Milliseconds } from "../../lib/clock.ts";
+import type { Logger } from "../../lib/logger.ts";
+import { type Ask, Endpoints, type StoreHeader, UncertainWriteError } from "../etcd/endpoints.ts";
+import type { EtcdOptions } from "../etcd/options.ts";
+import { Connections } from "./connections.ts";
+import {
+  Auth,
+  KV,
+  Lease,
+  type LeaseGrantResponse,
+  type LeaseTimeToLiveResponse,
+  type RangeRequestSchema,
+  type RangeResponse,
+  type ResponseHeader,
+  type TxnRequestSchema,
+  type TxnResponse,
+  Watch,
+  type WatchCreateRequestSchema,
+  type WatchResponse,
+} from "./generated/rpc_pb.js";
+import { explainFailure, wantsNewToken, wasNeverSent } from "./grpc-failure.ts";
+import { Tokens } from "./tokens.ts";
+
+/** A frozen endpoint keeps a connection and never answers; then the next one is asked. */
+const REQUEST_TIMEOUT: Milliseconds = 5000;
+/** A member without a leader shall say so at once instead of waiting for one. */
+const REQUIRE_LEADER = { hasleader: "true" };
+
+export interface Purpose extends Abortable {
+  /** For messages: `read /coreos.com/network/config`. */
+  readonly purpose: string;
+}
+
+export interface EtcdV3Deps {
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+interface OpenWatch {
+  readonly endpoint: string;
+  readonly responses: AsyncIterator<WatchResponse>;
+  readonly created: WatchResponse;
+}
+
+/** The calls of etcd's v3 API that flannel needs, on whichever endpoint answers, with a user's token if there is one. */
+export class EtcdV3Client {
+  readonly #options: EtcdOptions;
+  readonly #clock: Clock;
+  readonly #endpoints: Endpoints;
+  readonly #connections: Connections;
+  readonly #tokens: Tokens;
+
+  constructor(options: EtcdOptions, { clock, logger }: EtcdV3Deps) {
+    this.#options = options;
+    this.#clock = clock;
+    this.#endpoints = new Endpoints(options.endpoints, { clock, logger });
+    this.#connections = new Connections(options.files);
+    this.#tokens = new Tokens(logger);
+  }
+
+  /** Linearizable. @throws {CompactedError} if it asks for a revision that is no longer there */
+  async range(request: MessageInitShape<typeof RangeRequestSchema>, purpose: Purpose): Promise<RangeResponse> {
+    return await this.#endpoints.call(this.#asking(KV.method.range, request, purpose), purpose);
+  }
+
+  /** @throws {UncertainWriteError} if it may have happened, though no answer came */
+  async txn(request: MessageInitShape<typeof TxnRequestSchema>, purpose: Purpose): Promise<TxnResponse> {
+    const ask = this.#asking(KV.method.txn, request, purpose);
+    const write: Ask<TxnResponse> = async (endpoint, options) => {
+      try {
+        return await ask(endpoint, options);
+      } catch (error) {
+        throw error instanceof StoreUnavailableError && !wasNeverSent(error.cause)
+          ? new UncertainWriteError(error)
+          : error;
+      }
+    };
+    return await this.#endpoints.call(write, { signal: purpose.signal, verify: this.#verify });
+  }
+
+  /** A lease in etcd's sense: keys put with its id vanish when it ends. @param seconds etcd may give more */
+  async grantLease(seconds: number, purpose: Purpose): Promise<LeaseGrantResponse> {
+    const ask = this.#asking(Lease.method.leaseGrant, { TTL: BigInt(seconds) }, purpose);
+    return await this.#endpoints.call(ask, { signal: purpose.signal, verify: this.#verify });
+  }
+
+  /** TTL is -1 if there is no such lease. The header may be that of a member that lags. */
+  async leaseTimeToLive(id: bigint, options: Purpose & { readonly keys: boolean }): Promise<LeaseTimeToLiveResponse> {
+    const ask = this.#asking(Lease.method.leaseTimeToLive, { ID: id, keys: options.keys }, options);
+    return await this.#endpoints.call(withoutHeader(ask), options);
+  }
+
+  async revokeLease(id: bigint, purpose: Purpose): Promise<void> {
+    await this.#endpoints.call(withoutHeader(this.#asking(Lease.method.leaseRevoke, { ID: id }, purpose)), purpose);
+  }
+
+  /**
+   * The answers of one watch, first the one that tells that it stands. Never ends but by an error.
+   * @throws {StoreUnavailableError} when the connection is lost or silent, or the cluster has lost its leader
+   */
+  async *watch(
+    request: MessageInitShape<typeof WatchCreateRequestSchema>,
+    { signal, purpose }: Purpose,
+  ): AsyncGenerator<WatchResponse, never> {
+    const ending = new AbortController();
+    try {
+      const stop = AbortSignal.any([signal, ending.signal]);
+      const open: Ask<OpenWatch> = async (endpoint) => ({
+        header: undefined, // that of a watch may be of a member that lags
+        value: await this.#openWatch(endpoint, request, { signal: stop, purpose }),
+      });
+      const { endpoint, responses, created } = await this.#endpoints.call(open, { signal, verify: this.#verify });
+      yield created;
+      for (;;) {
+        let result: IteratorResult<WatchResponse>;
+        try {
+          result = await responses.next();
+        } catch (error) {
+          signal.throwIfAborted();
+          throw this.#failed(endpoint, explainFailure(error, endpoint, purpose));
+        }
+        if (result.done === true)
+          throw this.#failed(endpoint, new StoreUnavailableError(endpoint, `${purpose}: the stream was ended`));
+        yield result.value;
+      }
+    } finally {
+      ending.abort();
+    }
+  }
+
+  close(): void {
+    this.#connections.close();
+  }
+
+  #failed(endpoint: string, error: Error): Error {
+    this.#endpoints.failed(endpoint, error.message);
+    return error;
+  }
+
+  readonly #verify: Ask<unknown> = async (endpoint, { signal }) => {
+    const key = encode(this.#options.prefix);
+    return await this.#asking(
+      KV.method.range,
+      { key, countOnly: true },
+      { signal, purpose: "read" },
+    )(endpoint, {
+      signal,
+    });
+  };
+
+  #asking<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    { purpose }: Purpose,
+  ): Ask<MessageShape<O>> {
+    return async (endpoint, { signal }) => {
+      const value = await this.#withToken(endpoint, { signal, purpose }, async (headers) => {
+        const transport = this.#connections.to(endpoint);
+        return (await transport.unary(method, signal, REQUEST_TIMEOUT, headers, request)).message;
+      });
+      const { header } = value as { readonly header?: ResponseHeader };
+      return { header: header === undefined ? undefined : storeHeader(header), value };
+    };
+  }
+
+  async #openWatch(
+    endpoint: string,
+    request: MessageInitShape<typeof WatchCreateRequestSchema>,
+    { signal, purpose }: Purpose,
+  ): Promise<OpenWatch> {
+    const opened = new AbortController();
+    const late = new AbortController();
+    const timer = this.#clock.sleep(REQUEST_TIMEOUT, { signal: AbortSignal.any([signal, opened.signal]) }).then(
+      () => late.abort(),
+      () => {},
+    );
+    const stop = AbortSignal.any([signal, late.signal]);
+    try {
+      return await this.#withToken(endpoint, { signal, purpose }, async (headers) => {
+        const requests = async function* () {
+          yield { requestUnion: { case: "createRequest", value: request } } as const;
+          await aborted(stop);
+        };
+        const transport = this.#connections.to(endpoint);
+        const response = await transport.stream(Watch.method.watch, stop, undefined, headers, requests());
+        const responses = response.message[Symbol.asyncIterator]();
+        const first = await responses.next();
+        if (first.done === true) throw new Error("the stream was ended at once");
+        return { endpoint, responses, created: first.value };
+      });
+    } catch (error) {
+      throw late.signal.aborted ? new StoreUnavailableError(endpoint, `${purpose}: no answer in time`) : error;
+    } finally {
+      opened.abort();
+      await timer;
+    }
+  }
+
+  /** Runs a call, a second time if etcd no longer takes the token. */
+  async #withToken<T>(
+    endpoint: string,
+    { signal, purpose }: Purpose,
+    call: (headers: Readonly<Record<string, string>>) => Promise<T>,
+  ): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      let token: string | undefined;
+      try {
+        token = await this.#token(endpoint, { signal });
+        return await call(token === undefined ? REQUIRE_LEADER : { ...REQUIRE_LEADER, token });
+      } catch (error) {
+        signal.throwIfAborted();
+        if (this.#options.credentials === undefined || !wantsNewToken(error) || attempt > 1)
+          throw explainFailure(error, endpoint, purpose);
+        this.#tokens.drop(token);
+      }
+    }
+  }
+
+  async #token(endpoint: string, options: Abortable): Promise<string | undefined> {
+    const { credentials } = this.#options;
+    if (credentials === undefined) return undefined;
+    return await this.#tokens.get(async ({ signal }) => {
+      const transport = this.#connections.to(endpoint);
+      const request = { name: credentials.username, password: credentials.password };
+      const response = await transport.unary(
+        Auth.method.authenticate,
+        signal,
+        REQUEST_TIMEOUT,
+        REQUIRE_LEADER,
+        request,
+      );
+      return response.message.token;
+    }, options);
+  }
+}
+
+function withoutHeader<T>(ask: Ask<T>): Ask<T> {
+  return async (endpoint, options) => ({ header: undefined, value: (await ask(endpoint, options)).value });
+}
+
+/** etcd's numbers as the store's header; the cluster's id in hex, as etcd itself shows it. */
+export function storeHeader(header: ResponseHeader): StoreHeader {
+  return { cluster: header.clusterId.toString(16), index: header.revision };
+}
+
+const encoder = new TextEncoder();
+
+export function encode(text: string): Uint8Array {
+  return encoder.encode(text);
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}

@@ -1,0 +1,367 @@
+import type { Prefix } from "../../ip/prefix.ts";
+import {
+  ConfigNotFoundError,
+  HistoryLostError,
+  LeaseLostError,
+  LeaseTakenError,
+  StoreUnavailableError,
+} from "../../lease/errors.ts";
+import { type Cursor, LEASE_TTL, type Lease, type LeaseEvent, type NetworkName } from "../../lease/lease.ts";
+import { formatAttributes } from "../../lease/lease-codec.ts";
+import type { Abortable } from "../../lib/abortable.ts";
+import type { Clock, Instant } from "../../lib/clock.ts";
+import { describeError } from "../../lib/errors.ts";
+import type { Logger } from "../../lib/logger.ts";
+import { EntryReader } from "../entry-reader.ts";
+import { UncertainWriteError } from "../etcd/endpoints.ts";
+import type { EtcdOptions } from "../etcd/options.ts";
+import {
+  ConfigConflictError,
+  type LeaseClaim,
+  type LeaseEvents,
+  type LeaseListing,
+  type Registry,
+  type StoredConfig,
+} from "../registry.ts";
+import { EtcdV3Client, type EtcdV3Deps, encode, storeHeader } from "./etcd-v3-client.ts";
+import { Compare_CompareTarget, Event_EventType, type KeyValue, type WatchResponse } from "./generated/rpc_pb.js";
+import { CompactedError } from "./grpc-failure.ts";
+import { type KeyRange, Keyspace } from "./keyspace.ts";
+
+/** Leases asked for at once; about a megabyte, of which etcd sends at most 2 by default between members, and a pause for others. */
+const PAGE = 5000;
+/** Asking for the end of a lease is a call of its own; so many are under way at once. */
+const CONCURRENT_CALLS = 16;
+/** A listing that is overtaken by a compaction of the history begins again, so often. */
+const LISTING_ATTEMPTS = 3;
+
+/** A lease and the id of the etcd lease that its key hangs on, 0 if on none. */
+interface Entry {
+  readonly lease: Lease;
+  readonly grant: bigint;
+}
+
+/** An etcd lease to hang a key on. Times are counted from before it was asked for, so that ours ends first. */
+interface Grant {
+  readonly id: bigint;
+  readonly expiresAt: Instant;
+  readonly expiration: Date;
+}
+
+/** What a conditional put came to; `former` is the id of the etcd lease that the key hung on before. */
+interface Put {
+  readonly revision: bigint;
+  readonly former: bigint;
+}
+
+/** Leases in etcd's v3 API, keys and values as later releases of flannel have them. */
+export class EtcdV3Registry implements Registry {
+  readonly name: string;
+  readonly leaseFormat = "later";
+  readonly #client: EtcdV3Client;
+  readonly #keys: Keyspace;
+  readonly #entries: EntryReader;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+
+  constructor(options: EtcdOptions, deps: EtcdV3Deps) {
+    this.name = `etcd v3 at ${options.endpoints.join(",")}`;
+    this.#client = new EtcdV3Client(options, deps);
+    this.#keys = new Keyspace(options.prefix);
+    this.#entries = new EntryReader(deps.logger);
+    this.#clock = deps.clock;
+    this.#logger = deps.logger;
+  }
+
+  async getConfig(network: NetworkName, { signal }: Abortable): Promise<StoredConfig> {
+    const key = this.#keys.config(network);
+    const found = await this.#get(key, { signal });
+    if (found === undefined) throw new ConfigNotFoundError(key);
+    return { text: decode(found.value), revision: found.modRevision };
+  }
+
+  async setConfig(
+    network: NetworkName,
+    text: string,
+    { signal, expected }: Abortable & { readonly expected?: bigint },
+  ): Promise<void> {
+    const key = this.#keys.config(network);
+    const value = encode(text);
+    const done = await this.#put({ key, value, grant: undefined, guard: { key, revision: expected } }, { signal });
+    if (done === undefined) throw new ConfigConflictError(`${key} has changed since revision ${expected}`);
+  }
+
+  async listLeases(
+    network: NetworkName,
+    { signal, withExpirations = false }: Abortable & { readonly withExpirations?: boolean },
+  ): Promise<LeaseListing> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const { entries, cursor } = await this.#list(this.#keys.leases(network), { signal });
+        const leases = withExpirations
+          ? await concurrently(entries, CONCURRENT_CALLS, (entry) => this.#withExpiration(entry, { signal }))
+          : entries.map(({ lease }) => lease);
+        return { leases, cursor };
+      } catch (error) {
+        if (!(error instanceof CompactedError)) throw error;
+        if (attempt === LISTING_ATTEMPTS)
+          throw new StoreUnavailableError(this.name, "its history is compacted faster than it can be listed");
+      }
+    }
+  }
+
+  async getLease(network: NetworkName, subnet: Prefix, { signal }: Abortable): Promise<Lease | undefined> {
+    const [entry] = (await this.#list(this.#keys.leasesOn(network, subnet), { signal })).entries;
+    return entry === undefined ? undefined : await this.#withExpiration(entry, { signal });
+  }
+
+  async createLease(network: NetworkName, claim: LeaseClaim, { signal }: Abortable): Promise<Lease> {
+    const { subnet, attributes, isReservation } = claim;
+    const key = this.#keys.lease(network, { subnet });
+    const value = encode(formatAttributes(attributes, this.leaseFormat));
+    const grant = isReservation ? undefined : await this.#grant(key, { signal });
+    const guard = { key, revision: 0n, end: this.#keys.leasesOn(network, subnet).end };
+    const done = await this.#put({ key, value, grant, guard }, { signal });
+    if (done === undefined) throw new LeaseTakenError(subnet);
+    return { subnet, attributes, ...ending(grant), isReservation, revision: done.revision };
+  }
+
+  async updateLease(
+    network: NetworkName,
+    lease: Lease,
+    { attributes, isReservation }: Omit<LeaseClaim, "subnet">,
+    { signal }: Abortable,
+  ): Promise<Lease> {
+    const key = this.#keys.lease(network, lease);
+    const value = encode(formatAttributes(attributes, this.leaseFormat));
+    const grant = isReservation ? undefined : await this.#grant(key, { signal });
+    const done = await this.#put({ key, value, grant, guard: { key, revision: lease.revision } }, { signal });
+    if (done === undefined) throw await this.#lost(key, lease, { signal });
+    if (done.former !== 0n) await this.#revokeIfUnused(done.former, { signal });
+    const { subnet, ipv6Subnet } = lease;
+    const subnets = { subnet, ...(ipv6Subnet !== undefined && { ipv6Subnet }) };
+    return { ...subnets, attributes, ...ending(grant), isReservation, revision: done.revision };
+  }
+
+  async deleteLease(network: NetworkName, lease: Lease, { signal }: Abortable): Promise<void> {
+    const key = this.#keys.lease(network, lease);
+    try {
+      const { succeeded } = await this.#client.txn(
+        {
+          compare: [unchanged({ key, revision: lease.revision })],
+          success: [{ request: { case: "requestDeleteRange", value: { key: encode(key) } } }],
+        },
+        { signal, purpose: `delete ${key}` },
+      );
+      if (succeeded) return;
+    } catch (error) {
+      if (!(error instanceof UncertainWriteError)) throw error;
+      const found = await this.#get(key, { signal });
+      if (found === undefined) return;
+      if (found.modRevision === lease.revision) throw error.cause;
+    }
+    throw await this.#lost(key, lease, { signal });
+  }
+
+  async *watchLeases(network: NetworkName, since: Cursor, { signal }: Abortable): AsyncGenerator<LeaseEvents, never> {
+    const range = this.#keys.leases(network);
+    const purpose = `watch ${range.first}`;
+    await this.#checkHistory(since, { signal });
+    const request = { ...encodeRange(range), startRevision: since.index + 1n, progressNotify: true };
+    let index = since.index;
+    for await (const response of this.#client.watch(request, { signal, purpose })) {
+      const header = response.header === undefined ? undefined : storeHeader(response.header);
+      if (header !== undefined && header.cluster !== since.history) throw historyChanged(since, header.cluster);
+      if (response.canceled) throw watchCanceled(this.name, since, response);
+      const last = response.events.at(-1)?.kv?.modRevision;
+      // An answer without events, but for the first, means that there were none up to its revision.
+      if (last !== undefined) index = last;
+      else if (!response.created && header !== undefined && header.index > index) index = header.index;
+      const events = response.events.flatMap(({ type, kv }) => (kv === undefined ? [] : this.#event(type, kv, range)));
+      yield { events, cursor: { history: since.history, index } };
+    }
+    throw new StoreUnavailableError(this.name, `${purpose}: ended`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#client.close();
+  }
+
+  /** A watch alone would wait for ever for a revision that a restored store is far from. */
+  async #checkHistory(since: Cursor, { signal }: Abortable): Promise<void> {
+    const key = encode(this.#keys.config(""));
+    const { header } = await this.#client.range({ key, countOnly: true }, { signal, purpose: "watch" });
+    if (header === undefined) throw new StoreUnavailableError(this.name, "an answer without a header");
+    const { cluster, index } = storeHeader(header);
+    if (cluster !== since.history) throw historyChanged(since, cluster);
+    if (index < since.index)
+      throw new HistoryLostError(`etcd is at revision ${index}, before ${since.index}: it was restored or made anew`);
+  }
+
+  async #get(key: string, { signal }: Abortable): Promise<KeyValue | undefined> {
+    return (await this.#client.range({ key: encode(key) }, { signal, purpose: `read ${key}` })).kvs[0];
+  }
+
+  /** All entries of the range at one revision, in pages. */
+  async #list(
+    range: KeyRange,
+    { signal }: Abortable,
+  ): Promise<{ readonly entries: readonly Entry[]; readonly cursor: Cursor }> {
+    const { key, rangeEnd } = encodeRange(range);
+    const entries: Entry[] = [];
+    let cursor: Cursor | undefined;
+    for (let first = key; ; ) {
+      const request = { key: first, rangeEnd, limit: BigInt(PAGE), revision: cursor?.index ?? 0n };
+      const { header, kvs, more } = await this.#client.range(request, { signal, purpose: `list ${range.first}` });
+      if (header === undefined) throw new StoreUnavailableError(this.name, "an answer without a header");
+      cursor ??= { history: header.clusterId.toString(16), index: header.revision };
+      for (const kv of kvs) {
+        const lease = this.#lease(kv);
+        if (lease !== undefined) entries.push({ lease, grant: kv.lease });
+      }
+      const last = kvs.at(-1);
+      if (!more || last === undefined) return { entries, cursor };
+      first = Uint8Array.of(...last.key, 0); // the next key there can be
+    }
+  }
+
+  #lease(kv: KeyValue): Lease | undefined {
+    const key = decode(kv.key);
+    const entry = this.#entries.read(lastPart(key), decode(kv.value), key);
+    return entry && { ...entry, isReservation: kv.lease === 0n, revision: kv.modRevision };
+  }
+
+  #event(type: Event_EventType, kv: KeyValue, range: KeyRange): readonly LeaseEvent[] {
+    if (type === Event_EventType.PUT) {
+      const lease = this.#lease(kv);
+      return lease === undefined ? [] : [{ type: "added", lease }];
+    }
+    const subnets = this.#entries.readKey(decode(kv.key).slice(range.first.length));
+    return subnets === undefined ? [] : [{ type: "removed", subnet: subnets.subnet }];
+  }
+
+  async #withExpiration({ lease, grant }: Entry, { signal }: Abortable): Promise<Lease> {
+    if (grant === 0n) return lease;
+    const purpose = `ask for the end of lease ${grant.toString(16)}`;
+    const { TTL } = await this.#client.leaseTimeToLive(grant, { signal, purpose, keys: false });
+    return { ...lease, ...this.#endAfter(Math.max(0, Number(TTL)), this.#clock.now()) }; // -1: it has just ended
+  }
+
+  async #grant(key: string, { signal }: Abortable): Promise<Grant> {
+    const asked = this.#clock.now();
+    const { ID, TTL } = await this.#client.grantLease(LEASE_TTL / 1000, { signal, purpose: `lease for ${key}` });
+    return { id: ID, ...this.#endAfter(Number(TTL), asked) };
+  }
+
+  #endAfter(seconds: number, from: Instant): { readonly expiresAt: Instant; readonly expiration: Date } {
+    const left = from + seconds * 1000 - this.#clock.now();
+    return {
+      expiresAt: from + seconds * 1000,
+      expiration: new Date(Math.round(this.#clock.wallClock().getTime() + left)),
+    };
+  }
+
+  /** Puts if the guard holds; undefined if not. After an uncertain outcome the store is asked what it holds, and nothing is tried twice. */
+  async #put(
+    { key, value, grant, guard }: { key: string; value: Uint8Array; grant: Grant | undefined; guard: Guard },
+    { signal }: Abortable,
+  ): Promise<Put | undefined> {
+    const lease = grant?.id ?? 0n;
+    try {
+      const { header, succeeded, responses } = await this.#client.txn(
+        {
+          compare: guard.revision === undefined ? [] : [unchanged(guard)],
+          success: [{ request: { case: "requestPut", value: { key: encode(key), value, lease, prevKv: true } } }],
+        },
+        { signal, purpose: `write ${key}` },
+      );
+      const done = responses[0]?.response;
+      const former = done?.case === "responsePut" ? (done.value.prevKv?.lease ?? 0n) : 0n;
+      if (succeeded) return { revision: header?.revision ?? 0n, former };
+    } catch (error) {
+      if (error instanceof UncertainWriteError) {
+        const found = await this.#get(key, { signal });
+        if (found?.lease === lease && Buffer.compare(found.value, value) === 0)
+          return { revision: found.modRevision, former: 0n };
+        throw error.cause; // it may still happen: the grant has to stay
+      }
+      if (grant !== undefined && !signal.aborted) await this.#revokeIfUnused(grant.id, { signal });
+      throw error;
+    }
+    if (grant !== undefined) await this.#revokeIfUnused(grant.id, { signal });
+    return undefined;
+  }
+
+  /** Tidies up; an etcd lease that stays behind ends by itself within a day. */
+  async #revokeIfUnused(id: bigint, { signal }: Abortable): Promise<void> {
+    const purpose = `revoke lease ${id.toString(16)}`;
+    try {
+      const { keys, TTL } = await this.#client.leaseTimeToLive(id, { signal, purpose, keys: true });
+      if (TTL >= 0n && keys.length === 0) await this.#client.revokeLease(id, { signal, purpose });
+    } catch (error) {
+      if (!signal.aborted)
+        this.#logger.debug("unused etcd lease could not be revoked", { error: describeError(error) });
+    }
+  }
+
+  async #lost(key: string, lease: Lease, { signal }: Abortable): Promise<LeaseLostError> {
+    const found = await this.#get(key, { signal });
+    return new LeaseLostError(
+      lease.subnet,
+      found === undefined
+        ? `${key} is gone`
+        : `${key} was changed at revision ${found.modRevision}, after ${lease.revision}`,
+    );
+  }
+}
+
+/** Holds if the key's last change is `revision`, with 0 if there is no such key, and, with `end`, none from there up to `end`. */
+interface Guard {
+  readonly key: string;
+  readonly revision: bigint | undefined;
+  readonly end?: string;
+}
+
+function unchanged({ key, revision = 0n, end }: Guard) {
+  const value = { target: Compare_CompareTarget.MOD, targetUnion: { case: "modRevision", value: revision } } as const;
+  return { ...value, key: encode(key), ...(end !== undefined && { rangeEnd: encode(end) }) };
+}
+
+function historyChanged(since: Cursor, cluster: string): HistoryLostError {
+  return new HistoryLostError(`etcd is the cluster ${cluster}, not ${since.history} any more`);
+}
+
+function watchCanceled(store: string, since: Cursor, { compactRevision, cancelReason }: WatchResponse): Error {
+  if (compactRevision > 0n)
+    return new HistoryLostError(`etcd's history was compacted to ${compactRevision}, after ${since.index}`);
+  return new StoreUnavailableError(store, `it refused the watch: ${cancelReason || "without a reason"}`);
+}
+
+function ending(grant: Grant | undefined): { readonly expiresAt?: Instant; readonly expiration?: Date } {
+  return grant === undefined ? {} : { expiresAt: grant.expiresAt, expiration: grant.expiration };
+}
+
+function encodeRange({ first, end }: KeyRange): { readonly key: Uint8Array; readonly rangeEnd: Uint8Array } {
+  return { key: encode(first), rangeEnd: encode(end) };
+}
+
+const decoder = new TextDecoder();
+
+function decode(bytes: Uint8Array): string {
+  return decoder.decode(bytes);
+}
+
+function lastPart(key: string): string {
+  return key.slice(key.lastIndexOf("/") + 1);
+}
+
+/** The results in the order of `items`, `limit` calls at a time. */
+async function concurrently<T, R>(items: readonly T[], limit: number, call: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  const queue = items.entries();
+  const worker = async () => {
+    for (const [index, item] of queue) results[index] = await call(item);
+  };
+  await Promise.all(Array.from({ length: limit }, worker));
+  return results;
+}
