@@ -1,0 +1,175 @@
+import { equalAddress } from "../ip/address.ts";
+import { equalPrefix, formatPrefix, overlaps, type Prefix } from "../ip/prefix.ts";
+import { CANDIDATES, fitsConfig, formatRange, freeSubnets, isFree } from "../lease/allocation.ts";
+import {
+  LeaseLostError,
+  LeaseTakenError,
+  OutOfSubnetsError,
+  StoreRefusedError,
+  StoreUnavailableError,
+} from "../lease/errors.ts";
+import type { Lease, NetworkName } from "../lease/lease.ts";
+import type { LeaseRequest } from "../lease/subnet-manager.ts";
+import type { Abortable } from "../lib/abortable.ts";
+import { backoff } from "../lib/backoff.ts";
+import type { Clock } from "../lib/clock.ts";
+import { describeError } from "../lib/errors.ts";
+import type { Logger } from "../lib/logger.ts";
+import type { Registry } from "./registry.ts";
+
+export interface LeaseTakingParts {
+  readonly registry: Registry;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly random: () => number;
+}
+
+/** Races with others are repeated at once this often; then there is someone to wait for. */
+const QUICK_ROUNDS = 5;
+const BETWEEN_ROUNDS = { first: 50, most: 2_000 };
+/** A write that got no answer may have been done: look and go on, but not for ever. */
+const UNANSWERED_WRITES = 3;
+
+/** One attempt of a host to have a lease, from first listing to last. */
+export class LeaseTaking {
+  readonly #parts: LeaseTakingParts;
+  readonly #network: NetworkName;
+  readonly #request: LeaseRequest;
+  readonly #options: Abortable;
+  #unanswered = 0;
+
+  constructor(parts: LeaseTakingParts, network: NetworkName, request: LeaseRequest, options: Abortable) {
+    this.#parts = parts;
+    this.#network = network;
+    this.#request = request;
+    this.#options = options;
+  }
+
+  /** As SubnetManager.acquireLease(). */
+  async run(): Promise<Lease> {
+    for (let round = 1; ; round++) {
+      if (round > QUICK_ROUNDS) await this.#pause(round - QUICK_ROUNDS);
+      const { leases } = await this.#parts.registry.listLeases(this.#network, this.#options);
+      const own = leases.filter((lease) => this.#isOurs(lease));
+      const kept = this.#choose(own);
+      const lease = kept === undefined ? await this.#take(leases, own) : await this.#renew(kept);
+      if (lease === undefined) continue;
+      await this.#dropMisfits(own.filter((each) => !equalPrefix(each.subnet, lease.subnet)));
+      return lease;
+    }
+  }
+
+  /** Which of our leases to keep: a reservation before one we had last before the first. */
+  #choose(own: readonly Lease[]): Lease | undefined {
+    const { config, previous } = this.#request;
+    const fitting = own.filter((lease) => fitsConfig(lease.subnet, config));
+    return (
+      fitting.find((lease) => lease.isReservation) ??
+      previous.flatMap((subnet) => fitting.filter((lease) => equalPrefix(lease.subnet, subnet)))[0] ??
+      fitting[0]
+    );
+  }
+
+  async #renew(lease: Lease): Promise<Lease | undefined> {
+    const claim = { attributes: this.#request.attributes(lease), isReservation: lease.isReservation };
+    return await this.#attempt(() => this.#parts.registry.updateLease(this.#network, lease, claim, this.#options));
+  }
+
+  /** A new lease, or `undefined` if others were quicker everywhere. @throws {OutOfSubnetsError} */
+  async #take(leases: readonly Lease[], own: readonly Lease[]): Promise<Lease | undefined> {
+    const misfits = own.filter((lease) => !lease.isReservation);
+    const attributes = this.#request.attributes(own[0]);
+    let candidates = this.#candidates(leases);
+    if (candidates.length === 0) {
+      // Only our own former lease is in the way, then; a new one elsewhere would have been made first.
+      candidates = this.#candidates(leases.filter((lease) => !misfits.includes(lease)));
+      if (candidates.length > 0) await this.#drop(misfits);
+    }
+    if (candidates.length === 0)
+      throw new OutOfSubnetsError(
+        `out of subnets: all from ${formatRange(this.#request.config)} are taken by ${leases.length} leases`,
+      );
+    for (const subnet of candidates) {
+      const claim = { subnet, attributes, isReservation: false };
+      const unanswered = this.#unanswered;
+      const lease = await this.#attempt(() => this.#parts.registry.createLease(this.#network, claim, this.#options));
+      if (lease !== undefined) return (await this.#isContested(lease)) ? undefined : lease;
+      if (unanswered !== this.#unanswered) return undefined;
+    }
+    return undefined;
+  }
+
+  /** Former subnets in their order, then the first free ones in a random one. */
+  #candidates(leases: readonly Lease[]): readonly Prefix[] {
+    const { config, previous } = this.#request;
+    const taken = leases.map((lease) => lease.subnet);
+    const former = previous.filter((subnet) => fitsConfig(subnet, config) && isFree(subnet, taken));
+    const free = freeSubnets(config, [...taken, ...former], CANDIDATES);
+    return [...former, ...this.#shuffled(free)];
+  }
+
+  #shuffled(subnets: readonly Prefix[]): readonly Prefix[] {
+    return subnets
+      .map((subnet) => ({ subnet, place: this.#parts.random() }))
+      .toSorted((a, b) => a.place - b.place)
+      .map(({ subnet }) => subnet);
+  }
+
+  /** What `write` gives, or `undefined` if it lost a race or had no answer. */
+  async #attempt(write: () => Promise<Lease>): Promise<Lease | undefined> {
+    try {
+      return await write();
+    } catch (error) {
+      if (error instanceof LeaseTakenError || error instanceof LeaseLostError) {
+        this.#parts.logger.debug("another host was quicker", { subnet: formatPrefix(error.subnet) });
+        return undefined;
+      }
+      if (!(error instanceof StoreUnavailableError) || ++this.#unanswered >= UNANSWERED_WRITES) throw error;
+      this.#parts.logger.debug("a write to the store was not answered", { reason: describeError(error) });
+      return undefined;
+    }
+  }
+
+  /**
+   * A key that differs in length or names an IPv6 subnet too does not stop ours from being made, though both mean the same
+   * addresses: who was first stays.
+   */
+  async #isContested(lease: Lease): Promise<boolean> {
+    const { leases } = await this.#parts.registry.listLeases(this.#network, this.#options);
+    const older = leases.find(
+      (each) => each.revision < lease.revision && !this.#isOurs(each) && overlaps(each.subnet, lease.subnet),
+    );
+    if (older === undefined) return false;
+    await this.#drop([lease]);
+    return true;
+  }
+
+  async #dropMisfits(others: readonly Lease[]): Promise<void> {
+    const misfits = others.filter((lease) => !lease.isReservation && !fitsConfig(lease.subnet, this.#request.config));
+    try {
+      await this.#drop(misfits);
+    } catch (error) {
+      if (!(error instanceof StoreUnavailableError || error instanceof StoreRefusedError)) throw error;
+      this.#parts.logger.warn("a former lease could not be removed; it will expire", { reason: describeError(error) });
+    }
+  }
+
+  async #drop(leases: readonly Lease[]): Promise<void> {
+    for (const lease of leases)
+      try {
+        await this.#parts.registry.deleteLease(this.#network, lease, this.#options);
+        this.#parts.logger.info("removed our former lease", { subnet: formatPrefix(lease.subnet) });
+      } catch (error) {
+        if (!(error instanceof LeaseLostError)) throw error; // gone, or wanted by someone after all
+      }
+  }
+
+  #isOurs(lease: Lease): boolean {
+    return equalAddress(lease.attributes.publicIP, this.#request.publicIP);
+  }
+
+  #pause(round: number): Promise<void> {
+    const { clock, random } = this.#parts;
+    return clock.sleep(backoff(round, BETWEEN_ROUNDS, random), this.#options);
+  }
+}

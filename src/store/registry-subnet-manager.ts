@@ -1,0 +1,179 @@
+import { compareAddress, equalAddress, formatAddress } from "../ip/address.ts";
+import { equalPrefix, formatPrefix, overlaps, type Prefix } from "../ip/prefix.ts";
+import { fitsConfig, formatRange } from "../lease/allocation.ts";
+import { LeaseLostError, LeaseTakenError } from "../lease/errors.ts";
+import type { Cursor, Lease, LeaseAttributes, LeaseUpdate, NetworkName } from "../lease/lease.ts";
+import { type NetworkConfig, parseNetworkConfig } from "../lease/network-config.ts";
+import type { Administration, LeaseFormat, LeaseRequest, Reservation, SubnetManager } from "../lease/subnet-manager.ts";
+import type { Abortable } from "../lib/abortable.ts";
+import type { Clock } from "../lib/clock.ts";
+import { InvalidConfigError } from "../lib/errors.ts";
+import type { Logger } from "../lib/logger.ts";
+import { LeaseTaking } from "./lease-taking.ts";
+import { followLeases } from "./lease-watching.ts";
+import type { LeaseClaim, Registry, StoredConfig } from "./registry.ts";
+
+/** How often a change by an administrator is tried again because a host renewed its lease at the same moment. */
+const RACES = 10;
+
+/** Leasing and administration over any key-value store: what a lease means is decided here, once for all stores. */
+export class RegistrySubnetManager implements SubnetManager, Administration {
+  readonly leaseFormat: LeaseFormat;
+  readonly #registry: Registry;
+  readonly #parts: {
+    readonly registry: Registry;
+    readonly clock: Clock;
+    readonly logger: Logger;
+    readonly random: () => number;
+  };
+
+  /** The registry is disposed of together with the manager. */
+  constructor(
+    registry: Registry,
+    parts: { readonly clock: Clock; readonly logger: Logger; readonly random?: () => number },
+  ) {
+    this.#registry = registry;
+    this.#parts = { registry, clock: parts.clock, logger: parts.logger, random: parts.random ?? Math.random };
+    this.leaseFormat = registry.leaseFormat;
+  }
+
+  async networkConfig(network: NetworkName, options: Abortable): Promise<NetworkConfig> {
+    const { text } = await this.#registry.getConfig(network, options);
+    return parseNetworkConfig(text);
+  }
+
+  async acquireLease(network: NetworkName, request: LeaseRequest, options: Abortable): Promise<Lease> {
+    return await new LeaseTaking(this.#parts, network, request, options).run();
+  }
+
+  async updateLease(
+    network: NetworkName,
+    lease: Lease,
+    attributes: LeaseAttributes,
+    options: Abortable,
+  ): Promise<Lease> {
+    let current = lease;
+    for (let race = 1; ; race++) {
+      const claim = { attributes, isReservation: current.isReservation };
+      try {
+        return await this.#registry.updateLease(network, current, claim, options);
+      } catch (error) {
+        if (!(error instanceof LeaseLostError) || race === RACES) throw error;
+        // It may still be ours: an earlier renewal of which we never heard, or an administrator who made it a reservation.
+        const found = await this.#find(network, lease.subnet, options);
+        if (found === undefined || !equalAddress(found.attributes.publicIP, lease.attributes.publicIP)) throw error;
+        current = found;
+      }
+    }
+  }
+
+  watchLeases(network: NetworkName, options: Abortable & { readonly since?: Cursor }): AsyncIterable<LeaseUpdate> {
+    return followLeases(this.#parts, network, options);
+  }
+
+  getConfig(network: NetworkName, options: Abortable): Promise<StoredConfig> {
+    return this.#registry.getConfig(network, options);
+  }
+
+  async setConfig(
+    network: NetworkName,
+    text: string,
+    options: Abortable & { readonly expected?: bigint },
+  ): Promise<void> {
+    parseNetworkConfig(text);
+    await this.#registry.setConfig(network, text, options);
+  }
+
+  async listLeases(network: NetworkName, options: Abortable): Promise<readonly Lease[]> {
+    const { leases } = await this.#registry.listLeases(network, { ...options, withExpirations: true });
+    return leases.toSorted(compareSubnets);
+  }
+
+  async revokeLease(network: NetworkName, subnet: Prefix, options: Abortable): Promise<void> {
+    await this.#change(network, options, (leases) => {
+      const lease = leases.find((each) => equalPrefix(each.subnet, subnet));
+      if (lease === undefined) throw new LeaseLostError(subnet, "there is none");
+      return () => this.#registry.deleteLease(network, lease, options);
+    });
+  }
+
+  async listReservations(network: NetworkName, options: Abortable): Promise<readonly Reservation[]> {
+    const { leases } = await this.#registry.listLeases(network, options);
+    return leases
+      .filter((lease) => lease.isReservation)
+      .toSorted(compareSubnets)
+      .map(({ subnet, attributes }) => ({ subnet, publicIP: attributes.publicIP }));
+  }
+
+  async addReservation(network: NetworkName, reservation: Reservation, options: Abortable): Promise<void> {
+    const { subnet, publicIP } = reservation;
+    checkReservation(reservation, await this.networkConfig(network, options));
+    await this.#change(network, options, (leases) => {
+      const lease = leases.find((each) => overlaps(each.subnet, subnet));
+      if (lease === undefined) {
+        const claim: LeaseClaim = { subnet, attributes: { publicIP }, isReservation: true };
+        return () => this.#registry.createLease(network, claim, options);
+      }
+      if (!equalPrefix(lease.subnet, subnet) || !equalAddress(lease.attributes.publicIP, publicIP))
+        throw new LeaseTakenError(lease.subnet);
+      if (lease.isReservation) return undefined;
+      return () => this.#registry.updateLease(network, lease, { ...lease, isReservation: true }, options);
+    });
+  }
+
+  async removeReservation(network: NetworkName, subnet: Prefix, options: Abortable): Promise<void> {
+    await this.#change(network, options, (leases) => {
+      const lease = leases.find((each) => equalPrefix(each.subnet, subnet));
+      if (lease?.isReservation !== true) throw new LeaseLostError(subnet, "it is not reserved");
+      return () => this.#registry.updateLease(network, lease, { ...lease, isReservation: false }, options);
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#registry[Symbol.asyncDispose]();
+  }
+
+  /** From the listing, since in dual-stack networks the key is more than the subnet. */
+  async #find(network: NetworkName, subnet: Prefix, options: Abortable): Promise<Lease | undefined> {
+    const { leases } = await this.#registry.listLeases(network, options);
+    return leases.find((lease) => equalPrefix(lease.subnet, subnet));
+  }
+
+  /** Decides by the present leases and writes; both again if a host wrote in between. What `decide` throws is final. */
+  async #change(
+    network: NetworkName,
+    options: Abortable,
+    decide: (leases: readonly Lease[]) => (() => Promise<unknown>) | undefined,
+  ): Promise<void> {
+    for (let race = 1; ; race++) {
+      const write = decide((await this.#registry.listLeases(network, options)).leases);
+      try {
+        await write?.();
+        return;
+      } catch (error) {
+        const isRace = error instanceof LeaseLostError || error instanceof LeaseTakenError;
+        if (!isRace || race === RACES) throw error;
+      }
+    }
+  }
+}
+
+/** @throws {InvalidConfigError} if the subnet could not be leased under this config, or the address is no host's */
+function checkReservation({ subnet, publicIP }: Reservation, config: NetworkConfig): void {
+  if (publicIP.family !== 4)
+    throw new InvalidConfigError("PublicIP", `must be an IPv4 address, not ${formatAddress(publicIP)}`);
+  if (subnet.length !== config.subnetLength)
+    throw new InvalidConfigError(
+      "Subnet",
+      `${formatPrefix(subnet)} is not a /${config.subnetLength}, as SubnetLen says`,
+    );
+  if (!fitsConfig(subnet, config))
+    throw new InvalidConfigError(
+      "Subnet",
+      `${formatPrefix(subnet)} is none of the subnets from ${formatRange(config)}`,
+    );
+}
+
+function compareSubnets(a: Lease, b: Lease): number {
+  return compareAddress(a.subnet.address, b.subnet.address) || a.subnet.length - b.subnet.length;
+}
