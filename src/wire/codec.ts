@@ -10,13 +10,18 @@ export function sourceOf(bytes: Uint8Array): Source {
   return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength) };
 }
 
+/** How one kind of value is put into bytes. */
+export interface Encoder<T> {
+  write(writer: Writer, value: T): void;
+}
+
 /** How one kind of value stands in bytes. */
-export interface Codec<T> {
+export interface Codec<T> extends Encoder<T> {
   /** Bytes it always takes; undefined if that varies. Whoever calls `read` has checked it. */
   readonly size: number | undefined;
-  write(writer: Writer, value: T): void;
   /** @throws {WireError} if the bytes from `start` to `end` are not one */
   read(source: Source, start: number, end: number): T;
 }
 
-export type ValueOf<C> = C extends Codec<infer T> ? T : never;
+/** What a codec reads. */
+export type ValueOf<C> = C extends { read(source: Source, start: number, end: number): infer T } ? T : never;

@@ -1,4 +1,4 @@
-import type { Codec, Source } from "./codec.ts";
+import type { Encoder, Source } from "./codec.ts";
 import { i32, text, u32 } from "./codecs.ts";
 import { attributes } from "./schema.ts";
 import { WireError } from "./wire-error.ts";
@@ -76,7 +76,7 @@ export class MessageCursor {
 export function writeMessage<T>(
   writer: Writer,
   header: { readonly type: number; readonly flags: number; readonly sequence: number },
-  codec: Pick<Codec<T>, "write">,
+  codec: Encoder<T>,
   value: T,
 ): void {
   const start = beginMessage(writer, header.type, header.flags, header.sequence);

@@ -1,0 +1,40 @@
+import { constants } from "node:os";
+
+const NAMES = new Map<number, string>();
+for (const [name, value] of Object.entries(constants.errno)) if (!NAMES.has(value)) NAMES.set(value, name);
+NAMES.set(constants.errno.EAGAIN, "EAGAIN");
+NAMES.set(constants.errno.EOPNOTSUPP, "EOPNOTSUPP");
+
+/** The number as errno.h names it: 101 is `ENETUNREACH`. */
+export function errnoName(errno: number): string {
+  return NAMES.get(errno) ?? `errno ${errno}`;
+}
+
+export const {
+  EAGAIN,
+  EEXIST,
+  EINTR,
+  EINVAL,
+  ENOBUFS,
+  ENODEV,
+  ENOENT,
+  ENXIO,
+  EOPNOTSUPP,
+  ESRCH,
+  EBUSY,
+  EADDRNOTAVAIL,
+} = constants.errno;
+
+/** A system call that failed. */
+export class SystemCallError extends Error {
+  override readonly name = "SystemCallError";
+  /** `EPERM` */
+  readonly code: string;
+  readonly errno: number;
+
+  constructor(call: string, errno: number) {
+    super(`${call}: ${errnoName(errno)}`);
+    this.code = errnoName(errno);
+    this.errno = errno;
+  }
+}

@@ -1,0 +1,137 @@
+import type { Table } from "../dataplane/table.ts";
+import type { Abortable } from "../lib/abortable.ts";
+import { type Logger, silentLogger } from "../lib/logger.ts";
+import { AddressMessage, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR } from "../wire/address-message.ts";
+import { AF_BRIDGE, AF_UNSPEC } from "../wire/netlink-header.ts";
+import { AddressTable, toLinkAddress } from "./address-table.ts";
+import { FdbTable } from "./fdb-table.ts";
+import type {
+  AddressRow,
+  AddressScope,
+  FdbRow,
+  FdbScope,
+  Kernel,
+  KernelRoute,
+  Link,
+  LinkAddress,
+  LinkRow,
+  LinkScope,
+  NeighborRow,
+  NeighborScope,
+  RouteRow,
+  RouteScope,
+  SysctlRow,
+  SysctlScope,
+} from "./kernel.ts";
+import { LinkTable } from "./link-table.ts";
+import { LINK_NOTIFICATIONS } from "./link-watch.ts";
+import { Links } from "./links.ts";
+import { Monitor } from "./monitor.ts";
+import { NeighborTable } from "./neighbor-table.ts";
+import type { Netlink } from "./netlink.ts";
+import { NetlinkConnection } from "./netlink-connection.ts";
+import { NexthopIds } from "./nexthops.ts";
+import { RouteTable } from "./route-table.ts";
+import { dumpRoutes, toKernelRoute } from "./routes.ts";
+import { SysctlTable } from "./sysctl-table.ts";
+
+export interface KernelOptions {
+  /** The network namespace, a path such as `/run/netns/red`; undefined is where we are. */
+  readonly namespace?: string;
+  readonly logger?: Logger;
+  /** False forces plain gateway routes; otherwise nexthop objects are used where the kernel has them. */
+  readonly nexthops?: boolean;
+}
+
+/** @throws {SystemCallError} without the right to change the network, CAP_NET_ADMIN */
+export function openKernel(options: KernelOptions = {}): Kernel {
+  return new LinuxKernel(options);
+}
+
+class LinuxKernel implements Kernel {
+  readonly #namespace: string | undefined;
+  readonly #netlink: Netlink;
+  readonly #nexthopIds = new NexthopIds();
+  readonly #usesNexthops: boolean;
+
+  constructor({ namespace, logger = silentLogger, nexthops = true }: KernelOptions) {
+    this.#namespace = namespace;
+    this.#usesNexthops = nexthops;
+    const connection = new NetlinkConnection(namespace);
+    try {
+      const monitor = new Monitor(namespace, connection.port, logger);
+      this.#netlink = { connection, monitor, links: new Links(connection) };
+    } catch (error) {
+      connection[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  listLinks(options: Abortable): Promise<readonly Link[]> {
+    return this.#netlink.links.list(options);
+  }
+
+  async listAddresses(options: Abortable): Promise<readonly LinkAddress[]> {
+    const names = await this.#linkNames(options);
+    const { signal } = options;
+    return await this.#netlink.connection.dump(
+      RTM_GETADDR,
+      AddressMessage,
+      { family: AF_UNSPEC },
+      (address) => toLinkAddress(address, names.get(address.linkIndex) ?? ""),
+      { signal, describe: "list addresses" },
+    );
+  }
+
+  async listRoutes(options: Abortable): Promise<readonly KernelRoute[]> {
+    const names = await this.#linkNames(options);
+    const routes: KernelRoute[] = [];
+    for (const family of [4, 6] as const)
+      for (const route of await dumpRoutes(this.#netlink.connection, family, undefined, options))
+        routes.push(toKernelRoute(route, (index) => names.get(index)));
+    return routes;
+  }
+
+  watchLinks(onChange: () => void): Disposable {
+    return this.#netlink.monitor.subscribe({
+      types: [...LINK_NOTIFICATIONS, RTM_NEWADDR, RTM_DELADDR],
+      onNotification: ({ source, start, port }) => {
+        if (source.bytes[start] !== AF_BRIDGE && port !== this.#netlink.connection.port) onChange();
+      },
+      onOverrun: onChange,
+    });
+  }
+
+  linkTable(scope: LinkScope): Table<LinkRow> {
+    return new LinkTable(this.#netlink, scope);
+  }
+
+  addressTable(scope: AddressScope): Table<AddressRow> {
+    return new AddressTable(this.#netlink, scope);
+  }
+
+  routeTable(scope: RouteScope): Table<RouteRow> {
+    return new RouteTable(this.#netlink, this.#nexthopIds, this.#usesNexthops, scope);
+  }
+
+  neighborTable(scope: NeighborScope): Table<NeighborRow> {
+    return new NeighborTable(this.#netlink, scope);
+  }
+
+  fdbTable(scope: FdbScope): Table<FdbRow> {
+    return new FdbTable(this.#netlink, scope);
+  }
+
+  sysctlTable(scope: SysctlScope): Table<SysctlRow> {
+    return new SysctlTable(this.#netlink, this.#namespace, scope);
+  }
+
+  [Symbol.dispose](): void {
+    this.#netlink.monitor[Symbol.dispose]();
+    this.#netlink.connection[Symbol.dispose]();
+  }
+
+  async #linkNames(options: Abortable): Promise<ReadonlyMap<number, string>> {
+    return new Map((await this.#netlink.links.list(options)).map((link) => [link.index, link.name]));
+  }
+}

@@ -1,0 +1,237 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { Abortable } from "../lib/abortable.ts";
+import type { Codec, Encoder, ValueOf } from "../wire/codec.ts";
+import {
+  beginMessage,
+  endMessage,
+  MessageCursor,
+  NLM_F_ACK,
+  NLM_F_DUMP,
+  NLM_F_DUMP_INTR,
+  NLM_F_REQUEST,
+  NLMSG_DONE,
+  NLMSG_ERROR,
+  readAcknowledgement,
+  readDone,
+} from "../wire/netlink-header.ts";
+import { Writer } from "../wire/writer.ts";
+import { EINTR, errnoName } from "./errno.ts";
+import { NetlinkError } from "./netlink-error.ts";
+import { NetlinkSocket } from "./netlink-socket.ts";
+
+/** Something asked of the kernel that it answers with yes or an error. */
+export interface NetlinkRequest {
+  readonly type: number;
+  /** NLM_F_REPLACE and the like; those of every request are added. */
+  readonly flags: number;
+  readonly write: (writer: Writer) => void;
+  /** For an error: `add neighbor 10.5.2.0 lladdr … dev flannel.1`. */
+  readonly describe: () => string;
+}
+
+export function netlinkRequest<T>(
+  type: number,
+  flags: number,
+  codec: Encoder<T>,
+  value: T,
+  describe: () => string,
+): NetlinkRequest {
+  return { type, flags, describe, write: (writer) => codec.write(writer, value) };
+}
+
+/** Bytes of requests that go down in one system call. */
+const BATCH_SIZE = 60_000;
+
+/** A dump that others keep disturbing is given up after so many beginnings. */
+const DUMP_ATTEMPTS = 20;
+
+/** Turns of a dump after which others may have the thread: about 1 MiB. */
+const DATAGRAMS_PER_TURN = 32;
+
+/** Requests and their answers on one socket, one caller after the other. */
+export class NetlinkConnection implements Disposable {
+  readonly #socket: NetlinkSocket;
+  readonly #writer = new Writer(BATCH_SIZE + 4096);
+  #sequence = 1;
+  /** Ends when the last caller has been served. */
+  #queue: Promise<void> = Promise.resolve();
+
+  constructor(namespace: string | undefined) {
+    this.#socket = new NetlinkSocket(namespace);
+  }
+
+  get port(): number {
+    return this.#socket.port;
+  }
+
+  /** Sends all, in order. @returns for each request undefined or why the kernel refused it. Rejects if the signal aborts between batches. */
+  request(requests: readonly NetlinkRequest[], { signal }: Abortable): Promise<readonly (NetlinkError | undefined)[]> {
+    return this.#exclusively(async () => {
+      const results: (NetlinkError | undefined)[] = Array.from({ length: requests.length });
+      let first = 0;
+      while (first < requests.length) {
+        signal.throwIfAborted();
+        first = this.#sendBatch(requests, first, results);
+        if (first < requests.length) await nextTurn();
+      }
+      return results;
+    });
+  }
+
+  /**
+   * Everything of a kind. An interrupted dump, which may have missed what moved meanwhile, is begun again.
+   * @param filter what of a message the kernel should compare
+   * @param take picks what is wanted of each answer while it is decoded; undefined leaves it out
+   */
+  dump<C extends Codec<unknown>, T>(
+    type: number,
+    codec: C,
+    filter: Parameters<C["write"]>[1],
+    take: (value: ValueOf<C>, messageType: number) => T | undefined,
+    options: Abortable & { readonly describe: string },
+  ): Promise<readonly T[]> {
+    return this.#exclusively(async () => {
+      for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
+        const values = await this.#dumpOnce(type, codec, filter, take, options);
+        if (values !== undefined) return values;
+        await nextTurn();
+      }
+      throw new NetlinkError(options.describe, EINTR, `disturbed ${DUMP_ATTEMPTS} times`);
+    });
+  }
+
+  /** One object. @returns undefined with the kernel's error if there is none */
+  get<C extends Codec<unknown>>(
+    type: number,
+    codec: C,
+    which: Parameters<C["write"]>[1],
+    options: Abortable & { readonly describe: string },
+  ): Promise<ValueOf<C> | NetlinkError> {
+    return this.#exclusively(async () => {
+      options.signal.throwIfAborted();
+      const sequence = this.#send(type, 0, codec, which);
+      let value: ValueOf<C> | undefined;
+      while (true) {
+        const cursor = this.#receive();
+        while (cursor.next()) {
+          if (cursor.sequence !== sequence) continue;
+          if (cursor.type === NLMSG_ERROR) {
+            const { errno, text } = readAcknowledgement(cursor);
+            return new NetlinkError(options.describe, errno, text);
+          }
+          value = codec.read(cursor.source, cursor.start, cursor.end) as ValueOf<C>;
+        }
+        if (value !== undefined) return value;
+      }
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket[Symbol.dispose]();
+  }
+
+  /** @returns the first request that did not fit */
+  #sendBatch(requests: readonly NetlinkRequest[], first: number, results: (NetlinkError | undefined)[]): number {
+    const writer = this.#writer;
+    writer.reset();
+    const base = this.#sequence;
+    let next = first;
+    while (next < requests.length && writer.length < BATCH_SIZE) {
+      const request = requests[next];
+      if (request === undefined) break;
+      const start = beginMessage(writer, request.type, NLM_F_REQUEST | NLM_F_ACK | request.flags, this.#nextSequence());
+      request.write(writer);
+      endMessage(writer, start);
+      next++;
+    }
+    const count = next - first;
+    this.#socket.send(writer.written());
+    for (let answered = 0; answered < count; ) {
+      const cursor = this.#receive();
+      while (cursor.next()) {
+        const index = (cursor.sequence - base) >>> 0;
+        if (cursor.type !== NLMSG_ERROR || index >= count) continue;
+        const { errno, text } = readAcknowledgement(cursor);
+        if (errno !== 0)
+          results[first + index] = new NetlinkError(requests[first + index]?.describe() ?? "request", errno, text);
+        answered++;
+      }
+    }
+    return next;
+  }
+
+  /** @returns undefined if it was interrupted */
+  async #dumpOnce<C extends Codec<unknown>, T>(
+    type: number,
+    codec: C,
+    filter: Parameters<C["write"]>[1],
+    take: (value: ValueOf<C>, messageType: number) => T | undefined,
+    { signal, describe }: Abortable & { readonly describe: string },
+  ): Promise<T[] | undefined> {
+    signal.throwIfAborted();
+    const sequence = this.#send(type, NLM_F_DUMP, codec, filter);
+    const values: T[] = [];
+    let interrupted = false;
+    for (let datagrams = 1; ; datagrams++) {
+      const cursor = this.#receive();
+      while (cursor.next()) {
+        if (cursor.sequence !== sequence) continue;
+        if ((cursor.flags & NLM_F_DUMP_INTR) !== 0) interrupted = true;
+        if (cursor.type === NLMSG_DONE) {
+          const errno = readDone(cursor);
+          if (errno === EINTR || (errno === 0 && interrupted)) return undefined;
+          if (errno !== 0) throw new NetlinkError(describe, errno);
+          return values;
+        }
+        if (cursor.type === NLMSG_ERROR) {
+          const { errno, text } = readAcknowledgement(cursor);
+          if (errno === EINTR) return undefined;
+          throw new NetlinkError(describe, errno, text);
+        }
+        const value = take(codec.read(cursor.source, cursor.start, cursor.end) as ValueOf<C>, cursor.type);
+        if (value !== undefined) values.push(value);
+      }
+      if (datagrams % DATAGRAMS_PER_TURN === 0) await nextTurn();
+    }
+  }
+
+  #send<T>(type: number, flags: number, codec: Codec<T>, value: T): number {
+    const sequence = this.#nextSequence();
+    this.#writer.reset();
+    const start = beginMessage(this.#writer, type, NLM_F_REQUEST | flags, sequence);
+    codec.write(this.#writer, value);
+    endMessage(this.#writer, start);
+    this.#socket.send(this.#writer.written());
+    return sequence;
+  }
+
+  /** One datagram, which must be there already: the kernel answers before `send` returns. */
+  #receive(): MessageCursor {
+    const size = this.#socket.receive();
+    if (size < 0) throw new NetlinkError("read the kernel's answer", -size, `lost after ${errnoName(-size)}`);
+    return new MessageCursor(this.#socket.source, size);
+  }
+
+  /** Reads to the end of a dump that nobody wants any more: the kernel allows one at a time. */
+  #drain(): void {
+    while (this.#socket.receive() >= 0);
+  }
+
+  #nextSequence(): number {
+    const sequence = this.#sequence;
+    this.#sequence = (sequence + 1) >>> 0;
+    return sequence;
+  }
+
+  #exclusively<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(action).catch((error: unknown) => {
+      this.#drain();
+      throw error;
+    });
+    this.#queue = result.then(
+      () => undefined,
+      () => undefined,
+    );
+    return result;
+  }
+}

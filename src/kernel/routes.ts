@@ -1,0 +1,101 @@
+import type { Family } from "../ip/address.ts";
+import { formatAddress } from "../ip/address.ts";
+import { formatPrefix, type Prefix } from "../ip/prefix.ts";
+import type { Abortable } from "../lib/abortable.ts";
+import type { ValueOf } from "../wire/codec.ts";
+import { AF_INET, AF_INET6 } from "../wire/netlink-header.ts";
+import {
+  RouteMessage,
+  RT_TABLE_MAIN,
+  RTM_F_CLONED,
+  RTM_GETROUTE,
+  RTM_NEWROUTE,
+  RTN_UNICAST,
+  RTNH_F_ONLINK,
+} from "../wire/route-message.ts";
+import { scopeName } from "./address-table.ts";
+import { ENOENT, EOPNOTSUPP } from "./errno.ts";
+import type { KernelRoute } from "./kernel.ts";
+import type { NetlinkConnection } from "./netlink-connection.ts";
+import { NetlinkError } from "./netlink-error.ts";
+
+export type RouteValue = ValueOf<typeof RouteMessage>;
+
+/** What IPv6 routes get that are made without a metric. */
+const IPV6_DEFAULT_METRIC = 1024;
+
+export function addressFamily(family: Family): number {
+  return family === 4 ? AF_INET : AF_INET6;
+}
+
+/** Routes of the main table as the kernel tells them. @param protocol only those with it */
+export async function dumpRoutes(
+  connection: NetlinkConnection,
+  family: Family,
+  protocol: number | undefined,
+  { signal }: Abortable,
+): Promise<readonly RouteValue[]> {
+  const filter = { family: addressFamily(family), table: RT_TABLE_MAIN, protocol: protocol ?? 0 };
+  const take = (route: RouteValue, type: number) => {
+    if (type !== RTM_NEWROUTE || (route.flags & RTM_F_CLONED) !== 0) return undefined;
+    if ((route.wideTable ?? route.table) !== RT_TABLE_MAIN) return undefined;
+    return protocol === undefined || route.protocol === protocol ? route : undefined;
+  };
+  try {
+    return await connection.dump(RTM_GETROUTE, RouteMessage, filter, take, { signal, describe: "list routes" });
+  } catch (error) {
+    // without such a table, or without the family at all
+    if (error instanceof NetlinkError && (error.errno === ENOENT || error.errno === EOPNOTSUPP)) return [];
+    throw error;
+  }
+}
+
+export function destinationOf(route: RouteValue): Prefix {
+  const family = route.family === AF_INET ? 4 : 6;
+  return { address: route.destination ?? { family, value: 0n }, length: route.destinationLength };
+}
+
+/** Whether the metric is what a route gets that is made without one. */
+export function hasDefaultMetric(route: RouteValue): boolean {
+  return (route.metric ?? 0) === (route.family === AF_INET6 ? IPV6_DEFAULT_METRIC : 0);
+}
+
+/** @param nameOf the name of a link by its index */
+export function toKernelRoute(route: RouteValue, nameOf: (index: number) => string | undefined): KernelRoute {
+  const hop = route.multipath?.[0];
+  const index = route.linkIndex ?? hop?.linkIndex;
+  return {
+    destination: destinationOf(route),
+    link: index === undefined ? undefined : nameOf(index),
+    gateway: route.gateway ?? hop?.gateway,
+    onlink: ((hop?.flags ?? route.flags) & RTNH_F_ONLINK) !== 0,
+    scope: route.scope === 255 ? "nowhere" : scopeName(route.scope),
+    protocol: route.protocol,
+    metric: route.metric ?? 0,
+    source: route.preferredSource,
+    unicast: route.kind === RTN_UNICAST,
+    multipath: route.multipath !== undefined,
+  };
+}
+
+const PROTOCOL_NAMES: Readonly<Record<number, string>> = {
+  0: "unspec",
+  1: "redirect",
+  2: "kernel",
+  3: "boot",
+  4: "static",
+  9: "ra",
+  11: "zebra",
+  12: "bird",
+  16: "dhcp",
+  186: "bgp",
+  187: "isis",
+  188: "ospf",
+};
+
+/** As iproute2 writes it: `10.5.2.0/24 via 192.168.0.7 dev eth0 proto static`. */
+export function formatRoute(route: KernelRoute): string {
+  const via = route.gateway === undefined ? "" : ` via ${formatAddress(route.gateway)}`;
+  const dev = route.link === undefined ? "" : ` dev ${route.link}`;
+  return `${formatPrefix(route.destination)}${via}${dev} proto ${PROTOCOL_NAMES[route.protocol] ?? route.protocol}`;
+}

@@ -1,0 +1,104 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import type { Plan, RowFailure, Table } from "../dataplane/table.ts";
+import type { Abortable } from "../lib/abortable.ts";
+import type { SysctlRow, SysctlScope } from "./kernel.ts";
+import { LINK_NOTIFICATIONS, LinkWatch } from "./link-watch.ts";
+import { inNamespace } from "./namespace.ts";
+import type { Netlink } from "./netlink.ts";
+
+/** Values under `/proc/sys`. The kernel tells nobody when one changes, only when the device it belongs to does. */
+export class SysctlTable implements Table<SysctlRow> {
+  readonly name = "sysctl";
+  readonly #netlink: Netlink;
+  readonly #namespace: string | undefined;
+  readonly #keys: readonly string[];
+  readonly #links = new LinkWatch();
+
+  constructor(netlink: Netlink, namespace: string | undefined, scope: SysctlScope) {
+    this.#netlink = netlink;
+    this.#namespace = namespace;
+    this.#keys = scope.keys;
+  }
+
+  key(row: SysctlRow): string {
+    return row.key;
+  }
+
+  equal(desired: SysctlRow, actual: SysctlRow): boolean {
+    return normal(desired.value) === normal(actual.value);
+  }
+
+  format(row: SysctlRow): string {
+    return `${row.key} = ${row.value}`;
+  }
+
+  async list(options: Abortable): Promise<readonly SysctlRow[]> {
+    await this.#look(options);
+    const rows: SysctlRow[] = [];
+    inNamespace(this.#namespace, () => {
+      for (const key of this.#keys) {
+        const value = readIfThere(pathOf(key));
+        if (value !== undefined) rows.push({ key, value: normal(value) });
+      }
+    });
+    return rows;
+  }
+
+  async apply(plan: Plan<SysctlRow>, options: Abortable): Promise<readonly RowFailure<SysctlRow>[]> {
+    await this.#look(options);
+    const failures: RowFailure<SysctlRow>[] = [];
+    inNamespace(this.#namespace, () => {
+      for (const row of plan.puts) {
+        try {
+          writeFileSync(pathOf(row.key), row.value);
+        } catch (cause) {
+          const reason = cause instanceof Error && "code" in cause ? String(cause.code) : "failed";
+          failures.push({ row, error: new Error(`set ${this.format(row)}: ${reason}`, { cause }) });
+        }
+      }
+    });
+    return failures;
+  }
+
+  watch(onChange: () => void): Disposable {
+    return this.#netlink.monitor.subscribe({
+      types: LINK_NOTIFICATIONS,
+      onOverrun: onChange,
+      onNotification: (notification) => {
+        const change = this.#links.notice(notification);
+        if (change !== undefined && change.before?.index !== change.after?.index) onChange();
+      },
+    });
+  }
+
+  async #look(options: Abortable): Promise<void> {
+    for (const link of new Set(this.#keys.map(linkOf)))
+      if (link !== undefined) this.#links.saw(link, await this.#netlink.links.state(link, options));
+  }
+}
+
+/** `flannel.1` of `net/ipv4/neigh/flannel.1/mcast_solicit`; undefined if the value is nobody's own. */
+function linkOf(key: string): string | undefined {
+  const name = /^net\/(?:ipv4|ipv6)\/(?:conf|neigh)\/([^/]+)\//.exec(key)?.[1];
+  return name === "all" || name === "default" ? undefined : name;
+}
+
+/** @throws {RangeError} rather than leave `/proc/sys` */
+function pathOf(key: string): string {
+  if (key.split("/").some((part) => part === "" || part === "." || part === ".."))
+    throw new RangeError(`not a sysctl: ${key}`);
+  return `/proc/sys/${key}`;
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+function normal(value: string): string {
+  return value.trim().replaceAll(/\s+/g, " ");
+}
