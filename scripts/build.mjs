@@ -1,5 +1,5 @@
 // Bundles the programs into dist/. Plain JavaScript, so that any Node from 20 on can build.
-import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { main, root, StepFailed } from "./steps.mjs";
@@ -61,6 +61,29 @@ function entries() {
   );
 }
 
+/** koffi's machine code for this platform, beside what it is called by; without the 20 ms that its own search for it takes. */
+const NATIVE = join(root, `node_modules/@koromix/koffi-linux-${process.arch}/linux_${process.arch}/koffi.node`);
+
+const directKoffi = {
+  name: "direct-koffi",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^koffi$/ }, () => ({ path: "koffi", namespace: "native" }));
+    onLoad({ filter: /.*/, namespace: "native" }, () => ({
+      contents: `
+        import { fileURLToPath } from "node:url";
+        const module = { exports: {} };
+        process.dlopen(module, fileURLToPath(import.meta.url).replace(/(\\/chunks)?\\/[^/]*$/, "/koffi.node"));
+        export default module.exports;`,
+    }));
+  },
+};
+
+/** A running daemon has the old file in its memory, so that only another may take its place. */
+function copyNative() {
+  copyFileSync(NATIVE, join(dist, "koffi.node.new"));
+  renameSync(join(dist, "koffi.node.new"), join(dist, "koffi.node"));
+}
+
 /** How long files of earlier builds stay: a daemon that runs may still import its own lazily. */
 const KEEP_MS = 24 * 3600 * 1000;
 
@@ -88,13 +111,13 @@ export async function build() {
     sourcemap: true,
     sourcesContent: false,
     legalComments: "none",
-    external: ["koffi"],
-    plugins: [lazyBuiltins],
+    plugins: [lazyBuiltins, directKoffi],
     banner: { js: REQUIRE },
     absWorkingDir: root,
     logLevel: "warning",
     metafile: true,
   });
+  copyNative();
   removeStale(Object.keys(metafile.outputs).map((path) => join(root, path)));
 }
 
