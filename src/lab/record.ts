@@ -49,9 +49,8 @@ export function claim(record: LabRecord): void {
     renameSync(staging, labDirectory(record.name)); // onto a directory that holds anything, this fails
   } catch (error) {
     rmSync(staging, { recursive: true });
-    throw new InvalidConfigError("name", `there is a lab ${record.name} already: see \`flannel lab ls\``, {
-      cause: error,
-    });
+    if (!["ENOTEMPTY", "EEXIST"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+    throw new InvalidConfigError("name", `there is a lab ${record.name} already; \`flannel lab ls\` shows it`);
   }
 }
 
@@ -89,9 +88,11 @@ export function takeOver(name: LabName): boolean {
   const directory = labDirectory(name);
   const taken = takenFile(directory);
   if (taken !== undefined && isAlive(taken.by)) return taken.by.pid === self.pid;
+  const marker = join(directory, `taken.${self.pid}.${self.startTime}`);
   try {
-    const file = join(directory, taken?.name ?? "lab.json");
-    renameSync(file, join(directory, `taken.${self.pid}.${self.startTime}`)); // of two who try, one fails
+    if (taken === undefined && readRecordAt(directory) === undefined)
+      writeFileSync(marker, "{}"); // somebody damaged it
+    else renameSync(join(directory, taken?.name ?? "lab.json"), marker); // of two who try, one fails
     return true;
   } catch {
     return false;

@@ -1,0 +1,56 @@
+import { join } from "node:path";
+import { InvalidConfigError } from "../lib/errors.ts";
+import { parseLabName } from "./address-plan.ts";
+import { Namespace } from "./namespace.ts";
+import type { Endpoint } from "./ping.ts";
+import { type HostRecord, type LabRecord, labDirectory, listRecords, type PodRecord } from "./record.ts";
+
+/** The lab that a command means: the named one, or the only one. @throws {InvalidConfigError} */
+export function findLab(name: string | undefined): LabRecord {
+  const labs = listRecords();
+  if (name !== undefined) {
+    const wanted = parseLabName(name);
+    const found = labs.find((lab) => lab.name === wanted);
+    if (found === undefined) throw new InvalidConfigError("name", `there is no lab ${wanted}; ${describe(labs)}`);
+    return found;
+  }
+  const [only, ...others] = labs;
+  if (only === undefined || others.length > 0)
+    throw new InvalidConfigError("name", only === undefined ? describe(labs) : `say which one; ${describe(labs)}`);
+  return only;
+}
+
+function describe(labs: readonly LabRecord[]): string {
+  if (labs.length === 0) return "no lab is up; `flannel lab up` makes one";
+  return `there ${labs.length === 1 ? "is" : "are"} ${labs.map(({ name }) => name).join(", ")}`;
+}
+
+/** A host `h1`, or a pod on it `h1/p1`. @throws {InvalidConfigError} naming those that there are */
+export function findPlace(lab: LabRecord, title: string): HostRecord | PodRecord {
+  const [hostName, podName] = title.split("/");
+  const host = lab.hosts.find(({ name }) => name === hostName);
+  const place = podName === undefined ? host : host?.pods.find(({ name }) => name === podName);
+  if (place !== undefined) return place;
+  const places = lab.hosts.flatMap((host) => [host.name, ...host.pods.map((pod) => `${host.name}/${pod.name}`)]);
+  throw new InvalidConfigError("host", `there is no ${title} in lab ${lab.name}, but ${places.join(", ")}`);
+}
+
+/** The log of a host's daemon, or of `etcd`. @throws {InvalidConfigError} */
+export function findLog(lab: LabRecord, title: string): string {
+  if (title === "etcd" && lab.store !== "embedded") return join(labDirectory(lab.name), "etcd.log");
+  const place = findPlace(lab, title);
+  if ("log" in place) return place.log;
+  throw new InvalidConfigError("host", `${title} is a pod; logs are those of hosts`);
+}
+
+/** Every pod of a lab that another process brought up. */
+export function endpointsOf(lab: LabRecord, signal: AbortSignal): readonly Endpoint[] {
+  const life = { signal, ending: signal };
+  return lab.hosts.flatMap((host) =>
+    host.pods.map((pod) => ({
+      title: `${host.name}/${pod.name}`,
+      address: pod.address,
+      namespace: new Namespace(pod.namespace, life),
+    })),
+  );
+}

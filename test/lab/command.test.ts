@@ -1,0 +1,210 @@
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, expect, test } from "vitest";
+import { parseLabName } from "../../src/lab/address-plan.ts";
+import { dismantle, namespacesOf } from "../../src/lab/dismantle.ts";
+import { isAlive, processesInNamespaces } from "../../src/lab/processes.ts";
+import { labDirectory, readRecord } from "../../src/lab/record.ts";
+import { waitUntil } from "../../src/lab/wait.ts";
+
+const { signal } = new AbortController();
+const name = parseLabName("tcommand");
+const entry = join(import.meta.dirname, "run-lab.ts");
+const fake = [
+  "--name",
+  name,
+  "--store",
+  "etcd3",
+  "--hosts",
+  "2",
+  `--flanneld=${join(import.meta.dirname, "fake-flanneld")}`,
+];
+const env = { ...process.env, NODE: process.execPath, NO_COLOR: "1" };
+
+/** Runs `flannel lab …` to its end. */
+function lab(...args: readonly string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [entry, "lab", ...args], { env, encoding: "utf8" });
+  return { status, stdout, stderr };
+}
+
+/** Starts `flannel lab …` and collects what it says. */
+function start(...args: readonly string[]) {
+  const child = spawn(process.execPath, [entry, "lab", ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const said = { text: "" };
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding("utf8").on("data", (text) => (said.text += text));
+  return { child, said };
+}
+
+async function exitOf(child: ChildProcess): Promise<number | null> {
+  if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+  return child.exitCode;
+}
+
+function processesOfLab() {
+  return processesInNamespaces(namespacesOf(name).map((each) => `/run/netns/${each}`));
+}
+
+function expectNothingLeft() {
+  expect(namespacesOf(name)).toEqual([]);
+  expect(existsSync(labDirectory(name))).toBe(false);
+}
+
+afterEach(() => dismantle(name, { signal }));
+
+test("lab up leaves a lab that ping, exec, logs and ls know, until lab down", () => {
+  expect(lab("up", ...fake)).toMatchObject({ status: 0, stdout: expect.stringContaining("lab tcommand is up") });
+
+  expect(lab("ping", "--name", name)).toMatchObject({ status: 0, stdout: expect.stringContaining("2 of 2 pairs") });
+  expect(JSON.parse(lab("ping", "--name", name, "--json").stdout)).toMatchObject([{ from: "h1/p1", to: "h2/p1" }, {}]);
+  expect(lab("ping", "--name", name, "--size", "1451").status).toBe(1);
+
+  expect(lab("exec", "--name", name, "h2", "--", "ip", "-br", "addr").stdout).toContain("192.168.77.2/24");
+  expect(lab("exec", "--name", name, "h2/p1", "--", "hostname", "-I").stdout).toContain("10.5.2.2");
+  expect(lab("exec", "--name", name, "h1", "--", "sh", "-c", "exit 7").status).toBe(7);
+  expect(lab("exec", "--name", name, "h3", "true").stderr).toContain("no h3 in lab tcommand, but h1, h1/p1, h2, h2/p1");
+
+  expect(lab("logs", "--name", name, "h1").stdout).toMatch(/^fake flanneld \d+ starts/);
+  expect(lab("ls").stdout).toMatch(/^tcommand +2 +vxlan +etcd3 +10\.5\.0\.0\/16 +up$/m);
+  expect(lab("up", ...fake)).toMatchObject({ status: 2, stderr: expect.stringContaining("already") });
+
+  const processes = processesOfLab();
+  expect(processes).toHaveLength(3);
+  expect(lab("down", name)).toMatchObject({ status: 0, stdout: "removed lab tcommand\n" });
+  expect(processes.filter(isAlive)).toEqual([]);
+  expectNothingLeft();
+});
+
+test("lab logs -f shows what is written later", async () => {
+  lab("up", ...fake);
+  const { child, said } = start("logs", "--name", name, "h1", "-f");
+  await waitUntil(() => said.text.includes("starts"), { signal, within: 5000, what: "the log so far" });
+  writeFileSync(readRecord(name)?.hosts[0]?.log ?? "", "and more\n", { flag: "a" });
+  await waitUntil(() => said.text.includes("and more"), { signal, within: 5000, what: "what was added" });
+  child.kill("SIGTERM");
+  expect(await exitOf(child)).toBe(143);
+});
+
+test("lab demo shows what happened, pings, and leaves nothing", () => {
+  const { status, stdout, stderr } = lab("demo", ...fake);
+  expect(stderr).toMatch(/making 2 hosts[^]*starting etcd v3[^]*starting flanneld[^]*making 2 pods[^]*removing/);
+  expect(stdout).toContain("h1# ip route\n  10.5.1.0/24 dev cni0");
+  expect(stdout).toContain("2 of 2 pairs of pods reach each other");
+  expect(status).toBe(0);
+  expectNothingLeft();
+});
+
+test("lab demo fails if not every pod reaches every other", () => {
+  const { status, stdout } = lab("demo", ...fake, "--flag=--no-routes");
+  expect(stdout).toContain("0 of 2 pairs of pods reach each other");
+  expect(status).toBe(1);
+  expectNothingLeft();
+});
+
+const phases = [
+  ["SIGINT", "making 2 hosts", []],
+  ["SIGINT", "starting etcd", []],
+  ["SIGTERM", "starting flanneld", []],
+  ["SIGINT", "starting flanneld", ["--flag=--never-ready"]],
+  ["SIGINT", "making 2 pods", []],
+  ["SIGHUP", "pinging", ["--flag=--no-routes"]],
+] as const;
+
+test.each(phases)("lab demo on %s while %s leaves nothing", async (how, phase, more) => {
+  const { child, said } = start("demo", ...fake, ...more);
+  await waitUntil(() => said.text.includes(phase), { signal, within: 10_000, what: phase, every: 1 });
+  child.kill(how);
+  expect(await exitOf(child)).toBe({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }[how]);
+  expect(said.text).toContain(`flannel lab: interrupted by ${how}`);
+  expectNothingLeft();
+});
+
+test("lab up interrupted by SIGINT leaves nothing", async () => {
+  const { child, said } = start("up", ...fake, "--flag=--never-ready");
+  await waitUntil(() => said.text.includes("starting flanneld"), { signal, within: 10_000, what: "daemons start" });
+  child.kill("SIGINT");
+  expect(await exitOf(child)).toBe(130);
+  expectNothingLeft();
+});
+
+test.each([
+  ["up", "down"],
+  ["demo", "up"],
+])("lab %s that was killed in the middle is reclaimed by lab %s", async (killed, next) => {
+  const { child, said } = start(killed, ...fake, "--flag=--never-ready");
+  await waitUntil(() => said.text.includes("starting flanneld") && processesOfLab().length >= 3, {
+    signal,
+    within: 10_000,
+    what: "daemons run",
+  });
+  const orphans = processesOfLab();
+  child.kill("SIGKILL");
+  await exitOf(child);
+  expect(orphans.every(isAlive)).toBe(true);
+  expect(lab("ls").stdout).toContain("its owner died");
+
+  expect(lab(next, ...(next === "up" ? fake : [])).status).toBe(0);
+  expect(orphans.filter(isAlive)).toEqual([]);
+  expect(namespacesOf(name).length > 0).toBe(next === "up");
+});
+
+test("lab up says which program is missing and how to get it, before making anything", () => {
+  const bin = mkdtempSync(join(tmpdir(), "flannel-lab-"));
+  try {
+    for (const program of ["ip", "ping"]) symlinkSync(programHere(program), join(bin, program));
+    const { status, stderr } = spawnSync(process.execPath, [entry, "lab", "up", ...fake], {
+      env: { ...env, PATH: bin },
+      encoding: "utf8",
+    });
+    expect(stderr).toBe("flannel lab: the program etcd is not installed (apt-get install etcd-server)\n");
+    expect(status).toBe(2);
+    expectNothingLeft();
+  } finally {
+    rmSync(bin, { recursive: true });
+  }
+});
+
+test("lab up without root says that it needs it", () => {
+  const uid = 65_534;
+  const { status, stderr } = spawnSync(process.execPath, ["-e", asUser(uid), entry, "lab", "up"], {
+    env,
+    encoding: "utf8",
+  });
+  expect(stderr).toContain("a lab needs root to make network namespaces (try again with sudo)");
+  expect(status).toBe(2);
+});
+
+test.each([
+  [["up", "--hosts", "0"], "--hosts: not a whole number of at least 1: 0"],
+  [
+    ["up", "--name", "Odd Name"],
+    'name: a lab\'s name is 1 to 16 lower-case letters and digits, a letter first, not "Odd Name"',
+  ],
+  [["up", "--backend", '{"VNI":1}'], '--backend: has no "Type": {"VNI":1}'],
+  [["up", "--network", "10.5.0.0"], "network: not a network in CIDR form"],
+  [["ping", "--name", "nosuch"], "there is no lab nosuch"],
+])("lab %j says what is wrong and exits with 2", (args, message) => {
+  const { status, stderr } = lab(...args);
+  expect(stderr).toContain(message);
+  expect(status).toBe(2);
+});
+
+/** A script that becomes another user and then runs what follows it: that user may not be able to read the sources. */
+function asUser(uid: number): string {
+  return `const [entry] = process.argv.splice(1, 1); process.argv.splice(1, 0, entry);
+    import(entry.replace("run-lab.ts", "../../src/lab/command.ts")).then(async ({ labCommand }) => {
+      const { default: yargs } = await import("yargs");
+      process.setuid(${uid});
+      await yargs(process.argv.slice(2)).command(labCommand).parseAsync();
+    });`;
+}
+
+function programHere(program: string): string {
+  const directories = (process.env["PATH"] ?? "").split(":").concat("/usr/sbin", "/sbin");
+  const found = directories.map((directory) => join(directory, program)).find((path) => existsSync(path));
+  if (found === undefined) throw new Error(`${program} is not installed here`);
+  return found;
+}
