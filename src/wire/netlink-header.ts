@@ -12,7 +12,7 @@ export const NLMSG_OVERRUN = 4;
 
 export const NLM_F_REQUEST = 0x1;
 export const NLM_F_MULTI = 0x2;
-export const NLM_F_ACK = 0x4;
+const NLM_F_ACK = 0x4;
 export const NLM_F_DUMP_INTR = 0x10;
 export const NLM_F_DUMP = 0x300;
 /** Of requests that make something. */
@@ -98,6 +98,12 @@ export function beginMessage(writer: Writer, type: number, flags: number, sequen
 export function endMessage(writer: Writer, start: number): void {
   writer.view.setUint32(start, writer.length - start, LITTLE_ENDIAN);
   writer.align();
+}
+
+/** Has the kernel answer this message also if all is well. @param start what {@link beginMessage} returned */
+export function requestAcknowledgement(writer: Writer, start: number): void {
+  const flags = writer.view.getUint16(start + 6, LITTLE_ENDIAN);
+  writer.view.setUint16(start + 6, flags | NLM_F_ACK, LITTLE_ENDIAN);
 }
 
 /** NLMSGERR_ATTR_* */
