@@ -102,6 +102,12 @@ export class Endpoints {
     throw summary(again.failures, this.#endpoints);
   }
 
+  /** A change that a watch told of, or a cursor names: an endpoint that has not seen it is of an older state. */
+  learned(header: StoreHeader): void {
+    const history = this.#history;
+    if (history?.cluster === header.cluster && header.index > history.index) this.#history = header;
+  }
+
   /** Something that began well on this endpoint failed later: ask another first. */
   failed(url: string, reason: string): void {
     const endpoint = this.#endpoints.find((candidate) => candidate.url === url);

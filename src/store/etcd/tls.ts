@@ -74,3 +74,16 @@ function attempt<T>(flag: string, read: () => T): T {
     throw new InvalidConfigError(flag, `cannot be read: ${describeError(error)}`, { cause: error });
   }
 }
+
+/** What a person should look at when TLS failed. */
+export const TLS_HINT =
+  "check --etcd-cafile, --etcd-certfile and --etcd-keyfile, and the names and dates in the server's certificate";
+
+/** Whether one side did not take the other's certificate, or does not speak TLS at all: OpenSSL's alerts, X509_V_ERR_* as Node names them. */
+export function isTlsFailure(error: unknown): boolean {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  return (
+    /^(ERR_SSL_|ERR_TLS_|EPROTO$|UNABLE_TO_|CERT_|CRL_|ERROR_IN_C|SELF_SIGNED|DEPTH_ZERO)/.test(code) ||
+    ["HOSTNAME_MISMATCH", "INVALID_CA", "INVALID_PURPOSE", "PATH_LENGTH_EXCEEDED"].includes(code)
+  );
+}

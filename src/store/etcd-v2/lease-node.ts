@@ -1,0 +1,40 @@
+import { LEASE_TTL, type Lease } from "../../lease/lease.ts";
+import type { Clock, Milliseconds } from "../../lib/clock.ts";
+import type { EntryReader } from "../entry-reader.ts";
+import type { KeyNode } from "./keys-api.ts";
+
+/** What is known of the moment a node was sent, so that its end can be told by our own clock. */
+export interface NodeTime {
+  readonly clock: Clock;
+  /** The server's `Date` when it sent the node, if the TTL may be older than that: an event from its history. */
+  readonly serverTime?: number;
+}
+
+/** The lease that a node of `…/subnets` holds; undefined if it makes no sense, which the reader logs. */
+export function leaseOfNode(node: KeyNode, reader: EntryReader, time: NodeTime): Lease | undefined {
+  const entry = reader.read(lastSegment(node.key), node.dir === true ? "" : (node.value ?? ""), node.key);
+  if (entry === undefined) return undefined;
+  const lease = { ...entry, revision: BigInt(node.modifiedIndex) };
+  const left = timeLeft(node, time);
+  if (left === undefined) return { ...lease, isReservation: true };
+  return {
+    ...lease,
+    isReservation: false,
+    expiresAt: time.clock.now() + left,
+    expiration: new Date(time.clock.wallClock().getTime() + left),
+  };
+}
+
+export function lastSegment(key: string): string {
+  return key.slice(key.lastIndexOf("/") + 1);
+}
+
+/** Seconds, as etcd takes them. */
+export const LEASE_TTL_SECONDS = LEASE_TTL / 1000;
+
+function timeLeft({ ttl, expiration }: KeyNode, { serverTime }: NodeTime): Milliseconds | undefined {
+  if (ttl === undefined && expiration === undefined) return undefined;
+  const granted = ttl === undefined ? Number.POSITIVE_INFINITY : ttl * 1000;
+  const remaining = serverTime === undefined ? Number.NaN : Date.parse(expiration ?? "") - serverTime;
+  return Number.isNaN(remaining) ? (Number.isFinite(granted) ? granted : 0) : Math.max(0, Math.min(granted, remaining));
+}
