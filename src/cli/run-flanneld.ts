@@ -1,19 +1,57 @@
-import { once } from "node:events";
+import { sendDatagram } from "../kernel/datagram.ts";
+import { openKernel } from "../kernel/linux-kernel.ts";
 import type { Abortable } from "../lib/abortable.ts";
+import { systemClock } from "../lib/clock.ts";
+import { describeError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
+import { chooseExternalInterface } from "../network/external-interface.ts";
+import { HostStateFile } from "../network/host-state.ts";
+import { runNetwork } from "../network/network.ts";
+import { notifyReady } from "../operate/notify.ts";
+import { RegistrySubnetManager } from "../store/registry-subnet-manager.ts";
 import type { FlanneldOptions } from "./flanneld-flags.ts";
+import { openRegistry } from "./open-registry.ts";
 
-/** Runs the daemon until the signal. */
+/** The unnamed network of single-network mode. */
+const SINGLE_NETWORK = "";
+
+/** Builds all parts of the daemon, hands them down and runs until the signal. @throws {InvalidConfigError} for what only a restart can mend */
 export async function runFlanneld(
   options: FlanneldOptions,
   { signal, logger }: Abortable & { readonly logger: Logger },
 ): Promise<void> {
-  logger.info("flanneld started", { store: options.store.kind, subnetFile: options.subnetFile });
-  const keepAlive = setInterval(() => {}, 1 << 30);
-  try {
-    if (!signal.aborted) await once(signal, "abort");
-  } finally {
-    clearInterval(keepAlive);
-  }
-  logger.info("exiting", { reason: signal.reason });
+  const clock = systemClock;
+  using kernel = openKernel({ logger });
+  const external = await chooseExternalInterface(kernel, options, { signal });
+  logger.info("using interface", { name: external.link.name, address: external.address, publicIP: external.publicIP });
+  const registry = await openRegistry(options.store, {
+    stateDir: options.stateDir,
+    networks: [SINGLE_NETWORK],
+    renewMargin: options.renewMargin,
+    clock,
+    logger,
+    signal,
+  });
+  await using store = new RegistrySubnetManager(registry, { clock, logger });
+  await runNetwork(
+    {
+      name: SINGLE_NETWORK,
+      store,
+      kernel,
+      external,
+      subnetFile: options.subnetFile,
+      state: new HostStateFile(options.stateDir, options.subnetFile, logger),
+      renewMargin: options.renewMargin,
+      clock,
+      logger,
+      onReady: () => {
+        try {
+          notifyReady(process.env["NOTIFY_SOCKET"], sendDatagram);
+        } catch (error) {
+          logger.warn("cannot tell the service manager that we are ready", { reason: describeError(error) });
+        }
+      },
+    },
+    { signal },
+  );
 }
