@@ -1,15 +1,33 @@
-import { type FSWatcher, statSync, watch } from "node:fs";
+import { closeSync, type FSWatcher, openSync, statSync, utimesSync, watch } from "node:fs";
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
 import { describeError } from "../../lib/errors.ts";
 import type { Logger } from "../../lib/logger.ts";
 
 /** How often to look without having been told: who commits may be killed before it tells, and a file may be replaced. */
-const SAFETY_NET: Milliseconds = 2_000;
+const SAFETY_NET: Milliseconds = 1_000;
 /** The same where the kernel does not tell us of changes. */
 const POLL: Milliseconds = 50;
 
-/** Tells, within this process, that the file may have changed. */
+/**
+ * Beside the store and always empty. Whoever has committed touches it: the store itself changes before a commit is complete,
+ * and whoever looked then would only be in the way.
+ */
+export function signalFile(store: string): string {
+  return `${store}-signal`;
+}
+
+/** Tells every process that watches the store of a complete commit. */
+export function announce(store: string): void {
+  const now = new Date();
+  try {
+    utimesSync(signalFile(store), now, now);
+  } catch {
+    // Nobody has watched yet, or it is not ours to touch: watchers look by themselves, only later.
+  }
+}
+
+/** Tells, within this process, that the store may have changed. */
 export class ChangeSignal implements Disposable {
   readonly #path: string;
   readonly #clock: Clock;
@@ -20,8 +38,8 @@ export class ChangeSignal implements Disposable {
   #hasComplained = false;
   #count = 0;
 
-  constructor(path: string, { clock, logger }: { readonly clock: Clock; readonly logger: Logger }) {
-    this.#path = path;
+  constructor(store: string, { clock, logger }: { readonly clock: Clock; readonly logger: Logger }) {
+    this.#path = signalFile(store);
     this.#clock = clock;
     this.#logger = logger;
   }
@@ -53,7 +71,7 @@ export class ChangeSignal implements Disposable {
     for (const done of this.#waiting) done();
   };
 
-  /** Watches the file that is at the path, whichever that is, until aborted. */
+  /** Keeps watching until aborted. */
   async run({ signal }: Abortable): Promise<void> {
     for (;;) {
       this.follow();
@@ -67,17 +85,15 @@ export class ChangeSignal implements Disposable {
     this.#watcher = undefined;
   }
 
-  /** Puts the watch on the file that is at the path now, if it is not yet. */
+  /** Puts the watch on the signal file that is there now, making it if need be. */
   follow(): void {
-    const status = statSync(this.#path, { bigint: true, throwIfNoEntry: false });
-    const identity = status && `${status.dev}:${status.ino}`;
-    if (identity === this.#watched) return;
-    this[Symbol.dispose]();
-    this.#watched = identity;
-    if (identity === undefined) return;
     try {
-      this.#watcher = watch(this.#path, { persistent: false }, this.wake);
-      this.#watcher.on("error", this.#unwatch);
+      closeSync(openSync(this.#path, "a", 0o600));
+      const { dev, ino } = statSync(this.#path, { bigint: true });
+      if (this.#watched === `${dev}:${ino}`) return;
+      this[Symbol.dispose]();
+      this.#watcher = watch(this.#path, { persistent: false }, this.wake).on("error", this.#unwatch);
+      this.#watched = `${dev}:${ino}`;
     } catch (error) {
       this.#unwatch(error);
     }
@@ -85,9 +101,10 @@ export class ChangeSignal implements Disposable {
 
   readonly #unwatch = (error: unknown): void => {
     this[Symbol.dispose]();
+    this.#watched = undefined;
     if (this.#hasComplained) return;
     this.#hasComplained = true;
     const fields = { file: this.#path, reason: describeError(error) };
-    this.#logger.warn("the embedded store cannot be watched and is looked at instead, 20 times a second", fields);
+    this.#logger.warn("the embedded store's changes cannot be watched; looking at it 20 times a second", fields);
   };
 }

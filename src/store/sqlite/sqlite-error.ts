@@ -19,7 +19,7 @@ interface SqliteError extends Error {
   readonly errcode: number;
 }
 
-function isSqliteError(error: unknown): error is SqliteError {
+export function isSqliteError(error: unknown): error is SqliteError {
   return error instanceof Error && "code" in error && error.code === "ERR_SQLITE_ERROR" && "errcode" in error;
 }
 

@@ -6,6 +6,7 @@ import { type Cursor, LEASE_TTL, type Lease, type LeaseEvent, type NetworkName }
 import { formatAttributes, formatLeaseKey } from "../../lease/lease-codec.ts";
 import type { LeaseFormat } from "../../lease/subnet-manager.ts";
 import type { Abortable } from "../../lib/abortable.ts";
+import { type BackoffRange, backoff } from "../../lib/backoff.ts";
 import { type Clock, type Milliseconds, systemClock } from "../../lib/clock.ts";
 import type { Logger } from "../../lib/logger.ts";
 import { Scope } from "../../lib/scope.ts";
@@ -51,8 +52,8 @@ export interface SqliteRegistryOptions {
 
 /** How long a lease's end may be missed: nobody waits for it. */
 const EXPIRY_TICK: Milliseconds = 30_000;
-/** After a batch, so that a storm of changes comes in few. */
-const LULL: Milliseconds = 5;
+/** After a batch, growing while there is more, so that a storm of changes comes in few and does not become a storm of readers. */
+const LULL: BackoffRange = { first: 2, most: 16 };
 /** Rows that are read, parsed or told at once: a few milliseconds of work. */
 const CHUNK = 2_000;
 
@@ -173,13 +174,16 @@ export class SqliteRegistry implements Registry {
   async *watchLeases(network: NetworkName, since: Cursor, { signal }: Abortable): AsyncGenerator<LeaseEvents> {
     this.#startWatching();
     let cursor = since;
+    let inARow = 0;
     for (let isFirst = true; ; isFirst = false) {
       const { count } = this.#changes;
       const batch = await this.#changesAfter(network, cursor, { signal });
       cursor = batch.cursor;
       if (isFirst || batch.events.length > 0) yield batch;
-      if (batch.events.length > 0) await this.#clock.sleep(LULL, { signal });
-      if (batch.isLast) await this.#changes.after(count, { signal });
+      if (!batch.isLast) continue;
+      if (batch.events.length > 0) await this.#clock.sleep(backoff(++inARow, LULL), { signal });
+      if (this.#changes.count === count) inARow = 0;
+      await this.#changes.after(count, { signal });
     }
   }
 

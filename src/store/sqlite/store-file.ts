@@ -1,15 +1,17 @@
 import { randomUUID } from "node:crypto";
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, statSync, utimesSync } from "node:fs";
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { StoreUnavailableError } from "../../lease/errors.ts";
+import { StoreRefusedError, StoreUnavailableError } from "../../lease/errors.ts";
 import type { Abortable } from "../../lib/abortable.ts";
-import { backoff } from "../../lib/backoff.ts";
+import { type BackoffRange, backoff } from "../../lib/backoff.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
 import { InvalidConfigError, UnsupportedError } from "../../lib/errors.ts";
 import type { Logger } from "../../lib/logger.ts";
+import { announce } from "./change-signal.ts";
 import { APPLICATION_ID, prepareStatements, SCHEMA, SCHEMA_VERSION, type Statements } from "./schema.ts";
-import { explainSqliteError, isBusy } from "./sqlite-error.ts";
+import { explainSqliteError, isBusy, isSqliteError } from "./sqlite-error.ts";
+import { WriteQueue } from "./write-queue.ts";
 
 export interface StoreFileOptions {
   readonly clock: Clock;
@@ -23,8 +25,14 @@ export interface StoreFileOptions {
 /** How long a call goes on trying to get at a file that other processes are using. */
 const PATIENCE: Milliseconds = 5_000;
 
-/** A commit that waits for readers to finish holds new ones back meanwhile, so it waits here and now, but no longer than this. */
-const COMMIT_PATIENCE: Milliseconds = 5;
+/** When to try again: others' transactions take about a millisecond. */
+const RETRY: BackoffRange = { first: 1, most: 8 };
+
+/**
+ * How long SQLite itself may wait, and with it this whole process. A commit that waits for readers keeps new ones away
+ * meanwhile, so it soon succeeds; giving up at once would let readers starve it.
+ */
+const BUSY_TIMEOUT: Milliseconds = 4;
 
 /**
  * The file and this process's connection to it. Transactions are synchronous and so must be small; waiting for other
@@ -36,12 +44,19 @@ const COMMIT_PATIENCE: Milliseconds = 5;
 export class StoreFile implements Disposable {
   readonly path: string;
   readonly #options: StoreFileOptions;
+  readonly #closing = new AbortController();
+  readonly #writes: WriteQueue<Connection>;
   #connection: Connection | undefined;
-  #isDisposed = false;
 
   private constructor(path: string, options: StoreFileOptions) {
     this.path = path;
     this.#options = options;
+    this.#writes = new WriteQueue(async (change) => {
+      const attempt = (connection: Connection) => transact(connection.db, "BEGIN IMMEDIATE", () => change(connection));
+      const result = await this.#insist(attempt, this.#closing);
+      announce(path);
+      return result;
+    }, isSqliteError);
   }
 
   /** @throws {UnsupportedError} saying why the file cannot be used, {StoreUnavailableError} if that may pass */
@@ -65,17 +80,16 @@ export class StoreFile implements Disposable {
     return await this.#insist(attempt, options);
   }
 
-  /** Runs `change` as one durable transaction, undone if it throws; it may run several times. */
+  /**
+   * Runs `change` in a durable transaction, perhaps together with others. It may run several times, and must throw, if at all,
+   * before it has changed anything.
+   */
   async write<T>(change: (statements: Statements, boot: number) => T, options: Abortable): Promise<T> {
-    const attempt = ({ db, statements, boot }: Connection) =>
-      transact(db, "BEGIN IMMEDIATE", () => change(statements, boot));
-    const result = await this.#insist(attempt, options);
-    this.#announce();
-    return result;
+    return await this.#writes.write(({ statements, boot }) => change(statements, boot), options);
   }
 
   [Symbol.dispose](): void {
-    this.#isDisposed = true;
+    this.#closing.abort(new StoreUnavailableError(this.path, "it was closed"));
     this.#close();
   }
 
@@ -84,7 +98,7 @@ export class StoreFile implements Disposable {
     const end = clock.now() + PATIENCE;
     for (let failures = 1; ; failures++) {
       signal.throwIfAborted();
-      if (this.#isDisposed) throw new Error(`${this.path} is closed`);
+      this.#closing.signal.throwIfAborted();
       try {
         return attempt(this.#connect());
       } catch (error) {
@@ -92,7 +106,7 @@ export class StoreFile implements Disposable {
         if (clock.now() >= end)
           throw new StoreUnavailableError(this.path, "another process is keeping it locked", { cause: error });
       }
-      await clock.sleep(backoff(failures, { first: 1, most: 20 }) * (0.5 + Math.random()), { signal });
+      await clock.sleep(backoff(failures, RETRY) * (0.5 + Math.random()), { signal });
     }
   }
 
@@ -113,16 +127,6 @@ export class StoreFile implements Disposable {
   #close(): void {
     this.#connection?.db.close();
     this.#connection = undefined;
-  }
-
-  /** Every watcher of the file is told that a commit is complete, which the writing itself would tell too early. */
-  #announce(): void {
-    const now = new Date();
-    try {
-      utimesSync(this.path, now, now);
-    } catch {
-      // Gone or not ours to touch: watchers look by themselves, only later.
-    }
   }
 }
 
@@ -156,7 +160,7 @@ function createFile(path: string): void {
 }
 
 function connect(path: string, identity: string, bootId: string): Connection {
-  const db = new DatabaseSync(path, { timeout: 0, enableForeignKeyConstraints: false });
+  const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT, enableForeignKeyConstraints: false });
   try {
     db.exec(
       "PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = FULL; PRAGMA cache_size = -1024; PRAGMA trusted_schema = OFF",
@@ -179,25 +183,20 @@ function connect(path: string, identity: string, bootId: string): Connection {
   }
 }
 
-/** False if the file is empty. @throws {UnsupportedError} if it is somebody else's or too new */
+/** False if the file is empty. @throws {StoreRefusedError} if it is somebody else's or too new */
 function isOurs(path: string, db: DatabaseSync): boolean {
   const number = (name: string) => Number(Object.values(db.prepare(`PRAGMA ${name}`).get() ?? {})[0]);
   const application = number("application_id");
   const version = number("user_version");
   if (application === APPLICATION_ID && version === SCHEMA_VERSION) return true;
-  if (application === APPLICATION_ID && version > SCHEMA_VERSION)
-    throw new UnsupportedError(
-      "embedded-store",
-      `--embedded-store: ${path} has schema ${version} and was made by a newer flannel; this one knows up to ${SCHEMA_VERSION}`,
-      "upgrade this flannel, or name another file",
+  if (application === APPLICATION_ID)
+    throw new StoreRefusedError(
+      path,
+      `made by a newer flannel: it has schema ${version}, and this one knows ${SCHEMA_VERSION}; upgrade this one, or name another file`,
     );
   const tables = Number(db.prepare("SELECT count(*) AS count FROM sqlite_schema").get()?.["count"]);
   if (application === 0 && version === 0 && tables === 0) return false;
-  throw new UnsupportedError(
-    "embedded-store",
-    `--embedded-store: ${path} is an SQLite database, but not of flannel`,
-    "name another file",
-  );
+  throw new StoreRefusedError(path, "an SQLite database, but not of flannel; name another file");
 }
 
 function initialize(path: string, db: DatabaseSync): void {
@@ -210,25 +209,10 @@ function transact<T>(db: DatabaseSync, begin: "BEGIN" | "BEGIN IMMEDIATE", body:
   db.exec(begin);
   try {
     const result = body();
-    commit(db);
+    db.exec("COMMIT");
     return result;
   } catch (error) {
     if (db.isTransaction) db.exec("ROLLBACK");
     throw error;
-  }
-}
-
-const NAP = new Int32Array(new SharedArrayBuffer(4));
-
-function commit(db: DatabaseSync): void {
-  const end = performance.now() + COMMIT_PATIENCE;
-  for (;;) {
-    try {
-      db.exec("COMMIT");
-      return;
-    } catch (error) {
-      if (!isBusy(error) || performance.now() >= end) throw error;
-      Atomics.wait(NAP, 0, 0, 0.3);
-    }
   }
 }
