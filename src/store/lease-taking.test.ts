@@ -1,0 +1,232 @@
+import { describe, expect, test } from "vitest";
+import { parseAddress } from "../ip/address.ts";
+import { formatPrefix, parsePrefix } from "../ip/prefix.ts";
+import { OutOfSubnetsError, StoreRefusedError, StoreUnavailableError } from "../lease/errors.ts";
+import { LEASE_TTL, type Lease } from "../lease/lease.ts";
+import { parseNetworkConfig } from "../lease/network-config.ts";
+import type { LeaseRequest } from "../lease/subnet-manager.ts";
+import { FakeClock } from "../lib/fake-clock.ts";
+import { RecordingLogger } from "../lib/recording-logger.ts";
+import { failure } from "./conformance/registry-bench.ts";
+import { MemoryRegistry } from "./memory/memory-registry.ts";
+import { MemoryStore } from "./memory/memory-store.ts";
+import { RegistrySubnetManager } from "./registry-subnet-manager.ts";
+
+const options = { signal: new AbortController().signal };
+const OURS = parseAddress("192.0.2.1");
+const OTHERS = parseAddress("192.0.2.9");
+const CONFIG = '{"Network":"10.5.0.0/16"}';
+const valueOf = (text: string) => `{"PublicIP":"${text}"}`;
+
+function bench(random: () => number = Math.random) {
+  const clock = new FakeClock();
+  const store = new MemoryStore({ clock });
+  const logger = new RecordingLogger();
+  const registry = new MemoryRegistry(store, { logger });
+  const manager = new RegistrySubnetManager(registry, { clock, logger, random });
+  const take = (request: Partial<LeaseRequest> & { readonly text?: string } = {}) =>
+    manager.acquireLease(
+      "",
+      {
+        publicIP: OURS,
+        config: parseNetworkConfig(request.text ?? CONFIG),
+        attributes: () => ({ publicIP: request.publicIP ?? OURS }),
+        previous: [],
+        ...request,
+      },
+      options,
+    );
+  const put = (subnet: string, publicIP: string) =>
+    store.put("", subnet.replace("/", "-"), valueOf(publicIP), LEASE_TTL);
+  const reserve = (subnet: string, publicIP: string) =>
+    store.put("", subnet.replace("/", "-"), valueOf(publicIP), undefined);
+  const keys = () => [...store.entries("").keys()].toSorted();
+  return { clock, store, logger, registry, manager, take, put, reserve, keys };
+}
+
+const subnetOf = (lease: Lease) => formatPrefix(lease.subnet);
+
+describe("acquireLease() of an own lease", () => {
+  test("acquireLease() renews a lease that is nearly over", async () => {
+    const { clock, take } = bench();
+    const first = await take();
+    await clock.advance(LEASE_TTL - 1000);
+    const again = await take();
+    expect(subnetOf(again)).toBe(subnetOf(first));
+    expect(again.expiresAt).toBe(clock.now() + LEASE_TTL);
+  });
+
+  test("acquireLease() prefers a reservation, then the previous one, then the first of several own leases", async () => {
+    const { store, take, put, reserve } = bench();
+    put("10.5.3.0/24", "192.0.2.1");
+    put("10.5.4.0/24", "192.0.2.1");
+    put("10.5.5.0/24", "192.0.2.1");
+    expect(subnetOf(await take())).toBe("10.5.3.0/24");
+    const previous = [parsePrefix("10.5.9.0/24"), parsePrefix("10.5.4.0/24")];
+    expect(subnetOf(await take({ previous }))).toBe("10.5.4.0/24");
+    reserve("10.5.5.0/24", "192.0.2.1");
+    const reserved = await take({ previous });
+    expect(subnetOf(reserved)).toBe("10.5.5.0/24");
+    expect(reserved.isReservation).toBe(true);
+    expect(store.entries("").size).toBe(3);
+  });
+
+  test("acquireLease() makes the new lease before it removes the one that no longer fits", async () => {
+    const { store, take, put } = bench();
+    put("10.5.3.0/24", "192.0.2.1");
+    const since = store.cursor;
+    const lease = await take({ text: '{"Network":"10.5.0.0/16","SubnetLen":26}' });
+    const changes = store.changesSince(since)?.map(({ key, entry }) => `${entry === undefined ? "-" : "+"} ${key}`);
+    expect(changes).toEqual([`+ ${subnetOf(lease).replace("/", "-")}`, "- 10.5.3.0-24"]);
+  });
+
+  test("acquireLease() gives up its own former lease first if that alone is in the way", async () => {
+    const { take, put, keys } = bench();
+    put("10.5.0.64/26", "192.0.2.1");
+    put("10.5.0.128/25", "192.0.2.2");
+    const lease = await take({ text: '{"Network":"10.5.0.0/24","SubnetLen":27,"SubnetMin":"10.5.0.64"}' });
+    expect(["10.5.0.64/27", "10.5.0.96/27"]).toContain(subnetOf(lease));
+    expect(keys()).toEqual([subnetOf(lease).replace("/", "-"), "10.5.0.128-25"].toSorted());
+  });
+
+  test("acquireLease() never removes a reservation, though it does not fit", async () => {
+    const { take, reserve, keys } = bench();
+    reserve("10.5.3.0/25", "192.0.2.1");
+    const lease = await take();
+    expect(keys()).toEqual(["10.5.3.0-25", subnetOf(lease).replace("/", "-")].toSorted());
+    expect(subnetOf(lease)).not.toBe("10.5.3.0/24");
+    expect(subnetOf(await take())).toBe(subnetOf(lease));
+  });
+
+  test("acquireLease() does not fail because a former lease could not be removed", async () => {
+    const { registry, take, put, logger } = bench();
+    put("10.5.3.0/24", "192.0.2.1");
+    registry.deleteLease = () => Promise.reject(new StoreUnavailableError("memory", "no answer"));
+    await take({ text: '{"Network":"10.5.0.0/16","SubnetLen":26}' });
+    expect(logger.messages("warn")).toEqual(["a former lease could not be removed; it will expire"]);
+  });
+});
+
+describe("acquireLease() of a new lease", () => {
+  test("acquireLease() takes one of the first hundred free subnets, each about as often", async () => {
+    const seen = new Map<string, number>();
+    for (let round = 0; round < 1000; round++) {
+      const subnet = subnetOf(await bench().take());
+      seen.set(subnet, (seen.get(subnet) ?? 0) + 1);
+    }
+    const numbers = [...seen.keys()].map((subnet) => Number(subnet.split(".")[2]));
+    expect(Math.min(...numbers)).toBe(1);
+    expect(Math.max(...numbers)).toBe(100);
+    expect(seen.size).toBeGreaterThan(95);
+    expect(Math.max(...seen.values())).toBeLessThan(40);
+  });
+
+  test("acquireLease() takes no subnet that overlaps a lease of another length", async () => {
+    const { take, put } = bench();
+    put("10.5.0.0/17", "192.0.2.2");
+    put("10.5.128.0/18", "192.0.2.3");
+    put("10.5.192.0/19", "192.0.2.4");
+    put("10.5.224.64/26", "192.0.2.5");
+    put("10.5.226.0/23", "192.0.2.5");
+    put("10.5.228.0/22", "192.0.2.5");
+    put("10.5.232.0/21", "192.0.2.5");
+    put("10.5.240.0/20", "192.0.2.5");
+    expect(subnetOf(await take())).toBe("10.5.225.0/24");
+    expect(await failure(take({ publicIP: OTHERS }))).toBeInstanceOf(OutOfSubnetsError);
+  });
+
+  test("acquireLease() leaves a subnet to the other host that took it after the listing, and goes on", async () => {
+    const { registry, store, take, put } = bench();
+    const create = registry.createLease.bind(registry);
+    let races = 0;
+    registry.createLease = (network, claim, abortable) => {
+      if (races++ < 30) put(formatPrefix(claim.subnet), "192.0.2.2");
+      return create(network, claim, abortable);
+    };
+    const lease = await take();
+    expect(lease.attributes.publicIP).toEqual(OURS);
+    expect(races).toBe(31);
+    const values = [...store.entries("").values()].map((entry) => entry.value);
+    expect(values.filter((value) => value === valueOf("192.0.2.2"))).toHaveLength(30);
+  });
+
+  test("acquireLease() yields to an older lease on the same addresses under another key", async () => {
+    const { registry, take, put, keys } = bench(() => 0);
+    const create = registry.createLease.bind(registry);
+    let races = 0;
+    registry.createLease = (network, claim, abortable) => {
+      if (races++ === 0) put("10.5.1.0/24&fc00::/64".replaceAll("/", "-"), "192.0.2.2");
+      return create(network, claim, abortable);
+    };
+    expect(subnetOf(await take())).toBe("10.5.2.0/24");
+    expect(keys()).toEqual(["10.5.1.0-24&fc00::-64", "10.5.2.0-24"]);
+  });
+
+  test("acquireLease() throws OutOfSubnetsError naming the range", async () => {
+    const { take, put } = bench();
+    put("10.5.0.0/16", "192.0.2.2");
+    const error = await failure(take());
+    expect(error).toBeInstanceOf(OutOfSubnetsError);
+    expect(String(error)).toContain("10.5.1.0/24 to 10.5.255.0/24");
+  });
+
+  test("acquireLease() finds the lease whose making was never answered", async () => {
+    const { clock, registry, store, take } = bench();
+    const create = registry.createLease.bind(registry);
+    registry.createLease = async (...parameters) => {
+      registry.connection = "answers-lost";
+      registry.createLease = create;
+      try {
+        return await create(...parameters);
+      } finally {
+        registry.connection = "up";
+      }
+    };
+    const taking = take();
+    await clock.advance(10_000);
+    const lease = await taking;
+    expect([...store.entries("").keys()]).toEqual([subnetOf(lease).replace("/", "-")]);
+  });
+
+  test("acquireLease() throws StoreUnavailableError if no write is ever answered", async () => {
+    const { registry, take } = bench();
+    let writes = 0;
+    registry.createLease = () => {
+      writes++;
+      return Promise.reject(new StoreUnavailableError("memory", "no answer"));
+    };
+    expect(await failure(take())).toBeInstanceOf(StoreUnavailableError);
+    expect(writes).toBe(3);
+  });
+
+  test("acquireLease() throws StoreRefusedError and StoreUnavailableError as they are", async () => {
+    const { registry, take } = bench();
+    registry.connection = "refused";
+    expect(await failure(take())).toBeInstanceOf(StoreRefusedError);
+    registry.connection = "down";
+    expect(await failure(take())).toBeInstanceOf(StoreUnavailableError);
+  });
+});
+
+describe("updateLease() of a lease that was written meanwhile", () => {
+  test("updateLease() recognizes its own renewal that was never answered", async () => {
+    const { clock, registry, manager, take } = bench();
+    const lease = await take();
+    registry.connection = "answers-lost";
+    const renewing = failure(manager.updateLease("", lease, lease.attributes, options));
+    await clock.advance(10_000);
+    expect(await renewing).toBeInstanceOf(StoreUnavailableError);
+    registry.connection = "up";
+    const renewed = await manager.updateLease("", lease, lease.attributes, options);
+    expect(renewed.revision).toBeGreaterThan(lease.revision);
+    expect(renewed.expiresAt).toBe(clock.now() + LEASE_TTL);
+  });
+
+  test("updateLease() keeps what an administrator made a reservation", async () => {
+    const { manager, take, reserve } = bench();
+    const lease = await take();
+    reserve(subnetOf(lease), "192.0.2.1");
+    const renewed = await manager.updateLease("", lease, lease.attributes, options);
+    expect(renewed.isReservation).toBe(true);
+  });
+});
