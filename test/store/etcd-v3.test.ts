@@ -1,6 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { formatPrefix } from "../../src/ip/prefix.ts";
-import { leaseKey } from "../../src/lease/lease.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { type Logger, silentLogger } from "../../src/lib/logger.ts";
 import type { RegistryFixture } from "../../src/store/conformance/registry-harness.ts";

@@ -1,7 +1,7 @@
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { StoreUnavailableError } from "../../lease/errors.ts";
 import type { Abortable } from "../../lib/abortable.ts";
-import type { Clock, Milliseconds } from "../../lib/clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 import type { Logger } from "../../lib/logger.ts";
 import { type Ask, Endpoints, type StoreHeader, UncertainWriteError } from "../etcd/endpoints.ts";
 import type { EtcdOptions } from "../etcd/options.ts";
@@ -24,8 +24,6 @@ import {
 import { explainFailure, wantsNewToken, wasNeverSent } from "./grpc-failure.ts";
 import { Tokens } from "./tokens.ts";
 
-/** A frozen endpoint keeps a connection and never answers; then the next one is asked. */
-const REQUEST_TIMEOUT: Milliseconds = 5000;
 /** A member without a leader shall say so at once instead of waiting for one. */
 const REQUIRE_LEADER = { hasleader: "true" };
 
@@ -41,23 +39,21 @@ export interface EtcdV3Deps {
 
 interface OpenWatch {
   readonly endpoint: string;
-  readonly responses: AsyncIterator<WatchResponse>;
+  readonly responses: AsyncGenerator<WatchResponse, void>;
   readonly created: WatchResponse;
 }
 
 /** The calls of etcd's v3 API that flannel needs, on whichever endpoint answers, with a user's token if there is one. */
 export class EtcdV3Client {
   readonly #options: EtcdOptions;
-  readonly #clock: Clock;
   readonly #endpoints: Endpoints;
   readonly #connections: Connections;
   readonly #tokens: Tokens;
 
   constructor(options: EtcdOptions, { clock, logger }: EtcdV3Deps) {
     this.#options = options;
-    this.#clock = clock;
     this.#endpoints = new Endpoints(options.endpoints, { clock, logger });
-    this.#connections = new Connections(options.files);
+    this.#connections = new Connections(options.files, clock);
     this.#tokens = new Tokens(logger);
   }
 
@@ -105,29 +101,22 @@ export class EtcdV3Client {
     request: MessageInitShape<typeof WatchCreateRequestSchema>,
     { signal, purpose }: Purpose,
   ): AsyncGenerator<WatchResponse, never> {
-    const ending = new AbortController();
+    const open: Ask<OpenWatch> = async (endpoint, options) => ({
+      header: undefined, // that of a watch may be of a member that lags
+      value: await this.#openWatch(endpoint, request, { ...options, purpose }),
+    });
+    const { endpoint, responses, created } = await this.#endpoints.call(open, { signal, verify: this.#verify });
     try {
-      const stop = AbortSignal.any([signal, ending.signal]);
-      const open: Ask<OpenWatch> = async (endpoint) => ({
-        header: undefined, // that of a watch may be of a member that lags
-        value: await this.#openWatch(endpoint, request, { signal: stop, purpose }),
-      });
-      const { endpoint, responses, created } = await this.#endpoints.call(open, { signal, verify: this.#verify });
       yield created;
-      for (;;) {
-        let result: IteratorResult<WatchResponse>;
-        try {
-          result = await responses.next();
-        } catch (error) {
-          signal.throwIfAborted();
-          throw this.#failed(endpoint, explainFailure(error, endpoint, purpose));
-        }
-        if (result.done === true)
-          throw this.#failed(endpoint, new StoreUnavailableError(endpoint, `${purpose}: the stream was ended`));
-        yield result.value;
-      }
+      for await (const response of responses) yield response;
+      throw new StoreUnavailableError(endpoint, `${purpose}: the stream was ended`);
+    } catch (error) {
+      signal.throwIfAborted();
+      const failure = explainFailure(error, endpoint, purpose);
+      this.#endpoints.failed(endpoint, failure.message);
+      throw failure;
     } finally {
-      ending.abort();
+      await responses.return();
     }
   }
 
@@ -135,20 +124,10 @@ export class EtcdV3Client {
     this.#connections.close();
   }
 
-  #failed(endpoint: string, error: Error): Error {
-    this.#endpoints.failed(endpoint, error.message);
-    return error;
-  }
-
-  readonly #verify: Ask<unknown> = async (endpoint, { signal }) => {
-    const key = encode(this.#options.prefix);
-    return await this.#asking(
-      KV.method.range,
-      { key, countOnly: true },
-      { signal, purpose: "read" },
-    )(endpoint, {
-      signal,
-    });
+  /** Shows the cluster's id and history. */
+  readonly #verify: Ask<unknown> = (endpoint, options) => {
+    const request = { key: encode(this.#options.prefix), countOnly: true };
+    return this.#asking(KV.method.range, request, { ...options, purpose: "read" })(endpoint, options);
   };
 
   #asking<I extends DescMessage, O extends DescMessage>(
@@ -158,8 +137,7 @@ export class EtcdV3Client {
   ): Ask<MessageShape<O>> {
     return async (endpoint, { signal }) => {
       const value = await this.#withToken(endpoint, { signal, purpose }, async (headers) => {
-        const transport = this.#connections.to(endpoint);
-        return (await transport.unary(method, signal, REQUEST_TIMEOUT, headers, request)).message;
+        return await this.#connections.to(endpoint).unary(method, request, { headers, signal });
       });
       const { header } = value as { readonly header?: ResponseHeader };
       return { header: header === undefined ? undefined : storeHeader(header), value };
@@ -171,32 +149,13 @@ export class EtcdV3Client {
     request: MessageInitShape<typeof WatchCreateRequestSchema>,
     { signal, purpose }: Purpose,
   ): Promise<OpenWatch> {
-    const opened = new AbortController();
-    const late = new AbortController();
-    const timer = this.#clock.sleep(REQUEST_TIMEOUT, { signal: AbortSignal.any([signal, opened.signal]) }).then(
-      () => late.abort(),
-      () => {},
-    );
-    const stop = AbortSignal.any([signal, late.signal]);
-    try {
-      return await this.#withToken(endpoint, { signal, purpose }, async (headers) => {
-        const requests = async function* () {
-          yield { requestUnion: { case: "createRequest", value: request } } as const;
-          await aborted(stop);
-        };
-        const transport = this.#connections.to(endpoint);
-        const response = await transport.stream(Watch.method.watch, stop, undefined, headers, requests());
-        const responses = response.message[Symbol.asyncIterator]();
-        const first = await responses.next();
-        if (first.done === true) throw new Error("the stream was ended at once");
-        return { endpoint, responses, created: first.value };
-      });
-    } catch (error) {
-      throw late.signal.aborted ? new StoreUnavailableError(endpoint, `${purpose}: no answer in time`) : error;
-    } finally {
-      opened.abort();
-      await timer;
-    }
+    return await this.#withToken(endpoint, { signal, purpose }, async (headers) => {
+      const question = { requestUnion: { case: "createRequest", value: request } } as const;
+      const responses = this.#connections.to(endpoint).stream(Watch.method.watch, question, { headers, signal });
+      const first = await responses.next();
+      if (first.done === true) throw new StoreUnavailableError(endpoint, `${purpose}: the stream was ended at once`);
+      return { endpoint, responses, created: first.value };
+    });
   }
 
   /** Runs a call, a second time if etcd no longer takes the token. */
@@ -223,16 +182,9 @@ export class EtcdV3Client {
     const { credentials } = this.#options;
     if (credentials === undefined) return undefined;
     return await this.#tokens.get(async ({ signal }) => {
-      const transport = this.#connections.to(endpoint);
       const request = { name: credentials.username, password: credentials.password };
-      const response = await transport.unary(
-        Auth.method.authenticate,
-        signal,
-        REQUEST_TIMEOUT,
-        REQUIRE_LEADER,
-        request,
-      );
-      return response.message.token;
+      const channel = this.#connections.to(endpoint);
+      return (await channel.unary(Auth.method.authenticate, request, { headers: REQUIRE_LEADER, signal })).token;
     }, options);
   }
 }
@@ -250,9 +202,4 @@ const encoder = new TextEncoder();
 
 export function encode(text: string): Uint8Array {
   return encoder.encode(text);
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }

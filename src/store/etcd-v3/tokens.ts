@@ -1,7 +1,6 @@
-import { Code } from "@connectrpc/connect";
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Logger } from "../../lib/logger.ts";
-import { isStatus } from "./grpc-failure.ts";
+import { GrpcCode, GrpcStatusError } from "./grpc-status.ts";
 
 /** Fetches a token for the user and password. */
 export type Authenticate = (options: Abortable) => Promise<string>;
@@ -30,7 +29,7 @@ export class Tokens {
     try {
       return await authenticate({ signal });
     } catch (error) {
-      if (!isStatus(error, Code.FailedPrecondition)) throw error;
+      if (!(error instanceof GrpcStatusError && error.code === GrpcCode.failedPrecondition)) throw error;
       this.#logger.info("etcd has authentication switched off: user and password are not used");
       return "";
     }
