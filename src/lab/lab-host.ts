@@ -6,17 +6,12 @@ import { parseSubnetEnv, type SubnetEnv } from "../lease/subnet-env.ts";
 import type { Milliseconds } from "../lib/clock.ts";
 import { hostNamespace, type LabName, podNamespace } from "./address-plan.ts";
 import { ipBatch, type LabLife, Namespace } from "./namespace.ts";
+import { Place } from "./place.ts";
 import type { HostRecord } from "./record.ts";
 import { Service } from "./service.ts";
 
 /** A container: a namespace behind the host's bridge. */
-export interface LabPod {
-  readonly name: string;
-  /** `h1/p1` */
-  readonly title: string;
-  readonly address: string;
-  readonly namespace: Namespace;
-}
+export type LabPod = Place;
 
 export interface LabHostOptions {
   readonly lab: LabName;
@@ -35,10 +30,7 @@ export interface LabHostOptions {
 export const POD_BRIDGE = "cni0";
 
 /** One host of a lab: a namespace whose eth0 is on the lab's switch. */
-export class LabHost {
-  readonly name: string;
-  readonly address: string;
-  readonly namespace: Namespace;
+export class LabHost extends Place {
   readonly directory: string;
   readonly daemon: Service;
   readonly subnetFile: string;
@@ -48,18 +40,18 @@ export class LabHost {
   #lastPod = 0;
 
   constructor(options: LabHostOptions) {
+    const namespace = new Namespace(hostNamespace(options.lab, options.name), options.life);
+    super({ name: options.name, title: options.name, address: options.address, namespace });
     this.#options = options;
-    this.name = options.name;
-    this.address = options.address;
     this.directory = join(options.directory, options.name);
     mkdirSync(this.directory, { recursive: true });
     this.subnetFile = join(this.directory, "subnet.env");
     this.stateDirectory = join(this.directory, "state");
-    this.namespace = new Namespace(hostNamespace(options.lab, options.name), options.life);
     this.daemon = new Service({
       name: "flanneld",
       argv: [...options.daemon, `--subnet-file=${this.subnetFile}`, `--state-dir=${this.stateDirectory}`],
-      namespace: this.namespace,
+      namespace,
+      signal: options.life.signal,
       directory: this.directory,
     });
   }
@@ -77,8 +69,7 @@ export class LabHost {
   async startDaemon(within?: Milliseconds): Promise<Milliseconds> {
     await this.daemon.start();
     this.#options.onChange();
-    const { signal } = this.#options.life;
-    return await this.daemon.ready(within === undefined ? { signal } : { signal, within });
+    return await this.daemon.ready(within === undefined ? {} : { within });
   }
 
   /** Makes a pod, and with the first one the bridge, as the file that flannel wrote says. */
@@ -105,7 +96,7 @@ export class LabHost {
       "link set eth0 up",
       `route add default via ${formatAddress(env.subnet.address)}`,
     ]);
-    const pod = { name, title: `${this.name}/${name}`, address: formatAddress(address), namespace };
+    const pod = new Place({ name, title: `${this.name}/${name}`, address: formatAddress(address), namespace });
     this.#pods.push(pod);
     this.#options.onChange();
     return pod;

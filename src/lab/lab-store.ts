@@ -2,8 +2,8 @@ import { mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { formatAddress } from "../ip/address.ts";
 import type { Abortable } from "../lib/abortable.ts";
-import { launcher } from "./launcher.ts";
-import { run } from "./program.ts";
+import { systemClock } from "../lib/clock.ts";
+import { silentLogger } from "../lib/logger.ts";
 import type { StoreKind } from "./record.ts";
 import { Service } from "./service.ts";
 import type { Switch } from "./switch.ts";
@@ -42,8 +42,10 @@ export function embeddedStore(directory: string, { signal }: Abortable): LabStor
       mkdirSync(dirname(file), { recursive: true });
     },
     async setConfig(config) {
-      const argv = [launcher("flannel"), "config", "set", `--embedded-store=${file}`, "-"];
-      await run(argv, { signal, input: JSON.stringify(config) });
+      const { openSqliteRegistry } = await import("../store/sqlite/sqlite-registry.ts");
+      const options = { clock: systemClock, logger: silentLogger };
+      await using registry = await openSqliteRegistry(file, options, { signal });
+      await registry.setConfig("", JSON.stringify(config), { signal });
     },
     etcdctl() {
       return Promise.reject(new Error("an embedded store has no etcdctl"));
@@ -74,6 +76,7 @@ export function etcdStore(
     ],
     env: { ETCD_ENABLE_V2: "true" }, // as a flag, it would end an etcd from 3.6 on
     namespace: network.namespace,
+    signal,
     directory,
   });
   const etcdctl = (...args: readonly string[]) => {
@@ -89,7 +92,7 @@ export function etcdStore(
     endpoints: [endpoint],
     async start() {
       await server.start();
-      await server.ready({ signal });
+      await server.ready();
     },
     async setConfig(config) {
       await etcdctl(kind === "etcd2" ? "set" : "put", "/coreos.com/network/config", JSON.stringify(config));

@@ -46,7 +46,7 @@ export interface LabOptions extends Abortable {
  * Many hosts on one machine, each a network namespace.
  *
  *     await using lab = await Lab.up({ hosts: 3, backend: "vxlan", signal });
- *     await lab.hosts[0].daemon.restart("SIGKILL", { signal });
+ *     await lab.hosts[0].daemon.restart("SIGKILL");
  */
 export class Lab implements AsyncDisposable {
   readonly name: LabName;

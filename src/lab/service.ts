@@ -10,12 +10,18 @@ import { type ProcessId, processId, signalProcess } from "./processes.ts";
 import { ended } from "./program.ts";
 import { orAbort, waitFor } from "./wait.ts";
 
+export interface DeadlineOptions extends Partial<Abortable> {
+  readonly within?: Milliseconds;
+}
+
 export interface ServiceOptions {
   /** For messages and file names: `flanneld`. */
   readonly name: string;
   readonly argv: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
   readonly namespace: Namespace;
+  /** Of the lab: ends waits that have no signal of their own. */
+  readonly signal: AbortSignal;
   /** Holds its log and its notify socket. */
   readonly directory: string;
 }
@@ -106,7 +112,7 @@ export class Service {
    * @returns how long that took since the program was started
    * @throws if it ends before, or is not ready in time; with the end of its log
    */
-  async ready({ signal, within = 30_000 }: Abortable & { readonly within?: Milliseconds }): Promise<Milliseconds> {
+  async ready({ signal = this.#options.signal, within = 30_000 }: DeadlineOptions = {}): Promise<Milliseconds> {
     const run = this.#run;
     if (run === undefined) throw new Error(`${this.name} has not been started`);
     const diedFirst = run.exited.then((code) => {
@@ -135,8 +141,8 @@ export class Service {
 
   /** Signals the running program and waits for its end. @returns its exit code @throws if it does not end in time */
   async stop(
-    how: NodeJS.Signals,
-    { signal, within = 10_000 }: Abortable & { readonly within?: Milliseconds },
+    how: NodeJS.Signals = "SIGTERM",
+    { signal = this.#options.signal, within = 10_000 }: DeadlineOptions = {},
   ): Promise<number> {
     const { exited } = this;
     this.signal(how);
@@ -153,10 +159,10 @@ export class Service {
   }
 
   /** As an administrator restarts it, or with SIGKILL as if it had crashed. @returns how long until it was ready */
-  async restart(how: NodeJS.Signals, { signal }: Abortable): Promise<Milliseconds> {
-    if (this.isRunning) await this.stop(how, { signal });
+  async restart(how: NodeJS.Signals = "SIGTERM", options: DeadlineOptions = {}): Promise<Milliseconds> {
+    if (this.isRunning) await this.stop(how, options);
     await this.start();
-    return await this.ready({ signal });
+    return await this.ready(options);
   }
 
   /** Stops listening for READY=1 and no longer keeps this program waiting for the child's end; the child is left alone. */

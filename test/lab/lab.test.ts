@@ -6,6 +6,8 @@ import { Lab, type LabOptions } from "../../src/lab/lab.ts";
 import { isAlive, processesInNamespaces } from "../../src/lab/processes.ts";
 import { labDirectory } from "../../src/lab/record.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
+import { silentLogger } from "../../src/lib/logger.ts";
+import { openSqliteRegistry } from "../../src/store/sqlite/sqlite-registry.ts";
 
 const { signal } = new AbortController();
 const fakeDaemon = [process.execPath, join(import.meta.dirname, "fake-flanneld.mjs")];
@@ -108,15 +110,15 @@ test("Service.restart() with SIGKILL starts another process and waits for it", a
   lab = await Lab.up(fake);
   const daemon = lab.hosts[0]?.daemon;
   const pid = daemon?.pid;
-  await daemon?.restart("SIGKILL", { signal });
+  await daemon?.restart("SIGKILL");
   expect(daemon?.pid).not.toBe(pid);
   expect(daemon?.log().match(/starts/g)).toHaveLength(2);
 });
 
 test("Service.stop() gives the exit code, and 128 + 9 after SIGKILL", async () => {
   lab = await Lab.up(fake);
-  expect(await lab.hosts[0]?.daemon.stop("SIGTERM", { signal })).toBe(0);
-  expect(await lab.hosts[1]?.daemon.stop("SIGKILL", { signal })).toBe(137);
+  expect(await lab.hosts[0]?.daemon.stop("SIGTERM")).toBe(0);
+  expect(await lab.hosts[1]?.daemon.stop("SIGKILL")).toBe(137);
   expect(lab.hosts[0]?.daemon.pid).toBeUndefined();
 });
 
@@ -124,7 +126,7 @@ test("Service.ready() rejects when READY=1 does not come in time", async () => {
   lab = await Lab.up({ ...fake, daemons: false, flags: ["--never-ready"] });
   const daemon = lab.hosts[0]?.daemon;
   await daemon?.start();
-  await expect(daemon?.ready({ signal, within: 300 })).rejects.toThrow("not within 300 ms: READY=1 of flanneld");
+  await expect(daemon?.ready({ within: 300 })).rejects.toThrow("not within 300 ms: READY=1 of flanneld");
 });
 
 test.each(["etcd2", "etcd3"] as const)("Lab.up() with %s has the config where the hosts reach it", async (store) => {
@@ -134,6 +136,15 @@ test.each(["etcd2", "etcd3"] as const)("Lab.up() with %s has the config where th
   const argv = ["etcdctl", `--endpoints=${endpoint}`, "get", "/coreos.com/network/config"];
   const answer = await lab.hosts[0]?.namespace.run(argv, { env });
   expect(answer).toContain('{"Network":"10.5.0.0/16","SubnetLen":26,"Backend":{"Type":"host-gw"}}');
+});
+
+test("Lab.setConfig() on the embedded store is what another process reads", async () => {
+  lab = await Lab.up({ hosts: 1, backend: { Type: "vxlan", VNI: 7 }, daemons: false, signal });
+  await lab.setConfig({ SubnetLen: 26 });
+  const options = { logger: silentLogger, create: false };
+  await using registry = await openSqliteRegistry(lab.store.file ?? "", options, { signal });
+  const { text } = await registry.getConfig("", { signal });
+  expect(text).toBe('{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":7},"SubnetLen":26}');
 });
 
 function notEmpty<T>(list: readonly T[]): readonly T[] | undefined {
