@@ -14,6 +14,7 @@ export default defineConfig({
       {
         test: {
           name: "system",
+          globalSetup: "scripts/build-first.mjs",
           include: ["test/**/*.test.ts"],
           pool: "forks",
           fileParallelism: false,

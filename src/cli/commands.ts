@@ -1,0 +1,29 @@
+import type { Argv, CommandModule } from "yargs";
+import { version } from "./version.ts";
+
+/** A command whose code is read only when it is asked for, so that each stays quick. */
+function lazy(command: string, describe: string, load: () => Promise<CommandModule>): CommandModule {
+  return {
+    command,
+    describe,
+    builder: async (yargs: Argv) => {
+      const { builder } = await load();
+      return typeof builder === "function" ? await builder(yargs) : yargs.options(builder ?? {});
+    },
+    handler: async (args) => await (await load()).handler(args),
+  };
+}
+
+/** Every command of `flannel`. */
+export const COMMANDS: CommandModule[] = [
+  lazy(
+    "lab",
+    "Many hosts on this machine, each a network namespace",
+    async () => (await import("../lab/command.ts")).labCommand,
+  ),
+  {
+    command: "version",
+    describe: "Show the version",
+    handler: () => console.log(version),
+  },
+];
