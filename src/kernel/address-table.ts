@@ -1,6 +1,5 @@
 import type { Plan, RowFailure, Table } from "../dataplane/table.ts";
 import { isLinkLocal } from "../ip/address.ts";
-import { equalPrefix, formatPrefix } from "../ip/prefix.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { AddressMessage, IFA_F_NODAD, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR } from "../wire/address-message.ts";
 import type { ValueOf } from "../wire/codec.ts";
@@ -12,12 +11,16 @@ import { LINK_NOTIFICATIONS, LinkWatch } from "./link-watch.ts";
 import type { Notification } from "./monitor.ts";
 import { applyRows, type Netlink, withoutLink } from "./netlink.ts";
 import { type NetlinkRequest, netlinkRequest } from "./netlink-connection.ts";
+import { addressRows } from "./rows.ts";
 
 type AddressValue = ValueOf<typeof AddressMessage>;
 
 /** The global addresses of a device of ours. */
 export class AddressTable implements Table<AddressRow> {
   readonly name: string;
+  readonly key = addressRows.key;
+  readonly equal = addressRows.equal;
+  readonly format = addressRows.format;
   readonly #netlink: Netlink;
   readonly #scope: AddressScope;
   readonly #link = new LinkWatch();
@@ -28,18 +31,6 @@ export class AddressTable implements Table<AddressRow> {
     this.#netlink = netlink;
     this.#scope = scope;
     this.name = `addresses ${scope.link}`;
-  }
-
-  key(row: AddressRow): string {
-    return formatPrefix(row.address);
-  }
-
-  equal(desired: AddressRow, actual: AddressRow): boolean {
-    return equalPrefix(desired.address, actual.address);
-  }
-
-  format(row: AddressRow): string {
-    return `${formatPrefix(row.address)} dev ${row.link}`;
   }
 
   async list(options: Abortable): Promise<readonly AddressRow[]> {

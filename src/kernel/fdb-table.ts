@@ -1,5 +1,4 @@
 import type { Plan, RowFailure, Table } from "../dataplane/table.ts";
-import { equalAddress, formatAddress } from "../ip/address.ts";
 import { isUnicastMacAddress, type MacAddress } from "../ip/mac-address.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { hardwareAddress } from "../wire/codecs.ts";
@@ -21,10 +20,14 @@ import { MAC_TEXT_LENGTH } from "./links.ts";
 import type { Notification } from "./monitor.ts";
 import { applyRows, type Netlink, withoutLink } from "./netlink.ts";
 import { type NetlinkRequest, netlinkRequest } from "./netlink-connection.ts";
+import { fdbRows } from "./rows.ts";
 
 /** Which peer a vxlan device sends frames for a station to: its permanent unicast entries. */
 export class FdbTable implements Table<FdbRow> {
   readonly name: string;
+  readonly key = fdbRows.key;
+  readonly equal = fdbRows.equal;
+  readonly format = fdbRows.format;
   readonly #netlink: Netlink;
   readonly #scope: FdbScope;
   readonly #link = new LinkWatch();
@@ -35,18 +38,6 @@ export class FdbTable implements Table<FdbRow> {
     this.#netlink = netlink;
     this.#scope = scope;
     this.name = `fdb ${scope.link}`;
-  }
-
-  key(row: FdbRow): string {
-    return row.mac;
-  }
-
-  equal(desired: FdbRow, actual: FdbRow): boolean {
-    return desired.mac === actual.mac && equalAddress(desired.destination, actual.destination);
-  }
-
-  format(row: FdbRow): string {
-    return `${row.mac} dst ${formatAddress(row.destination)} dev ${row.link}`;
   }
 
   async list({ signal }: Abortable): Promise<readonly FdbRow[]> {

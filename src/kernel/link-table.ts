@@ -1,36 +1,23 @@
 import type { Plan, RowFailure, Table } from "../dataplane/table.ts";
-import { equalAddress, formatAddress } from "../ip/address.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { IFF_UP, LinkMessage, RTM_DELLINK, RTM_NEWLINK, RTM_SETLINK } from "../wire/link-message.ts";
 import { AF_UNSPEC, NLM_F_CREATE, NLM_F_EXCL } from "../wire/netlink-header.ts";
 import { EEXIST, EINVAL, ENODEV } from "./errno.ts";
-import { type Link, type LinkRow, type LinkScope, VXLAN_DEFAULT_PORT, type VxlanRow } from "./kernel.ts";
+import { type Link, type LinkRow, type LinkScope, VXLAN_DEFAULT_PORT } from "./kernel.ts";
 import { LINK_NOTIFICATIONS } from "./link-watch.ts";
 import { toLink } from "./links.ts";
 import type { Notification } from "./monitor.ts";
 import { isGone, type Netlink } from "./netlink.ts";
 import { netlinkRequest } from "./netlink-connection.ts";
 import { NetlinkError } from "./netlink-error.ts";
-
-/** Whether a device can be made what `row` says without deleting it: the MAC, the MTU and up or down can be changed. */
-export function compatibleVxlan(row: VxlanRow, link: Link): boolean {
-  const { vxlan } = link;
-  return (
-    link.kind === "vxlan" &&
-    vxlan !== undefined &&
-    vxlan.vni === row.vni &&
-    (vxlan.port || VXLAN_DEFAULT_PORT) === (row.port || VXLAN_DEFAULT_PORT) &&
-    vxlan.local !== undefined &&
-    equalAddress(vxlan.local, row.local) &&
-    vxlan.lower === row.lower &&
-    vxlan.gbp === row.gbp &&
-    vxlan.learning === row.learning
-  );
-}
+import { compatibleVxlan, linkRows, sameVniAndPort } from "./rows.ts";
 
 /** Devices of ours by name. */
 export class LinkTable implements Table<LinkRow> {
   readonly name = "links";
+  readonly key = linkRows.key;
+  readonly equal = linkRows.equal;
+  readonly format = linkRows.format;
   readonly #netlink: Netlink;
   readonly #owned: ReadonlySet<string>;
   /** As last seen, by name. */
@@ -41,24 +28,6 @@ export class LinkTable implements Table<LinkRow> {
   constructor(netlink: Netlink, scope: LinkScope) {
     this.#netlink = netlink;
     this.#owned = new Set(scope.owned);
-  }
-
-  key(row: LinkRow): string {
-    return row.name;
-  }
-
-  equal(desired: LinkRow, actual: LinkRow): boolean {
-    return (
-      actual.up !== false && desired.mac === actual.mac && desired.mtu === actual.mtu && sameSettings(desired, actual)
-    );
-  }
-
-  format(row: LinkRow): string {
-    const options = `${row.learning ? "" : " nolearning"}${row.gbp ? " gbp" : ""}${row.up === false ? " down" : ""}`;
-    return (
-      `${row.name} vxlan id ${row.vni} local ${formatAddress(row.local)} dev ${row.lower} ` +
-      `dstport ${row.port || VXLAN_DEFAULT_PORT}${options} address ${row.mac} mtu ${row.mtu}`
-    );
   }
 
   async list(options: Abortable): Promise<readonly LinkRow[]> {
@@ -181,7 +150,9 @@ export class LinkTable implements Table<LinkRow> {
       await this.#request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, link, describe, options);
     } catch (error) {
       if (!(error instanceof NetlinkError) || error.errno !== EEXIST) throw error;
-      const other = (await this.#netlink.links.list(options)).find((candidate) => takesPlaceOf(row, candidate));
+      const other = (await this.#netlink.links.list(options)).find(
+        ({ name, vxlan }) => name !== row.name && vxlan !== undefined && sameVniAndPort(row, vxlan),
+      );
       if (other === undefined) throw error;
       throw new NetlinkError(describe, EEXIST, `link ${other.name} has this VNI and port already`);
     }
@@ -213,26 +184,6 @@ export class LinkTable implements Table<LinkRow> {
     const [error] = await this.#netlink.connection.request([request], options);
     if (error !== undefined) throw error;
   }
-}
-
-function sameSettings(a: VxlanRow, b: VxlanRow): boolean {
-  return (
-    a.vni === b.vni &&
-    (a.port || VXLAN_DEFAULT_PORT) === (b.port || VXLAN_DEFAULT_PORT) &&
-    equalAddress(a.local, b.local) &&
-    a.lower === b.lower &&
-    a.gbp === b.gbp &&
-    a.learning === b.learning
-  );
-}
-
-/** Whether the kernel would not have both. */
-function takesPlaceOf(row: VxlanRow, link: Link): boolean {
-  return (
-    link.name !== row.name &&
-    link.vxlan?.vni === row.vni &&
-    (link.vxlan.port || VXLAN_DEFAULT_PORT) === (row.port || VXLAN_DEFAULT_PORT)
-  );
 }
 
 /** A vxlan device without local address or lower link is listed with what no row asks for, so that it is made anew or removed. */

@@ -1,5 +1,5 @@
 import type { Plan, RowFailure, Table } from "../dataplane/table.ts";
-import { type Address, equalAddress, formatAddress } from "../ip/address.ts";
+import type { Address } from "../ip/address.ts";
 import type { MacAddress } from "../ip/mac-address.ts";
 import { containsAddress } from "../ip/prefix.ts";
 import type { Abortable } from "../lib/abortable.ts";
@@ -21,10 +21,14 @@ import { MAC_TEXT_LENGTH } from "./links.ts";
 import type { Notification } from "./monitor.ts";
 import { applyRows, type Netlink, withoutLink } from "./netlink.ts";
 import { type NetlinkRequest, netlinkRequest } from "./netlink-connection.ts";
+import { neighborRows } from "./rows.ts";
 
 /** Permanent ARP and neighbour discovery entries of one device, inside the networks. */
 export class NeighborTable implements Table<NeighborRow> {
   readonly name: string;
+  readonly key = neighborRows.key;
+  readonly equal = neighborRows.equal;
+  readonly format = neighborRows.format;
   readonly #netlink: Netlink;
   readonly #scope: NeighborScope;
   readonly #link = new LinkWatch();
@@ -35,18 +39,6 @@ export class NeighborTable implements Table<NeighborRow> {
     this.#netlink = netlink;
     this.#scope = scope;
     this.name = `neighbors ${scope.link}`;
-  }
-
-  key(row: NeighborRow): string {
-    return formatAddress(row.destination);
-  }
-
-  equal(desired: NeighborRow, actual: NeighborRow): boolean {
-    return desired.mac === actual.mac && equalAddress(desired.destination, actual.destination);
-  }
-
-  format(row: NeighborRow): string {
-    return `${formatAddress(row.destination)} lladdr ${row.mac} dev ${row.link}`;
   }
 
   async list({ signal }: Abortable): Promise<readonly NeighborRow[]> {

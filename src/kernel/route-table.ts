@@ -1,6 +1,5 @@
 import type { Plan, RowFailure, Table } from "../dataplane/table.ts";
-import { equalAddress, formatAddress } from "../ip/address.ts";
-import { containsPrefix, equalPrefix, formatPrefix, type Prefix } from "../ip/prefix.ts";
+import { containsPrefix, formatPrefix, type Prefix } from "../ip/prefix.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { type Clock, type Instant, systemClock } from "../lib/clock.ts";
 import { RTM_DELADDR } from "../wire/address-message.ts";
@@ -30,7 +29,9 @@ import { isGone, type Netlink } from "./netlink.ts";
 import { type NetlinkRequest, netlinkRequest } from "./netlink-connection.ts";
 import { NetlinkError } from "./netlink-error.ts";
 import { type Nexthop, type NexthopIds, Nexthops } from "./nexthops.ts";
-import { addressFamily, dumpRoutes, formatRoute, hasDefaultMetric, type RouteValue, toKernelRoute } from "./routes.ts";
+import { formatRoute } from "./route-format.ts";
+import { addressFamily, dumpRoutes, hasDefaultMetric, type RouteValue, toKernelRoute } from "./routes.ts";
+import { routeRows, routeScope } from "./rows.ts";
 
 /** Rounds of an `apply`: what the kernel did meanwhile, or who was in the way, is found out and the rest tried again. */
 const ROUNDS = 3;
@@ -66,6 +67,9 @@ interface Change {
  */
 export class RouteTable implements Table<RouteRow> {
   readonly name = "routes";
+  readonly key = routeRows.key;
+  readonly equal = routeRows.equal;
+  readonly format = routeRows.format;
   readonly #netlink: Netlink;
   readonly #scope: RouteScope;
   readonly #nexthops: Nexthops;
@@ -90,22 +94,6 @@ export class RouteTable implements Table<RouteRow> {
     this.#nexthops = new Nexthops(netlink.connection, ids);
     this.#usesNexthops = usesNexthops;
     this.#clock = clock;
-  }
-
-  key(row: RouteRow): string {
-    return formatPrefix(row.destination);
-  }
-
-  equal(desired: RouteRow, actual: RouteRow): boolean {
-    if (!equalPrefix(desired.destination, actual.destination) || desired.link !== actual.link) return false;
-    if (desired.gateway === undefined || actual.gateway === undefined)
-      return desired.gateway === actual.gateway && scopeOf(desired) === scopeOf(actual);
-    return desired.onlink === actual.onlink && equalAddress(desired.gateway, actual.gateway);
-  }
-
-  format(row: RouteRow): string {
-    const via = row.gateway === undefined ? "" : ` via ${formatAddress(row.gateway)}`;
-    return `${formatPrefix(row.destination)}${via} dev ${row.link}${row.onlink ? " onlink" : ""}`;
   }
 
   async list(options: Abortable): Promise<readonly RouteRow[]> {
@@ -320,7 +308,7 @@ export class RouteTable implements Table<RouteRow> {
       destinationLength: length,
       table: RT_TABLE_MAIN,
       protocol: ROUTE_PROTOCOL,
-      scope: !hasGateway && scopeOf(row) === "link" ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
+      scope: !hasGateway && routeScope(row) === "link" ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
       kind: RTN_UNICAST,
       flags: nexthop === undefined && hasGateway && row.onlink ? RTNH_F_ONLINK : 0,
       destination: address,
@@ -467,8 +455,3 @@ export class RouteTable implements Table<RouteRow> {
 }
 
 const UNSPECIFIED = { [AF_INET]: { family: 4, value: 0n }, [AF_INET6]: { family: 6, value: 0n } } as const;
-
-/** IPv6 routes have no scope. */
-function scopeOf({ destination, scope }: RouteRow): "link" | "global" {
-  return destination.address.family === 6 ? "global" : (scope ?? "link");
-}

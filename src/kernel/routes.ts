@@ -1,6 +1,5 @@
 import type { Family } from "../ip/address.ts";
-import { formatAddress } from "../ip/address.ts";
-import { formatPrefix, type Prefix } from "../ip/prefix.ts";
+import type { Prefix } from "../ip/prefix.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { ValueOf } from "../wire/codec.ts";
 import { AF_INET, AF_INET6 } from "../wire/netlink-header.ts";
@@ -76,26 +75,4 @@ export function toKernelRoute(route: RouteValue, nameOf: (index: number) => stri
     unicast: route.kind === RTN_UNICAST,
     multipath: route.multipath !== undefined,
   };
-}
-
-const PROTOCOL_NAMES: Readonly<Record<number, string>> = {
-  0: "unspec",
-  1: "redirect",
-  2: "kernel",
-  3: "boot",
-  4: "static",
-  9: "ra",
-  11: "zebra",
-  12: "bird",
-  16: "dhcp",
-  186: "bgp",
-  187: "isis",
-  188: "ospf",
-};
-
-/** As iproute2 writes it: `10.5.2.0/24 via 192.168.0.7 dev eth0 proto static`. */
-export function formatRoute(route: KernelRoute): string {
-  const via = route.gateway === undefined ? "" : ` via ${formatAddress(route.gateway)}`;
-  const dev = route.link === undefined ? "" : ` dev ${route.link}`;
-  return `${formatPrefix(route.destination)}${via}${dev} proto ${PROTOCOL_NAMES[route.protocol] ?? route.protocol}`;
 }

@@ -5,10 +5,14 @@ import type { SysctlRow, SysctlScope } from "./kernel.ts";
 import { LINK_NOTIFICATIONS, LinkWatch } from "./link-watch.ts";
 import { inNamespace } from "./namespace.ts";
 import type { Netlink } from "./netlink.ts";
+import { normalSysctl, sysctlRows } from "./rows.ts";
 
 /** Values under `/proc/sys`. The kernel tells nobody when one changes, only when the device it belongs to does. */
 export class SysctlTable implements Table<SysctlRow> {
   readonly name = "sysctl";
+  readonly key = sysctlRows.key;
+  readonly equal = sysctlRows.equal;
+  readonly format = sysctlRows.format;
   readonly #netlink: Netlink;
   readonly #namespace: string | undefined;
   readonly #keys: readonly string[];
@@ -20,25 +24,13 @@ export class SysctlTable implements Table<SysctlRow> {
     this.#keys = scope.keys;
   }
 
-  key(row: SysctlRow): string {
-    return row.key;
-  }
-
-  equal(desired: SysctlRow, actual: SysctlRow): boolean {
-    return normal(desired.value) === normal(actual.value);
-  }
-
-  format(row: SysctlRow): string {
-    return `${row.key} = ${row.value}`;
-  }
-
   async list(options: Abortable): Promise<readonly SysctlRow[]> {
     await this.#look(options);
     const rows: SysctlRow[] = [];
     inNamespace(this.#namespace, () => {
       for (const key of this.#keys) {
         const value = readIfThere(pathOf(key));
-        if (value !== undefined) rows.push({ key, value: normal(value) });
+        if (value !== undefined) rows.push({ key, value: normalSysctl(value) });
       }
     });
     return rows;
@@ -97,8 +89,4 @@ function readIfThere(path: string): string | undefined {
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
     throw error;
   }
-}
-
-function normal(value: string): string {
-  return value.trim().replaceAll(/\s+/g, " ");
 }
