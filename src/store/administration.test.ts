@@ -91,10 +91,12 @@ describe("leases", () => {
 
 describe("reservations", () => {
   test("addReservation() keeps the subnet without an end", async () => {
-    const { clock, manager, reserve } = bench();
+    const { clock, store, manager, reserve } = bench();
     await reserve("10.5.77.0/24");
     await reserve("10.5.9.0/24", parseAddress("192.0.2.9"));
+    const before = store.cursor;
     await reserve("10.5.77.0/24");
+    expect(store.cursor).toEqual(before);
     await clock.advance(2 * LEASE_TTL);
     expect(await manager.listReservations(NETWORK, options)).toEqual([
       { subnet: parsePrefix("10.5.9.0/24"), publicIP: parseAddress("192.0.2.9") },

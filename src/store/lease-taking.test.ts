@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { parseAddress } from "../ip/address.ts";
 import { formatPrefix, parsePrefix } from "../ip/prefix.ts";
-import { OutOfSubnetsError, StoreRefusedError, StoreUnavailableError } from "../lease/errors.ts";
+import { LeaseTakenError, OutOfSubnetsError, StoreRefusedError, StoreUnavailableError } from "../lease/errors.ts";
 import { LEASE_TTL, type Lease } from "../lease/lease.ts";
 import { parseNetworkConfig } from "../lease/network-config.ts";
 import type { LeaseRequest } from "../lease/subnet-manager.ts";
@@ -98,6 +98,23 @@ describe("acquireLease() of an own lease", () => {
     expect(subnetOf(await take())).toBe(subnetOf(lease));
   });
 
+  test("acquireLease() waits longer and longer while someone else keeps writing its lease", async () => {
+    const { clock, registry, take, put } = bench();
+    put("10.5.3.0/24", "192.0.2.1");
+    const update = registry.updateLease.bind(registry);
+    let writes = 0;
+    registry.updateLease = (...parameters) => {
+      if (writes++ < 12) put("10.5.3.0/24", "192.0.2.1");
+      return update(...parameters);
+    };
+    const taking = take();
+    for (let turn = 0; turn < 200; turn++) await clock.advance(0);
+    expect(writes).toBe(5);
+    await clock.advance(60_000);
+    expect(subnetOf(await taking)).toBe("10.5.3.0/24");
+    expect(writes).toBe(13);
+  });
+
   test("acquireLease() does not fail because a former lease could not be removed", async () => {
     const { registry, take, put, logger } = bench();
     put("10.5.3.0/24", "192.0.2.1");
@@ -160,6 +177,31 @@ describe("acquireLease() of a new lease", () => {
     };
     expect(subnetOf(await take())).toBe("10.5.2.0/24");
     expect(keys()).toEqual(["10.5.1.0-24&fc00::-64", "10.5.2.0-24"]);
+  });
+
+  test("acquireLease() stays if the other lease on the same addresses is the younger one", async () => {
+    const { registry, take, put, keys } = bench(() => 0);
+    const create = registry.createLease.bind(registry);
+    registry.createLease = async (...parameters) => {
+      const lease = await create(...parameters);
+      put("10.5.1.0/24&fc00::/64".replaceAll("/", "-"), "192.0.2.2");
+      return lease;
+    };
+    expect(subnetOf(await take())).toBe("10.5.1.0/24");
+    expect(keys()).toEqual(["10.5.1.0-24", "10.5.1.0-24&fc00::-64"]);
+  });
+
+  test("acquireLease() tries each candidate of a listing once", async () => {
+    const { registry, take } = bench();
+    const tried: string[] = [];
+    registry.createLease = (_, { subnet }) => {
+      tried.push(formatPrefix(subnet));
+      return Promise.reject(tried.length < 5 ? new LeaseTakenError(subnet) : new StoreRefusedError("memory", "enough"));
+    };
+    const text = '{"Network":"10.5.0.0/16","SubnetMax":"10.5.5.0"}';
+    await failure(take({ text, previous: [parsePrefix("10.5.4.0/24")] }));
+    expect(tried[0]).toBe("10.5.4.0/24");
+    expect(tried.toSorted()).toEqual([1, 2, 3, 4, 5].map((number) => `10.5.${number}.0/24`));
   });
 
   test("acquireLease() throws OutOfSubnetsError naming the range", async () => {

@@ -54,7 +54,7 @@ export class LeaseTaking {
       const kept = this.#choose(own);
       const lease = kept === undefined ? await this.#take(leases, own) : await this.#renew(kept);
       if (lease === undefined) continue;
-      await this.#dropMisfits(own.filter((each) => !equalPrefix(each.subnet, lease.subnet)));
+      await this.#dropMisfits(own);
       return lease;
     }
   }
@@ -144,8 +144,8 @@ export class LeaseTaking {
     return true;
   }
 
-  async #dropMisfits(others: readonly Lease[]): Promise<void> {
-    const misfits = others.filter((lease) => !lease.isReservation && !fitsConfig(lease.subnet, this.#request.config));
+  async #dropMisfits(own: readonly Lease[]): Promise<void> {
+    const misfits = own.filter((lease) => !lease.isReservation && !fitsConfig(lease.subnet, this.#request.config));
     try {
       await this.#drop(misfits);
     } catch (error) {
