@@ -1,0 +1,44 @@
+import type { Place } from "../../src/lab/place.ts";
+import { ended } from "../../src/lab/program.ts";
+import { waitUntil } from "../../src/lab/wait.ts";
+import type { Abortable } from "../../src/lib/abortable.ts";
+
+export interface Capture {
+  /** What tcpdump has printed so far, a line per packet. */
+  readonly packets: readonly string[];
+  /** Ends it. @returns all packets that were on the wire before */
+  stop(): Promise<readonly string[]>;
+}
+
+interface CaptureOptions extends Abortable {
+  /** `eth0` */
+  readonly link: string;
+  /** pcap-filter(7): `udp port 8472`. */
+  readonly filter: string;
+}
+
+/** Watches a link with tcpdump; resolves once it does. */
+export async function capture(place: Place, { link, filter, signal }: CaptureOptions): Promise<Capture> {
+  const argv = ["tcpdump", "-n", "-l", "--immediate-mode", "-i", link, ...filter.split(" ")];
+  const tcpdump = place.spawn(argv, { stdio: ["ignore", "pipe", "pipe"] });
+  const end = ended(tcpdump);
+  const text = { stdout: "", stderr: "" };
+  for (const stream of ["stdout", "stderr"] as const)
+    tcpdump[stream]?.setEncoding("utf8").on("data", (more: string) => (text[stream] += more));
+  const packets = () => text.stdout.split("\n").filter((line) => line !== "");
+  await waitUntil(() => text.stderr.includes("listening on"), {
+    signal,
+    within: 5000,
+    what: `tcpdump listens on ${link}`,
+  });
+  return {
+    get packets() {
+      return packets();
+    },
+    async stop() {
+      tcpdump.kill("SIGINT");
+      await end;
+      return packets();
+    },
+  };
+}

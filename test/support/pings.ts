@@ -1,0 +1,66 @@
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import type { Place } from "../../src/lab/place.ts";
+import { ended } from "../../src/lab/program.ts";
+import { waitUntil } from "../../src/lab/wait.ts";
+import type { Abortable } from "../../src/lib/abortable.ts";
+
+export interface PingCount<T> {
+  readonly sent: number;
+  readonly lost: number;
+  /** Where the losses were: numbers of the packets, first is 1. */
+  readonly missing: readonly number[];
+  /** What the action returned. */
+  readonly result: T;
+}
+
+interface PingDuringOptions extends Abortable {
+  readonly to: string;
+  /** Seconds between two pings; 0.01. */
+  readonly interval?: number;
+}
+
+/** How many answers must come after the action, and how long that may take: a path that stays dead counts as lost. */
+const AFTERWARDS = { answers: 20, within: 2000 };
+
+/** Pings 100 times a second during an action and counts what was never answered. Ping itself must be answered before the action begins. */
+export async function pingDuring<T>(
+  from: Place,
+  { to, interval = 0.01, signal }: PingDuringOptions,
+  action: () => Promise<T>,
+): Promise<PingCount<T>> {
+  const ping = from.spawn(["ping", "-n", "-i", String(interval), to], { stdio: ["ignore", "pipe", "inherit"] });
+  const end = ended(ping);
+  if (ping.stdout === null) throw new Error("ping has no output");
+  const answered = new Set<number>();
+  let sent = 0;
+  const lines = createInterface({ input: ping.stdout });
+  lines.on("line", (line) => {
+    const number = / icmp_seq=(\d+) ttl=/.exec(line)?.[1];
+    if (number !== undefined) answered.add(Number(number));
+    sent = Number(/^(\d+) packets transmitted/.exec(line)?.[1] ?? sent);
+  });
+  const closed = once(lines, "close");
+  try {
+    await waitUntil(() => answered.size > 5, { signal, within: 5000, what: `${from.title} pings ${to}` });
+    const result = await action();
+    const before = answered.size;
+    const recovers = waitUntil(() => answered.size >= before + AFTERWARDS.answers, {
+      signal,
+      within: AFTERWARDS.within,
+      what: `${from.title} still pings ${to}`,
+    });
+    const recovered = await recovers.then(
+      () => true,
+      () => false,
+    );
+    ping.kill("SIGINT");
+    await Promise.all([end, closed]);
+    // The answers to the last packets are still under way when ping is stopped; later than the last answer, only a dead path counts.
+    const last = recovered ? Math.max(...answered) : sent;
+    const missing = Array.from({ length: last }, (_, index) => index + 1).filter((number) => !answered.has(number));
+    return { sent: last, lost: missing.length, missing, result };
+  } finally {
+    ping.kill("SIGKILL");
+  }
+}
