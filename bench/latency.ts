@@ -1,0 +1,58 @@
+import { parsePrefix } from "../src/ip/prefix.ts";
+import { openKernel } from "../src/kernel/linux-kernel.ts";
+import { Lab } from "../src/lab/lab.ts";
+import { BENCH_NETWORK, PEERS_LINK } from "./fake-peers.ts";
+import { percentile, type Report } from "./figures.ts";
+import { PeerWriter } from "./peer-writer.ts";
+
+const WRITES = 300;
+const WARM_UP = 30;
+
+/** From the moment a lease is sent to the store until its route is in the kernel, one at a time. */
+export async function benchLatency(report: Report, signal: AbortSignal): Promise<void> {
+  for (const store of ["etcd2", "etcd3", "embedded"] as const)
+    for (const backend of ["vxlan", "host-gw"] as const) {
+      await using lab = await Lab.up({
+        hosts: 1,
+        pods: 0,
+        backend,
+        store,
+        network: BENCH_NETWORK,
+        daemons: false,
+        signal,
+      });
+      const [host] = lab.hosts;
+      if (host === undefined) throw new Error("no host");
+      await host.namespace.ip([`addr add ${PEERS_LINK} dev eth0`]);
+      await host.startDaemon();
+      await using writer = await PeerWriter.start(lab);
+      using kernel = openKernel({ namespace: host.namespace.path });
+      const routes = kernel.routeTable({ networks: [parsePrefix(BENCH_NETWORK)], adoptable: () => false });
+      for (const type of ["put", "remove"] as const) {
+        const times: number[] = [];
+        for (let index = 0; index < WRITES; index++) {
+          const { promise: seen, resolve } = Promise.withResolvers<bigint>();
+          using _watch = routes.watch?.(() => resolve(process.hrtime.bigint()));
+          const { started } = await writer.write({ type, from: index, count: 1 });
+          times.push(Number((await seen) - started) / 1e6);
+        }
+        const measured = times.slice(WARM_UP);
+        const what = `${type === "put" ? "write" : "delete"} to kernel, ${backend}, ${store}`;
+        report({
+          part: "latency",
+          what: `${what}, p50`,
+          value: percentile(measured, 0.5),
+          unit: "ms",
+          aim: "≤ 1.5",
+          reference: "0.7",
+        });
+        report({
+          part: "latency",
+          what: `${what}, p99`,
+          value: percentile(measured, 0.99),
+          unit: "ms",
+          reference: "1.7",
+        });
+      }
+    }
+}

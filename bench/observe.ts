@@ -1,0 +1,40 @@
+import { readFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import { inNamespace } from "../src/kernel/namespace.ts";
+
+/** Routes of IPv4 in a namespace, cheaply: the kernel counts them itself. */
+export function countRoutes(namespace: string): number {
+  const text = inNamespace(namespace, () => readFileSync("/proc/thread-self/net/fib_triestat", "latin1"));
+  // Main and local stand in one trie until a rule parts them; both tables' lines count the same one then.
+  return Math.max(...[...text.matchAll(/Prefixes:\s+(\d+)/g)].map((match) => Number(match[1])));
+}
+
+/** Waits until the namespace has at least (or at most) so many routes. @returns when, nanoseconds of CLOCK_MONOTONIC */
+export async function routesReach(
+  namespace: string,
+  reached: (count: number) => boolean,
+  within = 120_000,
+): Promise<bigint> {
+  const end = performance.now() + within;
+  for (;;) {
+    const now = process.hrtime.bigint();
+    const count = countRoutes(namespace);
+    if (reached(count)) return now;
+    if (performance.now() > end) throw new Error(`still ${count} routes after ${within} ms`);
+    await delay(5);
+  }
+}
+
+/** CPU seconds that a process has used so far. proc(5), stat. */
+export function cpuSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+/** Resident memory now and at its highest, MiB. */
+export function memory(pid: number): { readonly now: number; readonly peak: number } {
+  const status = readFileSync(`/proc/${pid}/status`, "latin1");
+  const mebibytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1]) / 1024;
+  return { now: mebibytes("VmRSS"), peak: mebibytes("VmHWM") };
+}
