@@ -18,7 +18,7 @@ import {
 } from "../registry.ts";
 import { HttpClient } from "./http-client.ts";
 import { type KeyAnswer, type KeyNode, KeysApi, type KeyWrite } from "./keys-api.ts";
-import { LEASE_TTL_SECONDS, leaseOfNode } from "./lease-node.ts";
+import { arrivalTime, LEASE_TTL_SECONDS, leaseOfNode } from "./lease-node.ts";
 import { LeaseWatch } from "./lease-watch.ts";
 
 /** How often a write is tried of which it is uncertain whether it happened. */
@@ -78,9 +78,10 @@ export class EtcdV2Registry implements Registry {
 
   async listLeases(network: NetworkName, options: Abortable): Promise<LeaseListing> {
     const { node, header } = await this.#get(this.#leasesKey(network), { ...options, recursive: true });
+    const time = arrivalTime(this.#clock);
     const leases: Lease[] = [];
     for (const child of node?.nodes ?? []) {
-      const lease = this.#lease(child);
+      const lease = leaseOfNode(child, this.#reader, time);
       if (lease !== undefined) leases.push(lease);
     }
     return { leases, cursor: { history: header.cluster, index: header.index } };
@@ -181,7 +182,7 @@ export class EtcdV2Registry implements Registry {
   }
 
   #lease(node: KeyNode): Lease | undefined {
-    return leaseOfNode(node, this.#reader, { clock: this.#clock });
+    return leaseOfNode(node, this.#reader, arrivalTime(this.#clock));
   }
 
   #writtenLease(node: KeyNode): Lease {

@@ -1,13 +1,19 @@
 import { LEASE_TTL, type Lease } from "../../lease/lease.ts";
-import type { Clock, Milliseconds } from "../../lib/clock.ts";
+import type { Clock, Instant, Milliseconds } from "../../lib/clock.ts";
 import type { EntryReader } from "../entry-reader.ts";
 import type { KeyNode } from "./keys-api.ts";
 
-/** What is known of the moment a node was sent, so that its end can be told by our own clock. */
+/** The moment when nodes came, so that their ends can be told by our own clocks; asked once for many nodes, since that is a system call. */
 export interface NodeTime {
-  readonly clock: Clock;
+  readonly now: Instant;
+  /** Milliseconds since 1970. */
+  readonly wallClock: number;
   /** The server's `Date` when it sent the node, if the TTL may be older than that: an event from its history. */
   readonly serverTime?: number;
+}
+
+export function arrivalTime(clock: Clock): NodeTime {
+  return { now: clock.now(), wallClock: clock.wallClock().getTime() };
 }
 
 /** The lease that a node of `…/subnets` holds; undefined if it makes no sense, which the reader logs. */
@@ -20,8 +26,8 @@ export function leaseOfNode(node: KeyNode, reader: EntryReader, time: NodeTime):
   return {
     ...lease,
     isReservation: false,
-    expiresAt: time.clock.now() + left,
-    expiration: new Date(time.clock.wallClock().getTime() + left),
+    expiresAt: time.now + left,
+    expiration: new Date(time.wallClock + left),
   };
 }
 

@@ -9,7 +9,7 @@ import type { Endpoints, StoreHeader } from "../etcd/endpoints.ts";
 import type { LeaseEvents } from "../registry.ts";
 import { HttpConnection } from "./http-client.ts";
 import { decodeEvent, type KeyEvent, type KeysApi, type KeyWatch } from "./keys-api.ts";
-import { lastSegment, leaseOfNode } from "./lease-node.ts";
+import { arrivalTime, lastSegment, leaseOfNode, type NodeTime } from "./lease-node.ts";
 
 /** A watch that says nothing for this long has its endpoint asked whether it is still there. */
 const PROBE_AFTER: Milliseconds = 5_000;
@@ -150,10 +150,12 @@ export class LeaseWatch {
     if (this.#mustReopen) await this.#reopen(endpoint, connection, signal);
     const before = this.#cursor;
     const events: LeaseEvent[] = [];
-    for (const mail of await this.#mail.takeAll({ signal })) {
+    const mails = await this.#mail.takeAll({ signal });
+    const time = arrivalTime(this.#parts.clock);
+    for (const mail of mails) {
       if (mail.from !== this.#open) continue; // of a watch that has been replaced
       if (mail.type === "event") {
-        events.push(...this.#accept(mail.event, mail.from));
+        events.push(...this.#accept(mail.event, mail.from, time));
         this.#mustReopen ||= BigInt(mail.event.node.modifiedIndex) <= mail.from.header.index;
       } else if (mail.type === "end") {
         this.#mustReopen = true;
@@ -163,10 +165,10 @@ export class LeaseWatch {
     return events.length > 0 || this.#cursor !== before ? { events, cursor: this.#cursor } : undefined;
   }
 
-  #accept({ action, node }: KeyEvent, from: OpenWatch): readonly LeaseEvent[] {
-    const { directory, reader, clock } = this.#parts;
+  #accept({ action, node }: KeyEvent, from: OpenWatch, time: NodeTime): readonly LeaseEvent[] {
+    const { directory, reader } = this.#parts;
     const index = BigInt(node.modifiedIndex);
-    this.#lastNews = clock.now();
+    this.#lastNews = time.now;
     if (index <= this.#cursor.index) return [];
     this.#cursor = { history: this.#cursor.history, index };
     const isRemoval = action === "delete" || action === "expire" || action === "compareAndDelete";
@@ -180,7 +182,7 @@ export class LeaseWatch {
       return subnets === undefined ? [] : [{ type: "removed", subnet: subnets.subnet }];
     }
     const isOld = index <= from.header.index;
-    const lease = leaseOfNode(node, reader, { clock, ...(isOld && { serverTime: from.serverTime }) });
+    const lease = leaseOfNode(node, reader, { ...time, ...(isOld && { serverTime: from.serverTime }) });
     return lease === undefined ? [] : [{ type: "added", lease }];
   }
 
