@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import type { Argv, CommandModule } from "yargs";
-import { describeError, InvalidConfigError, UnsupportedError } from "../lib/errors.ts";
+import { describeError } from "../lib/errors.ts";
 import { parseLabName } from "./address-plan.ts";
 import { labOptions, upOptions } from "./command-options.ts";
 import { runDemo } from "./demo.ts";
@@ -155,8 +155,7 @@ async function exitWith(run: (signal: AbortSignal) => Promise<number>): Promise<
   try {
     process.exitCode = await interruptible(run);
   } catch (error) {
-    const isExpected = error instanceof InvalidConfigError || error instanceof UnsupportedError;
-    process.exitCode = error instanceof InterruptedError ? error.exitCode : isExpected ? 2 : 1;
+    process.exitCode = error instanceof InterruptedError ? error.exitCode : 1;
     process.stderr.write(`flannel lab: ${describeError(error)}\n`);
   }
 }

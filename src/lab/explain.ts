@@ -22,17 +22,25 @@ export async function explain(lab: Lab, options: TextOptions): Promise<string> {
     const { stdout, stderr } = await host.namespace.exec(argv);
     const shown = `${stdout}${stderr}`.split("\n").filter((line) => line.trim() !== "" && (lines?.test(line) ?? true));
     const command = argv.map((word) => word.replace(/^.*\/bin\/flannel$/, "flannel")).join(" ");
-    parts.push([bold(title), dim(`${host.name}# `) + cyan(command), ...shown.map((line) => `  ${line}`)].join("\n"));
+    parts.push([bold(title), dim(`${host.name}# `) + cyan(command), ...shown.map(clip)].join("\n"));
   }
   return parts.join("\n\n");
 }
+
+/** Indented, and not longer than a line of most terminals: what `ip -d` says at the end of its lines is for experts. */
+function clip(line: string): string {
+  const text = `  ${line.trimEnd().replace(/^ {4,}/, "    ")}`;
+  return text.length <= WIDTH ? text : `${text.slice(0, WIDTH - 1)}…`;
+}
+
+const WIDTH = 100;
 
 function exhibits(lab: Lab, host: LabHost): readonly Exhibit[] {
   const type = lab.backend.Type.toLowerCase();
   const vni = typeof lab.backend["VNI"] === "number" ? lab.backend["VNI"] : 1;
   const device = `flannel.${vni}`;
   const vxlan: readonly Exhibit[] = [
-    { title: "The device that wraps packets into UDP", argv: ["ip", "-d", "-o", "link", "show", device] },
+    { title: "The device that wraps packets into UDP", argv: ["ip", "-d", "link", "show", device] },
     { title: "To which host a peer's MAC address belongs", argv: ["bridge", "fdb", "show", "dev", device] },
     { title: "Which MAC address a peer's subnet is sent to", argv: ["ip", "neigh", "show", "dev", device] },
   ];

@@ -12,7 +12,7 @@ import { waitUntil } from "../../src/lab/wait.ts";
 
 const { signal } = new AbortController();
 const name = parseLabName("tcommand");
-const entry = join(import.meta.dirname, "run-lab.ts");
+const entry = join(import.meta.dirname, "../../src/cli/flannel.ts");
 const fake = [
   "--name",
   name,
@@ -69,7 +69,7 @@ test("lab up leaves a lab that ping, exec, logs and ls know, until lab down", ()
 
   expect(lab("logs", "--name", name, "h1").stdout).toMatch(/^fake flanneld \d+ starts/);
   expect(lab("ls").stdout).toMatch(/^tcommand +2 +vxlan +etcd3 +10\.5\.0\.0\/16 +up$/m);
-  expect(lab("up", ...fake)).toMatchObject({ status: 2, stderr: expect.stringContaining("already") });
+  expect(lab("up", ...fake)).toMatchObject({ status: 1, stderr: expect.stringContaining("already") });
 
   const processes = processesOfLab();
   expect(processes).toHaveLength(3);
@@ -160,7 +160,7 @@ test("lab up says which program is missing and how to get it, before making anyt
       encoding: "utf8",
     });
     expect(stderr).toBe("flannel lab: the program etcd is not installed (apt-get install etcd-server)\n");
-    expect(status).toBe(2);
+    expect(status).toBe(1);
     expectNothingLeft();
   } finally {
     rmSync(bin, { recursive: true });
@@ -174,7 +174,7 @@ test("lab up without root says that it needs it", () => {
     encoding: "utf8",
   });
   expect(stderr).toContain("a lab needs root to make network namespaces (try again with sudo)");
-  expect(status).toBe(2);
+  expect(status).toBe(1);
 });
 
 test.each([
@@ -186,16 +186,16 @@ test.each([
   [["up", "--backend", '{"VNI":1}'], '--backend: has no "Type": {"VNI":1}'],
   [["up", "--network", "10.5.0.0"], "network: not a network in CIDR form"],
   [["ping", "--name", "nosuch"], "there is no lab nosuch"],
-])("lab %j says what is wrong and exits with 2", (args, message) => {
+])("lab %j says what is wrong and exits with 1", (args, message) => {
   const { status, stderr } = lab(...args);
   expect(stderr).toContain(message);
-  expect(status).toBe(2);
+  expect(status).toBe(1);
 });
 
 /** A script that becomes another user and then runs what follows it: that user may not be able to read the sources. */
 function asUser(uid: number): string {
   return `const [entry] = process.argv.splice(1, 1); process.argv.splice(1, 0, entry);
-    import(entry.replace("run-lab.ts", "../../src/lab/command.ts")).then(async ({ labCommand }) => {
+    import(entry.replace("cli/flannel.ts", "lab/command.ts")).then(async ({ labCommand }) => {
       const { default: yargs } = await import("yargs");
       process.setuid(${uid});
       await yargs(process.argv.slice(2)).command(labCommand).parseAsync();
