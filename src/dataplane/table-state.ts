@@ -2,49 +2,66 @@ import type { Abortable } from "../lib/abortable.ts";
 import { type BackoffRange, backoff } from "../lib/backoff.ts";
 import type { Clock, Instant, Milliseconds } from "../lib/clock.ts";
 import { plan } from "./plan.ts";
-import type { Plan, RowFailure, Table } from "./table.ts";
+import { type FailingRow, RowFailures } from "./row-failures.ts";
+import type { Table } from "./table.ts";
+import { Wars } from "./wars.ts";
 
-const ROW_RETRY: BackoffRange = { first: 200, most: 30_000 };
-/** Rows that others undo more often than this in a minute are left alone for a while: a war helps nobody. */
-const UNDONE_PER_MINUTE = 5;
-const TRUCE: Milliseconds = 10_000;
-
-/** A row that could not be put or removed. */
-export interface FailingRow {
-  readonly row: unknown;
-  readonly error: Error;
-  readonly failures: number;
-  readonly retryAt: Instant;
-}
+const TABLE_RETRY: BackoffRange = { first: 200, most: 30_000 };
 
 /** A row that was as wanted and is not any more, though nobody wanted that. */
 export interface UndoneRow {
   readonly row: unknown;
   /** What is there now, if anything. */
   readonly found: unknown;
-  /** That it will be put back only after a pause, since it keeps happening. */
-  readonly contested: boolean;
 }
 
-/** What is known of one table: what we believe it holds, which rows fail, whether it must be looked at. */
+/** What others did since we last looked. */
+export interface Undone {
+  /** To be put back at once. */
+  readonly repaired: readonly UndoneRow[];
+  /** Undone once too often, and now left alone for a while; not again the next times. */
+  readonly contested: readonly UndoneRow[];
+}
+
+interface Entry {
+  readonly key: string;
+  readonly row: unknown;
+  /** The last comparison in which it was wanted; 0 if it never was. */
+  wantedIn: number;
+}
+
+/** What is known of one table: what we believe it holds, what of that is not as wanted, which rows fail, whether it must be looked at. */
 export class TableState implements Disposable {
   readonly table: Table<unknown>;
-  /** Must be listed before the next plan: never looked at, or someone else changed it. */
+  /** Must be listed before the next change: never looked at, or someone else changed it. */
   dirty = true;
   /** How long the last listing took. */
   listingTook: Milliseconds = 0;
+  /** No layer names it any more: what it holds is nobody's business now. */
+  isLeft = false;
   readonly #clock: Clock;
   readonly #watch: Disposable | undefined;
-  #known = new Map<string, unknown>();
+  /** What the table holds, by key. */
+  #known = new Map<string, Entry>();
+  /** The same by the row object itself: in a small pass nearly every wanted row is found here, without its key being computed. */
+  #placed = new Map<unknown, Entry>();
   #desired: readonly unknown[] = [];
   #spareUnknown = true;
-  /** Keys of rows that were wanted; kept only while unknown rows are spared. */
-  readonly #wantedOnce = new Set<string>();
-  readonly #failing = new Map<string, FailingRow>();
-  readonly #undone = new Map<string, Instant[]>();
-  /** Keys are asked for again and again in every pass; rows are immutable. */
-  readonly #keys = new WeakMap<object, string>();
+  /** Comparisons so far. */
+  #round = 0;
+  /** What differs, as of the last comparison and what was done since. */
+  #puts = new Map<string, Entry>();
+  #removals = new Map<string, Entry>();
+  #isCompared = false;
+  /** Keys of a batch that failed as a whole: they may be there. */
+  readonly #uncertain = new Set<string>();
+  readonly #failures = new RowFailures();
+  readonly #wars = new Wars();
+  /** Whole-table failures in a row. */
+  #broken = 0;
+  #restsUntil: Instant = Number.NEGATIVE_INFINITY;
 
+  /** @param onChange is told when someone else changed the table */
   constructor(table: Table<unknown>, clock: Clock, onChange: () => void) {
     this.table = table;
     this.#clock = clock;
@@ -55,136 +72,213 @@ export class TableState implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.isLeft = true;
     this.#watch?.[Symbol.dispose]();
   }
 
   get failing(): readonly FailingRow[] {
-    return [...this.#failing.values()];
+    return this.#failures.rows;
   }
 
-  get size(): number {
-    return this.#known.size;
+  /** Whether the table is as wanted, as far as we know. */
+  get isSettled(): boolean {
+    return !this.dirty && this.#failures.size === 0;
   }
 
   /** @param spareUnknown leave rows alone that were never wanted here */
   want(rows: readonly unknown[], spareUnknown: boolean): void {
-    if (spareUnknown) for (const row of this.#desired) this.#wantedOnce.add(this.#key(row));
-    else this.#wantedOnce.clear();
+    if (rows !== this.#desired) this.#isCompared = false;
     this.#desired = rows;
     this.#spareUnknown = spareUnknown;
   }
 
-  /** Lists the table and tells which rows others undid since we last put them. */
-  async refresh(options: Abortable): Promise<readonly UndoneRow[]> {
+  /** Whether the table as a whole failed lately and should be left alone for now. */
+  isResting(now: Instant): boolean {
+    return this.#restsUntil > now;
+  }
+
+  /** When something that failed wants to be tried again; Infinity if nothing does. */
+  get nextRetry(): Instant {
+    return this.#broken > 0 ? this.#restsUntil : this.#failures.nextRetry;
+  }
+
+  /** The table could not be listed or written at all. */
+  failed(): void {
+    this.dirty = true;
+    this.#broken++;
+    this.#restsUntil = this.#clock.now() + backoff(this.#broken, TABLE_RETRY);
+  }
+
+  worked(): void {
+    this.#broken = 0;
+    this.#restsUntil = Number.NEGATIVE_INFINITY;
+  }
+
+  /** Lists the table and tells what others undid since. */
+  async refresh(options: Abortable): Promise<Undone> {
     this.dirty = false; // a change during the listing makes it dirty again
     const start = performance.now();
-    let rows: readonly unknown[];
-    try {
-      rows = await this.table.list(options);
-    } catch (error) {
-      this.dirty = true;
-      throw error;
-    }
+    const rows = await this.table.list(options);
     this.listingTook = performance.now() - start;
     const before = this.#known;
-    this.#known = new Map(rows.map((row) => [this.#key(row), row]));
-    // A row may fail only because of what was there: look again at once.
-    for (const [key, failing] of this.#failing)
-      if (this.#known.has(key) !== before.has(key)) this.#failing.set(key, { ...failing, retryAt: this.#clock.now() });
-    return this.#compare(before);
+    this.#learn(rows);
+    this.#failures.retrySoon();
+    return this.#undoneSince(before);
   }
 
-  /** What to put and what to remove now; rows that failed wait for their time. */
-  plan(): Plan<unknown> {
-    const { puts, removals } = this.#pending();
-    return { puts: puts.filter((row) => this.#isDue(row)), removals: removals.filter((row) => this.#isDue(row)) };
+  /** Puts what is missing or different, but for rows that failed and wait for their time. Returns the rows now in place. */
+  async fill(options: Abortable): Promise<readonly unknown[]> {
+    const puts = this.#due(this.#pendingPuts());
+    const done = await this.#apply(puts, { puts: puts.map(({ row }) => row), removals: [] }, options);
+    for (const entry of done) {
+      this.#puts.delete(entry.key);
+      this.#place(entry);
+    }
+    return done.map(({ row }) => row);
   }
 
-  /** Applies a plan and remembers what is now true, also where half of it failed. Returns the rows that failed. */
-  async apply(todo: Plan<unknown>, options: Abortable): Promise<readonly RowFailure<unknown>[]> {
-    if (todo.puts.length === 0 && todo.removals.length === 0) return [];
-    const failures = await this.table.apply(todo, options);
-    const failed = new Map(failures.map((failure) => [this.#key(failure.row), failure]));
-    for (const row of todo.puts) this.#done(row, failed, (key) => this.#known.set(key, row));
-    for (const row of todo.removals) this.#done(row, failed, (key) => this.#known.delete(key));
-    return failures;
-  }
-
-  /** When the next failed row wants to be tried again; Infinity if none does. */
-  get nextRetry(): Instant {
-    let next = Number.POSITIVE_INFINITY;
-    for (const { retryAt } of this.#failing.values()) next = Math.min(next, retryAt);
-    return next;
+  /** Removes what is not wanted, likewise. Returns the rows now gone. */
+  async empty(options: Abortable): Promise<readonly unknown[]> {
+    const removals = this.#due(this.#pendingRemovals());
+    const done = await this.#apply(removals, { puts: [], removals: removals.map(({ row }) => row) }, options);
+    for (const entry of done) {
+      this.#removals.delete(entry.key);
+      this.#displace(entry.key);
+    }
+    return done.map(({ row }) => row);
   }
 
   /** Forgets failures of rows that nobody wants put or removed any more. */
   forgetObsoleteFailures(): void {
-    if (this.#failing.size === 0) return;
-    const { puts, removals } = this.#pending();
-    const pending = new Set([...puts, ...removals].map((row) => this.#key(row)));
-    for (const key of this.#failing.keys()) if (!pending.has(key)) this.#failing.delete(key);
+    if (this.#failures.size === 0) return;
+    const pending = new Set([...this.#pendingPuts(), ...this.#pendingRemovals()].map(({ key }) => key));
+    this.#failures.keepOnly(pending);
   }
 
-  #pending(): Plan<unknown> {
-    const { puts, removals } = plan(this.#keyed, this.#desired, this.#known.values());
-    if (!this.#spareUnknown) return { puts, removals };
-    return { puts, removals: removals.filter((row) => this.#wantedOnce.has(this.#key(row))) };
-  }
-
-  #done(row: unknown, failed: ReadonlyMap<string, RowFailure<unknown>>, remember: (key: string) => void): void {
-    const key = this.#key(row);
-    const failure = failed.get(key);
-    if (failure === undefined) {
-      this.#failing.delete(key);
-      remember(key);
-      return;
-    }
-    const failures = (this.#failing.get(key)?.failures ?? 0) + 1;
-    const retryAt = this.#clock.now() + backoff(failures, ROW_RETRY);
-    this.#failing.set(key, { row, error: failure.error, failures, retryAt });
-  }
-
-  #compare(before: ReadonlyMap<string, unknown>): UndoneRow[] {
-    const undone: UndoneRow[] = [];
-    for (const row of this.#desired) {
-      const key = this.#key(row);
-      if (before.get(key) !== row) continue; // was not as wanted before either
-      const found = this.#known.get(key);
-      if (found !== undefined && this.table.equal(row, found)) {
-        this.#known.set(key, row);
-        continue;
+  async #apply(
+    entries: readonly Entry[],
+    todo: Parameters<Table<unknown>["apply"]>[0],
+    options: Abortable,
+  ): Promise<readonly Entry[]> {
+    if (entries.length === 0) return [];
+    try {
+      const failures = new Map(
+        (await this.table.apply(todo, options)).map(({ row, error }) => [this.table.key(row), error]),
+      );
+      const done: Entry[] = [];
+      const now = this.#clock.now();
+      for (const entry of entries) {
+        const error = failures.get(entry.key);
+        if (error === undefined) done.push(entry);
+        else this.#failures.add(entry.key, entry.row, error, now);
+        if (error === undefined) this.#failures.delete(entry.key);
+        failures.delete(entry.key);
       }
-      undone.push({ row, found, contested: this.#isContested(key, row) });
+      for (const [key, error] of failures) this.#lostByTheWay(key, error, now);
+      return done;
+    } catch (error) {
+      for (const { key } of entries) this.#uncertain.add(key);
+      throw error;
     }
-    return undone;
   }
 
-  #isContested(key: string, row: unknown): boolean {
+  /** A row that was in place and that the batch, which was not about it, took away. */
+  #lostByTheWay(key: string, error: Error, now: Instant): void {
+    const entry = this.#known.get(key);
+    if (entry === undefined) return;
+    this.#displace(key);
+    this.#isCompared = false;
+    this.#failures.add(key, entry.row, error, now);
+  }
+
+  #pendingPuts(): readonly Entry[] {
+    this.#compare();
+    return [...this.#puts.values()];
+  }
+
+  #pendingRemovals(): readonly Entry[] {
+    this.#compare();
+    const all = [...this.#removals.values()];
+    return this.#spareUnknown ? all.filter((entry) => entry.wantedIn > 0) : all;
+  }
+
+  #due(entries: readonly Entry[]): readonly Entry[] {
+    if (this.#failures.size === 0) return entries;
     const now = this.#clock.now();
-    const times = [...(this.#undone.get(key) ?? []).filter((time) => now - time < 60_000), now];
-    this.#undone.set(key, times);
-    if (times.length <= UNDONE_PER_MINUTE) return false;
-    const error = new Error("something else keeps undoing this");
-    this.#failing.set(key, { row, error, failures: 1, retryAt: now + TRUCE });
-    return true;
+    return entries.filter(({ key, row }) => this.#failures.isDue(key, row, now, this.table));
   }
 
-  #isDue(row: unknown): boolean {
-    const failing = this.#failing.get(this.#key(row));
-    if (failing === undefined || failing.retryAt <= this.#clock.now()) return true;
-    return failing.row !== row && !this.table.equal(row as never, failing.row as never);
+  /** Finds what differs. Rows that are in place are known by identity, so that the cost lies in what is new. */
+  #compare(): void {
+    if (this.#isCompared) return;
+    this.#isCompared = true;
+    const round = ++this.#round;
+    const unplaced = new Map<string, Entry>();
+    let kept = 0;
+    for (const row of this.#desired) {
+      const entry = this.#placed.get(row);
+      if (entry === undefined) {
+        const key = this.table.key(row);
+        if (!unplaced.has(key)) unplaced.set(key, { key, row, wantedIn: round });
+      } else if (entry.wantedIn !== round) {
+        entry.wantedIn = round;
+        kept++;
+      }
+    }
+    // Of several wanted rows with one key the one in place counts, else the first.
+    for (const key of unplaced.keys()) if (this.#known.get(key)?.wantedIn === round) unplaced.delete(key);
+    const others = kept === this.#placed.size ? [] : [...this.#placed.values()].filter((e) => e.wantedIn !== round);
+    const { puts, removals } = plan(this.#entries, unplaced.values(), others);
+    this.#puts = new Map(puts.map((entry) => [entry.key, entry]));
+    this.#removals = new Map(removals.map((entry) => [entry.key, entry]));
+    for (const entry of unplaced.values()) if (!this.#puts.has(entry.key)) this.#place(entry);
   }
 
-  readonly #key = (row: unknown): string => {
-    const cached = this.#keys.get(row as object);
-    if (cached !== undefined) return cached;
-    const key = this.table.key(row);
-    this.#keys.set(row as object, key);
-    return key;
+  readonly #entries = {
+    key: (entry: Entry) => entry.key,
+    equal: (desired: Entry, actual: Entry) => this.table.equal(desired.row, actual.row),
   };
 
-  readonly #keyed = {
-    key: this.#key,
-    equal: (desired: unknown, actual: unknown) => desired === actual || this.table.equal(desired, actual),
-  };
+  #place(entry: Entry): void {
+    this.#displace(entry.key);
+    this.#known.set(entry.key, entry);
+    this.#placed.set(entry.row, entry);
+  }
+
+  #displace(key: string): void {
+    const entry = this.#known.get(key);
+    if (entry === undefined) return;
+    this.#known.delete(key);
+    this.#placed.delete(entry.row);
+  }
+
+  #learn(rows: readonly unknown[]): void {
+    const before = this.#known;
+    this.#known = new Map();
+    this.#placed = new Map();
+    this.#isCompared = false;
+    for (const row of rows) {
+      const key = this.table.key(row);
+      const wantedIn = before.get(key)?.wantedIn ?? (this.#uncertain.has(key) ? this.#round : 0);
+      this.#place({ key, row, wantedIn });
+    }
+    this.#uncertain.clear();
+  }
+
+  #undoneSince(before: ReadonlyMap<string, Entry>): Undone {
+    const repaired: UndoneRow[] = [];
+    const contested: UndoneRow[] = [];
+    const now = this.#clock.now();
+    this.#wars.forgetPeace(now);
+    for (const { key, row } of this.#pendingPuts()) {
+      const was = before.get(key);
+      if (was === undefined || !this.table.equal(row, was.row)) continue; // was not as wanted before either
+      const undone = { row, found: this.#known.get(key)?.row };
+      const war = this.#wars.undone(key, now);
+      if (war.truceUntil === undefined) repaired.push(undone);
+      else this.#failures.addTruce(key, row, war.truceUntil, now);
+      if (war.isNews) contested.push(undone);
+    }
+    return { repaired, contested };
+  }
 }

@@ -29,7 +29,7 @@ export interface Table<Row> {
 /** The difference between desired and actual. Every put is applied before any removal, so that a changed row is never briefly missing. */
 export interface Plan<Row> {
   readonly puts: readonly Row[];
-  /** Rows as they were listed. */
+  /** Rows as they were listed or put. */
   readonly removals: readonly Row[];
 }
 
