@@ -1,3 +1,4 @@
+import { setImmediate as immediate } from "node:timers/promises";
 import type { Prefix } from "../../ip/prefix.ts";
 import {
   ConfigNotFoundError,
@@ -24,11 +25,17 @@ import {
   type StoredConfig,
 } from "../registry.ts";
 import { EtcdV3Client, type EtcdV3Deps, encode, storeHeader } from "./etcd-v3-client.ts";
-import { Compare_CompareTarget, Event_EventType, type KeyValue, type WatchResponse } from "./generated/rpc_pb.js";
+import {
+  Compare_CompareTarget,
+  Event_EventType,
+  type KeyValue,
+  type RangeResponse,
+  type WatchResponse,
+} from "./generated/rpc_pb.js";
 import { CompactedError } from "./grpc-failure.ts";
 import { type KeyRange, Keyspace } from "./keyspace.ts";
 
-/** Leases asked for at once; about a megabyte, of which etcd sends at most 2 by default between members, and a pause for others. */
+/** Leases asked for at once: about a megabyte, so that neither side holds all of a large network as one message. */
 const PAGE = 5000;
 /** Asking for the end of a lease is a call of its own; so many are under way at once. */
 const CONCURRENT_CALLS = 16;
@@ -202,26 +209,36 @@ export class EtcdV3Registry implements Registry {
     return (await this.#client.range({ key: encode(key) }, { signal, purpose: `read ${key}` })).kvs[0];
   }
 
-  /** All entries of the range at one revision, in pages. */
+  /** All entries of the range at one revision, in pages; the next one is on its way while one is read. */
   async #list(
     range: KeyRange,
     { signal }: Abortable,
   ): Promise<{ readonly entries: readonly Entry[]; readonly cursor: Cursor }> {
+    const purpose = `list ${range.first}`;
     const { key, rangeEnd } = encodeRange(range);
+    const ask = (first: Uint8Array, revision: bigint) =>
+      this.#client.range({ key: first, rangeEnd, limit: BigInt(PAGE), revision }, { signal, purpose });
+    const first = await ask(key, 0n);
+    if (first.header === undefined) throw new StoreUnavailableError(this.name, "an answer without a header");
+    const { cluster: history, index } = storeHeader(first.header);
     const entries: Entry[] = [];
-    let cursor: Cursor | undefined;
-    for (let first = key; ; ) {
-      const request = { key: first, rangeEnd, limit: BigInt(PAGE), revision: cursor?.index ?? 0n };
-      const { header, kvs, more } = await this.#client.range(request, { signal, purpose: `list ${range.first}` });
-      if (header === undefined) throw new StoreUnavailableError(this.name, "an answer without a header");
-      cursor ??= { history: header.clusterId.toString(16), index: header.revision };
-      for (const kv of kvs) {
-        const lease = this.#lease(kv);
-        if (lease !== undefined) entries.push({ lease, grant: kv.lease });
-      }
-      const last = kvs.at(-1);
-      if (!more || last === undefined) return { entries, cursor };
-      first = Uint8Array.of(...last.key, 0); // the next key there can be
+    for (let page: RangeResponse | undefined = first; page !== undefined; ) {
+      const last: KeyValue | undefined = page.kvs.at(-1);
+      // The next key there can be is the last one with a zero byte behind it.
+      const [next]: readonly [RangeResponse | undefined, void] = await Promise.all([
+        page.more && last !== undefined ? ask(Uint8Array.of(...last.key, 0), index) : undefined,
+        this.#read(page.kvs, entries),
+      ]);
+      page = next;
+    }
+    return { entries, cursor: { history, index } };
+  }
+
+  async #read(kvs: readonly KeyValue[], entries: Entry[]): Promise<void> {
+    await immediate(); // lets the request for the next page go out first
+    for (const kv of kvs) {
+      const lease = this.#lease(kv);
+      if (lease !== undefined) entries.push({ lease, grant: kv.lease });
     }
   }
 
