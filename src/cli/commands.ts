@@ -17,6 +17,17 @@ function lazy(command: string, describe: string, load: () => Promise<CommandModu
 /** Every command of `flannel`. */
 export const COMMANDS: CommandModule[] = [
   lazy(
+    "config",
+    "Show and change a network's config",
+    async () => (await import("./commands/config.ts")).configCommand,
+  ),
+  lazy("lease", "List and revoke the hosts' leases", async () => (await import("./commands/lease.ts")).leaseCommand),
+  lazy(
+    "reservation",
+    "Keep subnets for hosts",
+    async () => (await import("./commands/reservation.ts")).reservationCommand,
+  ),
+  lazy(
     "lab",
     "Many hosts on this machine, each a network namespace",
     async () => (await import("../lab/command.ts")).labCommand,

@@ -6,6 +6,11 @@ import { version } from "./version.ts";
 /** Exit code of a command line that makes no sense. */
 const USAGE_ERROR = 2;
 
+/** The command line makes no sense, and that has been said. Thrown, since yargs would go on and run the command. */
+class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
 // `flannel lab logs h1 | head` is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
 
@@ -32,12 +37,12 @@ const program = yargs(process.argv.slice(2))
     if (error !== undefined) throw error;
     const usage = (instance as unknown as { help(): string }).help(); // not what the types say
     process.stderr.write(`${usage}\n\nflannel: ${message}\n`);
-    process.exitCode = USAGE_ERROR;
+    throw new UsageError(message);
   });
 
 try {
   await program.wrap(Math.min(100, program.terminalWidth())).parseAsync();
 } catch (error) {
-  report(error);
-  process.exitCode = 1;
+  if (!(error instanceof UsageError)) report(error);
+  process.exitCode = error instanceof UsageError ? USAGE_ERROR : 1;
 }

@@ -10,7 +10,10 @@ export interface OpenRegistryOptions extends Abortable {
   readonly stateDir: string;
   /** Whose configs count when the etcd API is chosen. */
   readonly networks: readonly NetworkName[];
-  readonly renewMargin: Milliseconds;
+  /** How long an embedded store expires nothing after its start; a command that ends at once has no need to tell. */
+  readonly renewMargin?: Milliseconds;
+  /** Whether to make an embedded store that is not there; true for a daemon. */
+  readonly create?: boolean;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -18,11 +21,12 @@ export interface OpenRegistryOptions extends Abortable {
 /** Opens the store that the options name; what only that one needs is imported only now. */
 export async function openRegistry(
   store: StoreOptions,
-  { clock, logger, renewMargin, signal }: OpenRegistryOptions,
+  { clock, logger, renewMargin, create = true, signal }: OpenRegistryOptions,
 ): Promise<Registry> {
   if (store.kind === "embedded") {
     const { openSqliteRegistry } = await import("../store/sqlite/sqlite-registry.ts");
-    return await openSqliteRegistry(store.file, { clock, logger, grace: renewMargin }, { signal });
+    const grace = renewMargin === undefined ? {} : { grace: renewMargin };
+    return await openSqliteRegistry(store.file, { clock, logger, create, ...grace }, { signal });
   }
   throw new UnsupportedError("etcd", "not wired yet");
 }

@@ -1,0 +1,70 @@
+import type { ArgumentsCamelCase, Argv } from "yargs";
+import { InvalidConfigError } from "../../lib/errors.ts";
+import { FLANNELD_FLAGS, parseFlanneld, type StoreOptions } from "../flanneld-flags.ts";
+
+/** What every command that works on a store is told; flanneld's own names and meanings. */
+const STORE_FLAGS = [
+  "embedded-store",
+  "etcd-endpoints",
+  "etcd-prefix",
+  "etcd-api",
+  "etcd-cafile",
+  "etcd-certfile",
+  "etcd-keyfile",
+  "etcd-username",
+  "etcd-password",
+  "state-dir",
+] as const;
+
+export interface StoreArguments {
+  readonly network: string;
+  readonly json: boolean;
+}
+
+/** Adds `--network`, `--json` and flanneld's options of the store. */
+export function withStoreOptions(yargs: Argv): Argv<StoreArguments> {
+  for (const name of STORE_FLAGS) {
+    const { help, default: fallback, value } = FLANNELD_FLAGS[name];
+    const shown = fallback === "" ? {} : { defaultDescription: fallback };
+    yargs.option(name, {
+      type: "string",
+      describe: `${help} [${value}]`,
+      requiresArg: true,
+      group: "Store:",
+      ...shown,
+    });
+  }
+  return yargs
+    .option("network", { type: "string", default: "", describe: "of several networks, which one", requiresArg: true })
+    .option("json", { type: "boolean", default: false, describe: "for programs" });
+}
+
+/**
+ * The store that the arguments name, else the variables FLANNELD_* as flanneld reads them.
+ * @throws {InvalidConfigError} naming the option
+ */
+export function readStoreOptions(
+  args: ArgumentsCamelCase,
+  env: Readonly<Record<string, string | undefined>>,
+): { readonly store: StoreOptions; readonly stateDir: string } {
+  const given = STORE_FLAGS.flatMap((name) => {
+    const value = [args[name]].flat().at(-1);
+    return typeof value === "string" ? [{ name, argument: `--${name}=${value}` }] : [];
+  });
+  const isEmbedded = given.some(({ name }) => name === "embedded-store");
+  const isEtcd = given.some(({ name }) => name.startsWith("etcd-"));
+  // A store on the command line is meant instead of the one in the environment, not besides it.
+  const names = STORE_FLAGS.filter(
+    (name) => !(isEmbedded && name.startsWith("etcd-")) && !(isEtcd && name === "embedded-store"),
+  );
+  const parsed = parseFlanneld(
+    given.map(({ argument }) => argument),
+    Object.fromEntries(names.map(variableOf).map((name) => [name, env[name]])),
+  );
+  if (parsed.kind === "exit") throw new InvalidConfigError("", parsed.stderr.trim().replaceAll(/^flanneld: /gm, ""));
+  return parsed.options;
+}
+
+function variableOf(flag: string): string {
+  return `FLANNELD_${flag.toUpperCase().replaceAll("-", "_")}`;
+}
