@@ -63,6 +63,8 @@ export class Endpoints {
   readonly #logger: Logger;
   #preferred: Endpoint | undefined;
   #history: StoreHeader | undefined;
+  /** How far the history went that was given up last: cursors in it are no news. */
+  #former: StoreHeader | undefined;
   #olderSince: Instant | undefined;
 
   /** @param urls at least one */
@@ -105,7 +107,9 @@ export class Endpoints {
   /** A change that a watch told of, or a cursor names: an endpoint that has not seen it is of an older state. */
   learned(header: StoreHeader): void {
     const history = this.#history;
-    if (history?.cluster === header.cluster && header.index > history.index) this.#history = header;
+    if (history?.cluster !== header.cluster || header.index <= history.index) return;
+    const isFormer = this.#former?.cluster === header.cluster && header.index <= this.#former.index;
+    if (!isFormer) this.#history = header;
   }
 
   /** Something that began well on this endpoint failed later: ask another first. */
@@ -207,6 +211,7 @@ export class Endpoints {
       formerIndex: String(former.index),
     });
     this.#history = next;
+    this.#former = former;
     this.#olderSince = undefined;
     for (const endpoint of this.#endpoints) endpoint.member = endpoint.verified = false;
     return true;
