@@ -61,7 +61,7 @@ export class FakeKernel implements Kernel {
   readonly #watchers = new Map<Kind, Set<() => void>>();
   readonly #linkWatchers = new Set<() => void>();
   #lastIndex = 0;
-  /** What was asked for and done, in order: `add 10.5.2.0/24 via 192.0.2.2 dev eth0`. */
+  /** What was asked for and done, in order: `add route 10.5.2.0/24 via 192.0.2.2 dev eth0`. */
   readonly log: string[] = [];
   /** Refuses requests: return why, or undefined to let one pass. The text is that of the log. */
   refuse: (request: string) => string | undefined = () => undefined;
@@ -277,7 +277,7 @@ export class FakeKernel implements Kernel {
     remove: (row: Row) => void,
   ): Table<Row> {
     const attempt = (verb: string, row: Row, action: (row: Row) => void): RowFailure<Row>[] => {
-      const request = `${verb} ${rows.format(row)}`;
+      const request = `${verb} ${NOUNS[kind]} ${rows.format(row)}`;
       try {
         const reason = this.refuse(request);
         if (reason !== undefined) throw new Refusal(EEXIST, reason);
@@ -374,6 +374,15 @@ export class FakeKernel implements Kernel {
 }
 
 const ALL_KINDS: readonly Kind[] = ["links", "addresses", "routes", "neighbors", "fdb", "sysctls"];
+
+const NOUNS: Readonly<Record<Kind, string>> = {
+  links: "link",
+  addresses: "address",
+  routes: "route",
+  neighbors: "neighbor",
+  fdb: "fdb",
+  sysctls: "sysctl",
+};
 
 const USUAL_LINK: Omit<Link, "index" | "name"> = {
   kind: undefined,

@@ -90,7 +90,7 @@ export function toLink(message: LinkMessage, names: ReadonlyMap<number, string>)
     running: (flags & IFF_UP) !== 0 && (flags & IFF_RUNNING) !== 0,
     loopback: (flags & IFF_LOOPBACK) !== 0,
     master: nameOf(message.master),
-    lower: message.lowerNamespace === undefined ? nameOf(message.lower) : undefined,
+    lower: message.lowerNamespace === undefined ? nameOf(message.lower ?? info?.vxlan?.lower) : undefined,
     vxlan: info?.vxlan === undefined ? undefined : toVxlan(info.vxlan, nameOf),
   };
 }
