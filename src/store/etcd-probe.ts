@@ -1,0 +1,72 @@
+import { ConfigNotFoundError, StoreRefusedError, StoreUnavailableError } from "../lease/errors.ts";
+import type { NetworkName } from "../lease/lease.ts";
+import type { Abortable } from "../lib/abortable.ts";
+import type { Clock } from "../lib/clock.ts";
+import type { EtcdOptions } from "./etcd/options.ts";
+import { HttpClient } from "./etcd-v2/http-client.ts";
+import { EtcdV2DisabledError } from "./etcd-v2/keys-api.ts";
+import { NoV3ApiError } from "./etcd-v3/grpc-failure.ts";
+import type { Registry } from "./registry.ts";
+
+/** No network can have this name: in a flannel server's paths it means the unnamed one. */
+const NO_NETWORK = "_";
+
+/**
+ * Whether this API holds a config of any of the networks; false if the server definitively does not have this API.
+ * @throws {StoreUnavailableError}, {StoreRefusedError}: no answer
+ */
+export async function holdsConfig(
+  registry: Registry,
+  networks: readonly NetworkName[],
+  options: Abortable,
+): Promise<boolean> {
+  for (const network of networks) {
+    try {
+      await registry.getConfig(network, options);
+      return true;
+    } catch (error) {
+      if (isMissingApi(error)) return false;
+      if (!(error instanceof ConfigNotFoundError)) throw error;
+    }
+  }
+  return false;
+}
+
+export async function holdsLeases(
+  registry: Registry,
+  networks: readonly NetworkName[],
+  options: Abortable,
+): Promise<boolean> {
+  for (const network of networks) if ((await registry.listLeases(network, options)).leases.length > 0) return true;
+  return false;
+}
+
+/** The cluster's id, the same by both APIs; undefined if the server does not have this API or the user may not ask. @throws {StoreUnavailableError} */
+export async function clusterId(registry: Registry, options: Abortable): Promise<string | undefined> {
+  try {
+    return (await registry.listLeases(NO_NETWORK, options)).cursor.history;
+  } catch (error) {
+    if (error instanceof StoreRefusedError) return undefined;
+    throw error;
+  }
+}
+
+/** Whether an endpoint says of itself that it is etcd 2, which knows nothing of the v3 API, and so never answers to it. */
+export async function isEtcd2(options: EtcdOptions, clock: Clock, { signal }: Abortable): Promise<boolean> {
+  using http = new HttpClient(options, clock);
+  for (const endpoint of options.endpoints) {
+    try {
+      const { status, body } = await http.exchange(endpoint, { method: "GET", path: "/version" }, { signal });
+      if (status === 200 && /^\{"etcdserver":"2\.\d/.test(body.trim())) return true;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof StoreUnavailableError || error instanceof StoreRefusedError)) throw error;
+    }
+  }
+  return false;
+}
+
+function isMissingApi(error: unknown): boolean {
+  const isMissing = (cause: unknown) => cause instanceof EtcdV2DisabledError || cause instanceof NoV3ApiError;
+  return isMissing(error) || (error instanceof StoreRefusedError && isMissing(error.cause));
+}
