@@ -7,7 +7,7 @@ import type { Clock, Milliseconds } from "../../lib/clock.ts";
 import { describeError, InvalidConfigError } from "../../lib/errors.ts";
 import { UncertainWriteError } from "../etcd/endpoints.ts";
 import type { EtcdCredentials, EtcdOptions } from "../etcd/options.ts";
-import { isTlsFailure, TLS_HINT, type TlsMaterial, TlsSource } from "../etcd/tls.ts";
+import { describeTlsFailure, isTlsFailure, type TlsMaterial, TlsSource } from "../etcd/tls.ts";
 import { type Progress, whileAlive } from "./watchdog.ts";
 
 export interface HttpRequest {
@@ -56,7 +56,7 @@ export class HttpClient implements Disposable {
       try {
         return await readAnswer(await attempt.response, progress);
       } catch (error) {
-        const failure = explain(error, endpoint, alive);
+        const failure = explain(error, endpoint, attempt, alive);
         const isUncertain = request.method !== "GET" && attempt.wasSent() && failure instanceof StoreUnavailableError;
         throw isUncertain ? new UncertainWriteError(failure) : failure;
       }
@@ -75,14 +75,14 @@ export class HttpClient implements Disposable {
     { signal }: Abortable,
   ): Promise<HttpStream | HttpAnswer> {
     return await this.#whileAlive(endpoint, signal, async (alive, progress) => {
-      const { request, response } = this.#send(endpoint, { method: "GET", path }, connection.agents, alive);
+      const attempt = this.#send(endpoint, { method: "GET", path }, connection.agents, alive);
       try {
-        const message = await response;
+        const message = await attempt.response;
         return message.statusCode === 200
-          ? new HttpStream(request, message, endpoint)
+          ? new HttpStream(attempt.request, message, endpoint)
           : await readAnswer(message, progress);
       } catch (error) {
-        throw explain(error, endpoint, alive);
+        throw explain(error, endpoint, attempt, alive);
       }
     });
   }
@@ -231,14 +231,23 @@ async function readBody(message: IncomingMessage, progress: Progress): Promise<s
   return Buffer.concat(chunks, size).toString("utf8");
 }
 
-function explain(error: unknown, endpoint: string, signal: AbortSignal): unknown {
+function explain(error: unknown, endpoint: string, attempt: Sent, signal: AbortSignal): unknown {
   if (signal.aborted) return signal.reason;
   if (error instanceof StoreUnavailableError || error instanceof StoreRefusedError) return error;
-  if (isTlsFailure(error))
-    return new StoreRefusedError(endpoint, `${describeError(error)} (${TLS_HINT})`, { cause: error });
+  if (isTlsFailure(error)) return new StoreRefusedError(endpoint, describeTlsFailure(error));
   // A name with several addresses fails once for each.
   const reasons = error instanceof AggregateError ? error.errors.map(describeError).join(", ") : describeError(error);
-  return new StoreUnavailableError(endpoint, reasons);
+  return new StoreUnavailableError(endpoint, `${reasons}${isReset(error) ? protocolHint(endpoint, attempt) : ""}`);
+}
+
+/** An etcd that is addressed in the wrong protocol only closes the connection. */
+function protocolHint(endpoint: string, attempt: Sent): string {
+  if (endpoint.startsWith("http:")) return " (if it speaks only TLS, use https://)";
+  return attempt.wasSent() ? "" : " in the TLS handshake (if it speaks no TLS, use http://)";
+}
+
+function isReset(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ECONNRESET";
 }
 
 function basicAuthorization({ username, password }: EtcdCredentials): string {

@@ -75,7 +75,12 @@ function attempt<T>(flag: string, read: () => T): T {
   }
 }
 
-/** What a person should look at when TLS failed. */
+/** What happened, without OpenSSL's file names and addresses, and what a person should look at. */
+export function describeTlsFailure(error: unknown): string {
+  const reason = error instanceof Error && "reason" in error ? String(error.reason) : describeError(error);
+  return `${reason.trim()} (${TLS_HINT})`;
+}
+
 export const TLS_HINT =
   "check --etcd-cafile, --etcd-certfile and --etcd-keyfile, and the names and dates in the server's certificate";
 
