@@ -13,6 +13,9 @@ const RESYNC_EVERY: Milliseconds = 30_000;
 /** A resync may take at most this share of a processor: large tables are compared less often. */
 const RESYNC_SHARE = 0.005;
 
+/** Why a nap ends early; made once, since an error of its own costs more than a small pass. */
+const WOKEN = new Error("woken");
+
 export interface DataplaneOptions {
   readonly clock: Clock;
   readonly logger: Logger;
@@ -206,7 +209,7 @@ export class Dataplane {
       await Promise.race([slept, woken]);
     } finally {
       this.#wake = () => {};
-      over.abort();
+      over.abort(WOKEN);
       await slept.catch(() => {});
     }
   }

@@ -259,8 +259,10 @@ export class TableState implements Disposable {
     this.#isCompared = false;
     for (const row of rows) {
       const key = this.table.key(row);
-      const wantedIn = before.get(key)?.wantedIn ?? (this.#uncertain.has(key) ? this.#round : 0);
-      this.#place({ key, row, wantedIn });
+      const was = before.get(key);
+      const isAsWanted = was !== undefined && was.wantedIn === this.#round && this.table.equal(was.row, row);
+      const wantedIn = was?.wantedIn ?? (this.#uncertain.has(key) ? this.#round : 0);
+      this.#place(isAsWanted ? was : { key, row, wantedIn });
     }
     this.#uncertain.clear();
   }

@@ -20,9 +20,28 @@ export interface Clock {
 /** A timer counts no suspended time and takes no more than 2³¹−1 ms: longer sleeps look at the clock this often. */
 const LONGEST_NAP: Milliseconds = 30_000;
 
+/** A look at the uptime reads a file and is right to 10 ms only: it is taken this often, to notice a suspend. */
+const UPTIME_EVERY: Milliseconds = 1_000;
+/** The uptime is ahead of the monotonic clock by this much more: the host was suspended. */
+const SUSPENDED: Milliseconds = 100;
+
+/** What CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC, from Node's own beginning on. */
+let ahead = uptime() * 1000 - performance.now();
+let lookedAt = performance.now();
+
+function bootTime(): Instant {
+  const monotonic = performance.now();
+  if (monotonic - lookedAt > UPTIME_EVERY) {
+    lookedAt = monotonic;
+    const now = uptime() * 1000 - monotonic;
+    if (now - ahead > SUSPENDED) ahead = now;
+  }
+  return monotonic + ahead;
+}
+
 /** CLOCK_BOOTTIME (proc(5), uptime) and Node's timers. */
 export const systemClock: Clock = {
-  now: () => uptime() * 1000,
+  now: bootTime,
   wallClock: () => new Date(),
   async sleep(span, { signal }) {
     signal.throwIfAborted();
