@@ -52,14 +52,15 @@ export class Expiry {
     try {
       for (let isMore = true; isMore; ) {
         const remaining = await this.#file.read(
-          (statements, boot) => statements.earliestEnd.get({ boot, ...time.now() })?.remaining ?? undefined,
+          (statements, boot) =>
+            statements.earliestEnd.get({ boot, ...time.columns(time.read()) })?.remaining ?? undefined,
           { signal },
         );
         this.#nextLook = clock.now() + Math.min(remaining ?? LONGEST_TRUST, LONGEST_TRUST);
         if (remaining === undefined || remaining > 0) return;
         const ended = await this.#file.write(
           (statements, boot) => {
-            const rows = statements.ended.all({ boot, ...time.now(), limit: BATCH });
+            const rows = statements.ended.all({ boot, ...time.columns(time.read()), limit: BATCH });
             for (const { network, key } of rows) removeLease(statements, network, key, historyLength);
             return rows;
           },

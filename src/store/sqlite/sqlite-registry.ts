@@ -31,7 +31,7 @@ import {
   requireUnchanged,
   storeRow,
 } from "./history.ts";
-import { LeaseTime } from "./lease-time.ts";
+import { expiry, LeaseTime, type Reading } from "./lease-time.ts";
 import type { ChangeRow, LeaseRow, Statements } from "./schema.ts";
 import { StoreFile } from "./store-file.ts";
 
@@ -124,11 +124,12 @@ export class SqliteRegistry implements Registry {
       (statements, boot) => ({ store: storeRow(statements), rows: statements.leases.all({ network }), boot }),
       options,
     );
+    const reading = this.#time.read();
     const leases: Lease[] = [];
     for (let start = 0; start < rows.length; start += CHUNK) {
       if (start > 0) await nextTurn(undefined, { signal: options.signal });
       for (const row of rows.slice(start, start + CHUNK)) {
-        const lease = this.#readLease(network, row, boot);
+        const lease = this.#readLease(network, row, boot, reading);
         if (lease !== undefined) leases.push(lease);
       }
     }
@@ -141,7 +142,7 @@ export class SqliteRegistry implements Registry {
       (statements, boot) => ({ row: statements.lease.get({ network, key }), boot }),
       options,
     );
-    return row && this.#readLease(network, row, boot);
+    return row && this.#readLease(network, row, boot, this.#time.read());
   }
 
   async createLease(network: NetworkName, claim: LeaseClaim, options: Abortable): Promise<Lease> {
@@ -209,27 +210,28 @@ export class SqliteRegistry implements Registry {
       const rows = until > since.index ? statements.changes.all({ network, since: Number(since.index), until }) : [];
       return { until, isLast: until === store.revision, rows, boot };
     }, options);
-    const events = rows.flatMap((row) => this.#readChange(network, row, boot) ?? []);
+    const reading = this.#time.read();
+    const events = rows.flatMap((row) => this.#readChange(network, row, boot, reading) ?? []);
     return { events, cursor: { history: since.history, index: BigInt(until) }, isLast };
   }
 
-  #readChange(network: NetworkName, row: ChangeRow, boot: number): LeaseEvent | undefined {
+  #readChange(network: NetworkName, row: ChangeRow, boot: number, reading: Reading): LeaseEvent | undefined {
     const { key, value } = row;
     if (value === null) {
       const subnets = this.#entries.readKey(key);
       return subnets && { type: "removed", subnet: subnets.subnet };
     }
-    const lease = this.#readLease(network, { ...row, value }, boot);
+    const lease = this.#readLease(network, { ...row, value }, boot, reading);
     return lease && { type: "added", lease };
   }
 
-  #readLease(network: NetworkName, row: LeaseRow, boot: number): Lease | undefined {
+  #readLease(network: NetworkName, row: LeaseRow, boot: number, reading: Reading): Lease | undefined {
     const entry = this.#entries.read(row.key, row.value, this.#shownKey(network, `subnets/${row.key}`));
     if (entry === undefined) return undefined;
-    const remaining = this.#time.remaining(row, boot);
+    const remaining = this.#time.remaining(row, reading, boot);
     return {
       ...entry,
-      ...this.#time.expiry(remaining),
+      ...expiry(reading, remaining),
       isReservation: remaining === undefined,
       revision: BigInt(row.revision),
     };
@@ -241,16 +243,17 @@ export class SqliteRegistry implements Registry {
     network: NetworkName,
     claim: LeaseClaim & Pick<Lease, "ipv6Subnet">,
   ): Lease {
+    const reading = this.#time.read();
     const row = {
       network,
       key: formatLeaseKey(claim),
       value: formatAttributes(claim.attributes, this.leaseFormat),
       revision: nextRevision(statements),
-      ...(claim.isReservation ? { expires: null, boot: null, uptime: null } : this.#time.end(boot)),
+      ...(claim.isReservation ? { expires: null, boot: null, uptime: null } : this.#time.end(reading, boot)),
     };
     statements.setLease(row);
     recordChange(statements, row, this.#historyLength);
-    const lease = this.#readLease(network, row, boot);
+    const lease = this.#readLease(network, row, boot, reading);
     if (lease === undefined) throw new Error(`a lease was written that cannot be read: ${row.key} ${row.value}`);
     return lease;
   }
