@@ -1,8 +1,9 @@
 // Bundles the programs into dist/. Plain JavaScript, so that any Node from 20 on can build.
+import { execFileSync } from "node:child_process";
 import { copyFileSync, existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import { main, root, StepFailed } from "./steps.mjs";
+import { main, projectNode, root, StepFailed } from "./steps.mjs";
 
 const dist = join(root, "dist");
 
@@ -13,21 +14,52 @@ const ENTRIES = {
 };
 
 /** A `require` of our own for every chunk: CommonJS libraries call it, and see `lazyBuiltins`. */
-const REQUIRE = "const require = process.getBuiltinModule('module').createRequire(import.meta.url);";
+const REQUIRE = "const require = process.getBuiltinModule('module').createRequire(import.meta.filename);";
+
+/** Modules of Node's that take milliseconds to load, and that a program may import without using. */
+const HEAVY = [
+  "child_process",
+  "crypto",
+  "dns",
+  "http",
+  "http2",
+  "https",
+  "net",
+  "readline",
+  "sqlite",
+  "tls",
+  "worker_threads",
+  "zlib",
+];
+
+/** What each exports in the Node that will run the programs. */
+function exportsOfHeavy() {
+  const list =
+    "JSON.stringify(Object.fromEntries(process.argv.slice(1).map((m) => [m, Object.keys(require('node:' + m))])))";
+  return JSON.parse(execFileSync(projectNode(), ["--no-warnings", "-p", list, ...HEAVY], { encoding: "utf8" }));
+}
 
 /**
- * Makes `import { createServer } from "node:http"` a `require`. Importing a module of Node's reads every property it exports, and
- * some load half of Node when read: node:http takes 60 ms and 18 MiB so, 7 ms and 3 MiB when required.
+ * Makes `import { createServer } from "node:http"` a `require`, of heavy modules at the first use. Importing a module of Node's reads
+ * every property it exports, and some load half of Node when read: node:http takes 60 ms and 18 MiB so, 7 ms and 3 MiB when required.
  */
 const lazyBuiltins = {
   name: "lazy-builtins",
   setup({ onResolve, onLoad }) {
+    const names = exportsOfHeavy();
     onResolve({ filter: /^node:/ }, ({ path, kind }) =>
       kind === "require-call" ? { path, external: true } : { path, namespace: "builtin" },
     );
-    onLoad({ filter: /.*/, namespace: "builtin" }, ({ path }) => ({
-      contents: `module.exports = require("${path}");`,
-    }));
+    onLoad({ filter: /.*/, namespace: "builtin" }, ({ path }) => {
+      const heavy = names[path.slice("node:".length)];
+      if (heavy === undefined) return { contents: `module.exports = require("${path}");` };
+      return {
+        contents: `
+          const get = (name) => require("${path}")[name];
+          for (const name of ${JSON.stringify(heavy)})
+            Object.defineProperty(module.exports, name, { enumerable: true, get: () => get(name) });`,
+      };
+    });
   },
 };
 
@@ -97,28 +129,32 @@ function removeStale(current) {
 export async function build() {
   if (!existsSync(join(root, "node_modules/esbuild"))) throw new StepFailed("esbuild is not installed; run: npm ci");
   const { build: bundle } = await import("esbuild");
-  const { metafile } = await bundle({
-    entryPoints: entries(),
-    outdir: dist,
-    chunkNames: "chunks/[name]-[hash]",
-    bundle: true,
-    splitting: true,
-    format: "esm",
-    platform: "node",
-    target: "node24",
-    minifySyntax: true,
-    minifyWhitespace: true,
-    sourcemap: true,
-    sourcesContent: false,
-    legalComments: "none",
-    plugins: [lazyBuiltins, directKoffi],
-    banner: { js: REQUIRE },
-    absWorkingDir: root,
-    logLevel: "warning",
-    metafile: true,
-  });
+  // Each by itself: what two programs share would be cut into many small files, and every file costs a millisecond at start.
+  const builds = Object.entries(entries()).map(([name, source]) =>
+    bundle({
+      entryPoints: { [name]: source },
+      outdir: dist,
+      chunkNames: "chunks/[name]-[hash]",
+      bundle: true,
+      splitting: true,
+      format: "esm",
+      platform: "node",
+      target: "node24",
+      minifySyntax: true,
+      minifyWhitespace: true,
+      sourcemap: true,
+      sourcesContent: false,
+      legalComments: "none",
+      plugins: [lazyBuiltins, directKoffi],
+      banner: { js: REQUIRE },
+      absWorkingDir: root,
+      logLevel: "warning",
+      metafile: true,
+    }),
+  );
+  const outputs = (await Promise.all(builds)).flatMap(({ metafile }) => Object.keys(metafile.outputs));
   copyNative();
-  removeStale(Object.keys(metafile.outputs).map((path) => join(root, path)));
+  removeStale(outputs.map((path) => join(root, path)));
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -12,28 +12,5 @@ function onSignal(signal: NodeJS.Signals): void {
 process.on("SIGTERM", onSignal);
 process.on("SIGINT", onSignal);
 
-async function main(): Promise<number> {
-  const { parseFlanneld } = await import("./flanneld-flags.ts");
-  const { openLogger, writeToStderr } = await import("./log.ts");
-  const parsed = parseFlanneld(process.argv.slice(2), process.env);
-  if (parsed.kind === "exit") {
-    writeToStderr(parsed.stderr);
-    return parsed.code;
-  }
-  const logger = await openLogger(parsed.options.log, "flanneld");
-  for (const { message, fields } of parsed.warnings) logger.warn(message, fields);
-  try {
-    const { runFlanneld } = await import("./run-flanneld.ts");
-    if (!stop.signal.aborted) await runFlanneld(parsed.options, { signal: stop.signal, logger });
-    return 0;
-  } catch (error) {
-    const { InvalidConfigError, isAbort, UnsupportedError } = await import("../lib/errors.ts");
-    if (isAbort(error, stop.signal)) return 0;
-    const isBug = !(error instanceof InvalidConfigError || error instanceof UnsupportedError);
-    const stack = isBug && error instanceof Error ? error.stack : undefined;
-    logger.error("cannot go on", { error, stack });
-    return 1;
-  }
-}
-
-process.exit(await main());
+const { flanneldMain } = await import("./flanneld-main.ts");
+process.exit(await flanneldMain(process.argv.slice(2), process.env, stop.signal));
