@@ -1,7 +1,6 @@
 import type { NetworkName } from "../lease/lease.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Clock, Milliseconds } from "../lib/clock.ts";
-import { UnsupportedError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
 import type { Registry } from "../store/registry.ts";
 import type { StoreOptions } from "./flanneld-flags.ts";
@@ -19,14 +18,19 @@ export interface OpenRegistryOptions extends Abortable {
 }
 
 /** Opens the store that the options name; what only that one needs is imported only now. */
-export async function openRegistry(
-  store: StoreOptions,
-  { clock, logger, renewMargin, create = true, signal }: OpenRegistryOptions,
-): Promise<Registry> {
+export async function openRegistry(store: StoreOptions, options: OpenRegistryOptions): Promise<Registry> {
+  const { clock, logger, renewMargin, create = true, signal } = options;
   if (store.kind === "embedded") {
     const { openSqliteRegistry } = await import("../store/sqlite/sqlite-registry.ts");
     const grace = renewMargin === undefined ? {} : { grace: renewMargin };
     return await openSqliteRegistry(store.file, { clock, logger, create, ...grace }, { signal });
   }
-  throw new UnsupportedError("etcd", "not wired yet");
+  const { openEtcdRegistry } = await import("../store/open-etcd.ts");
+  const { endpoints, prefix, credentials, api, tls } = store;
+  const files = {
+    ...(tls.caFile !== undefined && { ca: tls.caFile }),
+    ...(tls.certFile !== undefined &&
+      tls.keyFile !== undefined && { certificate: { cert: tls.certFile, key: tls.keyFile } }),
+  };
+  return await openEtcdRegistry({ endpoints, prefix, files, ...(credentials && { credentials }) }, { ...options, api });
 }

@@ -18,7 +18,6 @@ const RACES = 10;
 
 /** Leasing and administration over any key-value store: what a lease means is decided here, once for all stores. */
 export class RegistrySubnetManager implements SubnetManager, Administration {
-  readonly leaseFormat: LeaseFormat;
   readonly #registry: Registry;
   readonly #parts: {
     readonly registry: Registry;
@@ -34,7 +33,11 @@ export class RegistrySubnetManager implements SubnetManager, Administration {
   ) {
     this.#registry = registry;
     this.#parts = { registry, clock: parts.clock, logger: parts.logger, random: parts.random ?? Math.random };
-    this.leaseFormat = registry.leaseFormat;
+  }
+
+  /** May still change until the config was read: an etcd without one is not yet v2 or v3. */
+  get leaseFormat(): LeaseFormat {
+    return this.#registry.leaseFormat;
   }
 
   async networkConfig(network: NetworkName, options: Abortable): Promise<NetworkConfig> {

@@ -1,0 +1,53 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { Lab } from "../../src/lab/lab.ts";
+import { ipJson } from "../support/kernel-state.ts";
+import { pingDuring } from "../support/pings.ts";
+import { hostsOf, subnetOf } from "./hosts.ts";
+
+const { signal } = new AbortController();
+
+for (const backend of ["host-gw", "vxlan"])
+  for (const how of ["SIGTERM", "SIGKILL"] as const)
+    test(`flanneld restarts ten times by ${how} under ${backend} without a lost ping`, async () => {
+      await using lab = await Lab.up({ hosts: 2, backend, signal });
+      const [a, b] = hostsOf(lab, 2);
+      if (a === undefined || b === undefined) throw new Error("no hosts");
+      const subnet = subnetOf(a);
+      const links = await ipJson(a, "link");
+      const { sent, lost, missing } = await pingDuring(b.pod, { to: a.pod.address, signal }, async () => {
+        for (let restart = 0; restart < 10; restart++) await a.daemon.restart(how, { signal });
+      });
+      expect({ lost, missing }).toEqual({ lost: 0, missing: [] });
+      expect(sent).toBeGreaterThan(100);
+      expect(subnetOf(a)).toBe(subnet);
+      expect((await ipJson(a, "link")).map(device)).toEqual(links.map(device));
+    });
+
+test("flanneld may be away for ten neighbour ageing periods without a lost ping", async () => {
+  await using lab = await Lab.up({ hosts: 2, backend: "vxlan", signal });
+  const [a, b] = hostsOf(lab, 2);
+  if (a === undefined || b === undefined) throw new Error("no hosts");
+  for (const host of [a, b])
+    for (const link of ["flannel.1", "eth0", "cni0"]) {
+      await host.namespace.sysctl(
+        1,
+        `net/ipv4/neigh/${link}/gc_stale_time`,
+        `net/ipv4/neigh/${link}/delay_first_probe_time`,
+      );
+      await host.namespace.sysctl(500, `net/ipv4/neigh/${link}/base_reachable_time_ms`);
+    }
+  const { lost } = await pingDuring(b.pod, { to: a.pod.address, signal }, async () => {
+    await Promise.all([a.daemon.stop("SIGTERM"), b.daemon.stop("SIGKILL")]);
+    await delay(10_000);
+  });
+  expect(lost).toBe(0);
+  const { lost: after } = await pingDuring(a.pod, { to: b.pod.address, signal }, async () => {
+    await Promise.all([a.startDaemon(), b.startDaemon()]);
+  });
+  expect(after).toBe(0);
+});
+
+function device(link: Record<string, unknown>) {
+  return [link["ifindex"], link["ifname"], link["address"]];
+}
