@@ -15,7 +15,7 @@ export function parseFields<Schema extends Fields>(
   path: string,
 ): v.InferOutput<Schema> {
   if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new InvalidConfigError(path, `must be a JSON object, not ${JSON.stringify(value)}`);
+    throw new InvalidConfigError(path, `${path === "" ? "it " : ""}must be a JSON object, not ${shown(value)}`);
   const names = new Map(Object.keys(schema.entries).map((name) => [name.toLowerCase(), name]));
   const known: Record<string, unknown> = {};
   for (const [key, field] of Object.entries(value)) {
@@ -31,10 +31,28 @@ export function parseFields<Schema extends Fields>(
 
 function explain(issue: v.BaseIssue<unknown>): string {
   if (issue.input === undefined) return "is missing";
-  const given = JSON.stringify(issue.input);
+  const given = shown(issue.input);
   return issue.kind === "schema"
-    ? `must be a ${issue.expected ?? "value of another type"}, not ${given}`
+    ? `must be a ${issue.expected === "Object" ? "JSON object" : (issue.expected ?? "value of another type")}, not ${given}`
     : `${issue.message}, not ${given}`;
+}
+
+/** A message stays readable whatever someone has written into the store. */
+const LONGEST_SHOWN = 100;
+
+/** A JSON value for a message, cut if it is long. */
+export function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length <= LONGEST_SHOWN ? text : `${text.slice(0, LONGEST_SHOWN)}…`;
+}
+
+/** @throws {InvalidConfigError} saying where the text stops being JSON */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new InvalidConfigError("", `it is not JSON: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 /** A whole number within bounds. */

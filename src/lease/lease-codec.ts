@@ -1,6 +1,7 @@
-import { type Address, formatAddress, tryParseAddress } from "../ip/address.ts";
+import { type Address, addressBits, formatAddress, tryParseAddress } from "../ip/address.ts";
 import { isNetwork, type Prefix } from "../ip/prefix.ts";
 import { InvalidConfigError } from "../lib/errors.ts";
+import { parseJson, shown } from "./json-fields.ts";
 import type { Json, LeaseAttributes } from "./lease.ts";
 import type { LeaseFormat } from "./subnet-manager.ts";
 
@@ -29,12 +30,13 @@ export function parseLeaseKey(key: string): LeaseSubnets {
 }
 
 function parseKeyPart(text: string): Prefix | undefined {
-  const match = /^([0-9a-fA-F.:]+)-(\d{1,3})$/.exec(text);
+  const match = /^([0-9a-f.:]+)-(0|[1-9]\d{0,2})$/.exec(text);
   const address = tryParseAddress(match?.[1] ?? "");
   const length = Number(match?.[2]);
-  if (address === undefined || length > (address.family === 4 ? 32 : 128)) return undefined;
+  if (address === undefined || length > addressBits(address.family)) return undefined;
   const prefix = { address, length };
-  return isNetwork(prefix) ? prefix : undefined;
+  // Of several ways to write an address only flannel's own is a key: we could not find our way back to another.
+  return isNetwork(prefix) && formatAddress(address) === match?.[1] ? prefix : undefined;
 }
 
 /** The exact text that this format's flannels write as a lease's value. */
@@ -51,33 +53,34 @@ export function formatAttributes(attributes: LeaseAttributes, format: LeaseForma
 
 /** @throws {InvalidConfigError} naming the field and its value */
 export function parseAttributes(text: string): LeaseAttributes {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new InvalidConfigError("", `is not JSON: ${error instanceof Error ? error.message : String(error)}`);
-  }
-  return attributesFromJson(value);
+  return attributesFromJson(parseJson(text));
 }
+
+type Field = "PublicIP" | "PublicIPv6" | "BackendType" | "BackendData" | "BackendV6Data";
+const FIELD_NAMES: readonly Field[] = ["PublicIP", "PublicIPv6", "BackendType", "BackendData", "BackendV6Data"];
+const FIELDS = new Map(FIELD_NAMES.flatMap((name) => [[name, name] as const, [name.toLowerCase(), name] as const]));
 
 /** The same from parsed JSON. Keys in any case, as Go reads them. @throws {InvalidConfigError} naming the field and its value */
 export function attributesFromJson(value: unknown): LeaseAttributes {
   if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new InvalidConfigError("", `must be a JSON object, not ${JSON.stringify(value)}`);
-  const fields: Record<string, unknown> = {};
-  for (const [key, field] of Object.entries(value)) if (field !== null) fields[key.toLowerCase()] = field;
-  const { backendtype: backendType } = fields;
+    throw new InvalidConfigError("", `it must be a JSON object, not ${shown(value)}`);
+  const fields: Partial<Record<Field, unknown>> = {};
+  for (const [key, content] of Object.entries(value)) {
+    const field = FIELDS.get(key) ?? FIELDS.get(key.toLowerCase());
+    if (field !== undefined && content !== null) fields[field] = content;
+  }
+  const { BackendType: backendType } = fields;
   if (backendType !== undefined && typeof backendType !== "string")
-    throw new InvalidConfigError("BackendType", `must be a string, not ${JSON.stringify(backendType)}`);
-  const publicIP = parseField("PublicIP", fields["publicip"], 4);
+    throw new InvalidConfigError("BackendType", `must be a string, not ${shown(backendType)}`);
+  const publicIP = parseField("PublicIP", fields.PublicIP, 4);
   if (publicIP === undefined) throw new InvalidConfigError("PublicIP", "is missing");
-  const publicIPv6 = parseField("PublicIPv6", fields["publicipv6"], 6);
+  const publicIPv6 = parseField("PublicIPv6", fields.PublicIPv6, 6);
   return {
     publicIP,
     ...(publicIPv6 !== undefined && { publicIPv6 }),
     ...(backendType !== undefined && backendType !== "" && { backendType }),
-    ...(fields["backenddata"] !== undefined && { backendData: fields["backenddata"] as Json }),
-    ...(fields["backendv6data"] !== undefined && { backendV6Data: fields["backendv6data"] as Json }),
+    ...(fields.BackendData !== undefined && { backendData: fields.BackendData as Json }),
+    ...(fields.BackendV6Data !== undefined && { backendV6Data: fields.BackendV6Data as Json }),
   };
 }
 
@@ -85,6 +88,6 @@ function parseField(field: string, value: unknown, family: 4 | 6): Address | und
   if (value === undefined) return undefined;
   const address = typeof value === "string" ? tryParseAddress(value) : undefined;
   if (address?.family !== family)
-    throw new InvalidConfigError(field, `must be an IPv${family} address, not ${JSON.stringify(value)}`);
+    throw new InvalidConfigError(field, `must be an IPv${family} address, not ${shown(value)}`);
   return address;
 }

@@ -9,7 +9,7 @@ import {
 } from "../ip/address.ts";
 import { containsAddress, formatPrefix, lastAddress, networkOf, type Prefix, parsePrefix } from "../ip/prefix.ts";
 import { InvalidConfigError } from "../lib/errors.ts";
-import { integer, parseFields } from "./json-fields.ts";
+import { integer, parseFields, parseJson, shown } from "./json-fields.ts";
 
 /** The backend's name in lower case, and its options as they were written. */
 export interface BackendConfig {
@@ -33,7 +33,7 @@ const ConfigFields = v.object({
   SubnetLen: v.optional(integer(0, 30)),
   SubnetMin: v.optional(v.string()),
   SubnetMax: v.optional(v.string()),
-  Backend: v.optional(v.record(v.string(), v.unknown())),
+  Backend: v.optional(v.unknown()),
   EnableIPv4: v.optional(v.boolean(), true),
   EnableIPv6: v.optional(v.boolean(), false),
 });
@@ -50,7 +50,7 @@ export function parseNetworkConfig(text: string): NetworkConfig {
     throw new InvalidConfigError("EnableIPv4", "must not be false: this build has IPv4 overlays only");
   if (fields.EnableIPv6) warnings.push("EnableIPv6 is ignored: this build has IPv4 overlays only");
   const network = parseNetwork(fields.Network);
-  const subnetLength = fields.SubnetLen ?? defaultSubnetLength(network, warnings);
+  const subnetLength = fields.SubnetLen || defaultSubnetLength(network, warnings);
   if (subnetLength > 30)
     throw new InvalidConfigError(
       "SubnetLen",
@@ -62,35 +62,24 @@ export function parseNetworkConfig(text: string): NetworkConfig {
       `${subnetLength} is a larger network than Network ${formatPrefix(network)}`,
     );
   const range = subnetRange(network, subnetLength, fields.SubnetMin, fields.SubnetMax, warnings);
-  const { Type } = parseFields(BackendFields, fields.Backend ?? {}, "Backend");
-  return {
-    network,
-    subnetLength,
-    ...range,
-    backend: { type: Type.toLowerCase() || "udp", options: fields.Backend ?? {} },
-    warnings,
-  };
+  return { network, subnetLength, ...range, backend: parseBackend(fields.Backend ?? {}), warnings };
 }
 
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new InvalidConfigError("", `is not JSON: ${error instanceof Error ? error.message : String(error)}`);
-  }
+function parseBackend(json: unknown): BackendConfig {
+  const { Type } = parseFields(BackendFields, json, "Backend");
+  return { type: Type.toLowerCase() || "udp", options: { ...(json as Readonly<Record<string, unknown>>) } };
 }
 
 function parseNetwork(text: string): Prefix {
   let prefix: Prefix;
   try {
-    prefix = parsePrefix(text);
+    prefix = parsePrefix(text.slice(0, 60)); // none is that long; the message need not be either
   } catch (error) {
     throw new InvalidConfigError("Network", error instanceof Error ? error.message : String(error));
   }
   if (prefix.address.family !== 4)
-    throw new InvalidConfigError("Network", `must be an IPv4 network, not ${JSON.stringify(text)}`);
-  if (prefix.length === 0)
-    throw new InvalidConfigError("Network", `must not be the whole Internet: ${JSON.stringify(text)}`);
+    throw new InvalidConfigError("Network", `must be an IPv4 network, not ${shown(text)}`);
+  if (prefix.length === 0) throw new InvalidConfigError("Network", `must not be the whole Internet: ${shown(text)}`);
   return networkOf(prefix.address, prefix.length);
 }
 
@@ -116,7 +105,7 @@ function subnetRange(
   // The first subnet holds the network's own address, which some programs refuse to use; 0.7.0 skips it too.
   const firstSubnet = length === network.length ? network.address : addToAddress(network.address, size);
   const given = { min: rangeEnd("SubnetMin", min, network), max: rangeEnd("SubnetMax", max, network) };
-  const subnetMin = given.min === undefined ? firstSubnet : roundUp(given.min, length, size);
+  const subnetMin = given.min === undefined ? firstSubnet : (roundUp(given.min, length, size) ?? given.min);
   const subnetMax = given.max === undefined ? lastSubnet : networkOf(given.max, length).address;
   if (given.min !== undefined && compareAddress(given.min, subnetMin) !== 0)
     warnings.push(
@@ -135,18 +124,19 @@ function subnetRange(
 }
 
 function rangeEnd(field: string, text: string | undefined, network: Prefix): Address | undefined {
-  if (text === undefined) return undefined;
+  if (text === undefined || text === "0.0.0.0") return undefined; // in 0.7.0, too, zeros mean the default
   const address = tryParseAddress(text);
-  if (address === undefined)
-    throw new InvalidConfigError(field, `must be an IPv4 address, not ${JSON.stringify(text)}`);
+  if (address === undefined) throw new InvalidConfigError(field, `must be an IPv4 address, not ${shown(text)}`);
   if (address.family !== 4)
-    throw new InvalidConfigError(field, `must be an IPv4 address, not the IPv6 address ${JSON.stringify(text)}`);
+    throw new InvalidConfigError(field, `must be an IPv4 address, not the IPv6 address ${shown(text)}`);
   if (!containsAddress(network, address))
     throw new InvalidConfigError(field, `${text} is not in the range of the Network ${formatPrefix(network)}`);
   return address;
 }
 
-function roundUp(address: Address, length: number, size: bigint): Address {
-  const down = networkOf(address, length).address;
-  return compareAddress(down, address) === 0 ? down : addToAddress(down, size);
+/** The first address of the first subnet that begins there or later; undefined if the address space ends before. */
+function roundUp(address: Address, length: number, size: bigint): Address | undefined {
+  const { value } = networkOf(address, length).address;
+  const up = value === address.value ? value : value + size;
+  return up >> BigInt(addressBits(address.family)) === 0n ? { family: address.family, value: up } : undefined;
 }

@@ -8,6 +8,9 @@ export type LeaseEntry = LeaseSubnets & { readonly attributes: LeaseAttributes }
 /** A store full of nonsense must not fill our memory too: after this many different complaints they are forgotten, and may come again. */
 const MOST_COMPLAINTS = 10_000;
 
+/** A key may be as long as anyone likes, but not in our log. Its end says most. */
+const LONGEST_KEY = 300;
+
 /** Reads leases as stores keep them; what makes no sense is logged once with its key and the reason, and is `undefined`. */
 export class EntryReader {
   readonly #logger: Logger;
@@ -41,7 +44,8 @@ export class EntryReader {
     }
   }
 
-  #complain(key: string, reason: string): void {
+  #complain(wholeKey: string, reason: string): void {
+    const key = wholeKey.slice(-LONGEST_KEY);
     const complaint = JSON.stringify([key, reason]);
     if (this.#complaints.has(complaint)) return;
     if (this.#complaints.size >= MOST_COMPLAINTS) this.#complaints.clear();
