@@ -1,18 +1,18 @@
 import { existsSync } from "node:fs";
 import type { Argv, CommandModule } from "yargs";
 import { describeError } from "../lib/errors.ts";
-import { parseLabName } from "./address-plan.ts";
+import { type LabName, parseLabName } from "./address-plan.ts";
 import { labOptions, upOptions } from "./command-options.ts";
 import { runDemo } from "./demo.ts";
 import { dismantle, namespacesOf, reclaim } from "./dismantle.ts";
 import { InterruptedError, interruptible } from "./interrupt.ts";
 import { Lab } from "./lab.ts";
-import { endpointsOf, findLab, findLog, findPlace } from "./lookup.ts";
+import { endpointsOf, findLab, findLog, findPlace, labsToRemove } from "./lookup.ts";
 import { isComplete, renderMatrix, summarize } from "./matrix.ts";
 import { pingAll } from "./ping.ts";
 import { ended, startProgram } from "./program.ts";
 import { Progress } from "./progress.ts";
-import { isOrphan, labDirectory, listRecords } from "./record.ts";
+import { labDirectory, listRecords } from "./record.ts";
 import { requireRoot } from "./requirements.ts";
 import { describeHosts, describeLabs } from "./summary.ts";
 
@@ -80,8 +80,9 @@ export const labCommand: CommandModule = {
       .command("down [name]", "Remove a lab, and what dead ones left", downOptions, (args) =>
         exitWith(async (signal) => {
           requireRoot();
-          for (const name of await reclaim({ signal })) print(`removed lab ${name}, whose owner was dead`);
-          const names = args.all ? listRecords().map(({ name }) => name) : [leftToRemove(args.name)].flat();
+          for (const name of await reclaim({ signal })) print(`removed lab ${name}, whose owner had died`);
+          const names = args.name === undefined ? labsToRemove(args.all) : [namedLab(args.name)];
+          if (names.length === 0) print("no other lab was left running");
           for (const name of names) {
             await dismantle(name, { signal });
             print(`removed lab ${name}`);
@@ -129,16 +130,13 @@ function logsOptions(yargs: Argv) {
 function downOptions(yargs: Argv) {
   return yargs
     .positional("name", { type: "string", describe: "which lab, if there are several" })
-    .option("all", { type: "boolean", default: false, describe: "every lab on this machine" });
+    .option("all", { type: "boolean", default: false, describe: "every lab that was left running" });
 }
 
-/** A lab without a readable record can be removed by its name. */
-function leftToRemove(name: string | undefined) {
-  if (name !== undefined) {
-    const lab = parseLabName(name);
-    if (existsSync(labDirectory(lab)) || namespacesOf(lab).length > 0) return lab;
-  } else if (listRecords().filter((lab) => !isOrphan(lab)).length === 0) return [];
-  return findLab(name).name;
+/** A lab whose record is damaged can still be removed by its name. */
+function namedLab(text: string): LabName {
+  const name = parseLabName(text);
+  return existsSync(labDirectory(name)) || namespacesOf(name).length > 0 ? name : findLab(name).name;
 }
 
 /** Runs a program in front of the person, at the same terminal. A Ctrl-C reaches it from there, and is for it to judge. */

@@ -1,23 +1,33 @@
 import { join } from "node:path";
 import { InvalidConfigError } from "../lib/errors.ts";
-import { parseLabName } from "./address-plan.ts";
+import { type LabName, parseLabName } from "./address-plan.ts";
 import { Namespace } from "./namespace.ts";
 import type { Endpoint } from "./ping.ts";
 import { type HostRecord, type LabRecord, labDirectory, listRecords, type PodRecord } from "./record.ts";
 
-/** The lab that a command means: the named one, or the only one. @throws {InvalidConfigError} */
-export function findLab(name: string | undefined): LabRecord {
-  const labs = listRecords();
+/** The lab that a command means: the named one, or the only one, first among those left running. @throws {InvalidConfigError} */
+export function findLab(name: string | undefined, labs: readonly LabRecord[] = listRecords()): LabRecord {
   if (name !== undefined) {
     const wanted = parseLabName(name);
     const found = labs.find((lab) => lab.name === wanted);
     if (found === undefined) throw new InvalidConfigError("name", `there is no lab ${wanted}; ${describe(labs)}`);
     return found;
   }
-  const [only, ...others] = labs;
+  const leftRunning = labs.filter(({ owner }) => owner === undefined);
+  const [only, ...others] = leftRunning.length > 0 ? leftRunning : labs;
   if (only === undefined || others.length > 0)
     throw new InvalidConfigError("name", only === undefined ? describe(labs) : `say which one; ${describe(labs)}`);
   return only;
+}
+
+/**
+ * What `lab down` without a name removes. A lab that a living process holds goes only by its name.
+ * @throws {InvalidConfigError} if several were left running and not all are meant
+ */
+export function labsToRemove(all: boolean, labs: readonly LabRecord[] = listRecords()): readonly LabName[] {
+  const leftRunning = labs.filter(({ owner }) => owner === undefined);
+  if (all || leftRunning.length === 0) return leftRunning.map(({ name }) => name);
+  return [findLab(undefined, leftRunning).name];
 }
 
 function describe(labs: readonly LabRecord[]): string {

@@ -36,33 +36,71 @@ export class Switch {
 
   /** Makes the namespaces of hosts `first` to `last`, each plugged in. @returns their addresses */
   async plugIn(first: number, last: number): Promise<readonly Address[]> {
-    const numbers = Array.from({ length: last - first + 1 }, (_, index) => first + index);
+    const numbers = range(first, last);
     const addresses = numbers.map((number) => hostAddress(this.underlay, number));
     await ipBatch(
-      numbers.map((number) => `netns add ${hostNamespace(this.#lab, `h${number}`)}`),
+      numbers.map((number) => `netns add ${this.#host(number).name}`),
       this.#life,
     );
-    await this.namespace.ip(
-      numbers.flatMap((number) => [
-        `link add h${number} mtu ${this.mtu} type veth peer name eth0 mtu ${this.mtu} netns ${hostNamespace(this.#lab, `h${number}`)}`,
-        `link set h${number} master br0 up`,
-      ]),
-    );
-    for (const [index, number] of numbers.entries()) {
-      const namespace = new Namespace(hostNamespace(this.#lab, `h${number}`), this.#life);
+    await this.namespace.ip(numbers.flatMap((number) => this.#cable(number)));
+    for (const number of numbers) {
+      const namespace = this.#host(number);
       await namespace.ip([
         "link set lo up",
-        `addr add ${formatAddress(addresses[index] ?? this.address)}/${this.underlay.length} dev eth0`,
+        `addr add ${this.#address(number)}/${this.underlay.length} dev eth0`,
         "link set eth0 up",
         `route add default via ${formatAddress(this.address)}`,
       ]);
       await namespace.sysctl(1, "net/ipv4/ip_forward");
     }
+    await this.#introduce(first, last);
     return addresses;
+  }
+
+  #cable(number: number): readonly string[] {
+    const ends = `h${number} mtu ${this.mtu} type veth peer name eth0 mtu ${this.mtu}`;
+    return [
+      `link add ${ends} address ${hostMac(number)} netns ${this.#host(number).name}`,
+      `link set h${number} master br0 up`,
+    ];
+  }
+
+  /** Tells many hosts each other's MAC addresses, so that they need not ask. */
+  async #introduce(first: number, last: number): Promise<void> {
+    if (last < CROWD) return;
+    for (const number of range(1, last)) {
+      const isIntroduced = number < first && first > CROWD;
+      const others = range(isIntroduced ? first : 1, last).filter((other) => other !== number);
+      await this.#host(number).ip(
+        others.map((other) => `neigh replace ${this.#address(other)} lladdr ${hostMac(other)} dev eth0 nud permanent`),
+      );
+    }
+  }
+
+  #host(number: number): Namespace {
+    return new Namespace(hostNamespace(this.#lab, `h${number}`), this.#life);
+  }
+
+  #address(number: number): string {
+    return formatAddress(hostAddress(this.underlay, number));
   }
 
   /** Pulls a host's cable, or puts it back. */
   async setCable(host: string, state: "up" | "down"): Promise<void> {
     await this.namespace.ip([`link set ${host} ${state}`]);
   }
+}
+
+/**
+ * From this many hosts on, they know each other's MAC addresses from the start: what hosts learn by ARP counts against a limit
+ * of the whole machine, all namespaces together, by default 1024 (net.ipv4.neigh.default.gc_thresh3), and everybody asks everybody.
+ */
+const CROWD = 20;
+
+function hostMac(number: number): string {
+  return `02:00:00:00:00:${number.toString(16).padStart(2, "0")}`;
+}
+
+function range(first: number, last: number): readonly number[] {
+  return Array.from({ length: last - first + 1 }, (_, index) => first + index);
 }

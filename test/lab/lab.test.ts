@@ -138,6 +138,23 @@ test.each(["etcd2", "etcd3"] as const)("Lab.up() with %s has the config where th
   expect(answer).toContain('{"Network":"10.5.0.0/16","SubnetLen":26,"Backend":{"Type":"host-gw"}}');
 });
 
+test("Lab.addHost() beyond a crowd leaves nobody to be asked for by ARP", async () => {
+  lab = await Lab.up({ hosts: 19, daemons: false, config: null, signal });
+  const known = async () => {
+    const neighbours = await Promise.all(
+      (lab?.hosts ?? []).map((host) => host.run(["ip", "neigh", "show", "nud", "permanent"])),
+    );
+    return neighbours.map((text) => text.split("\n").length - 1);
+  };
+  expect(await known()).toEqual(Array(19).fill(0));
+  await lab.addHost();
+  expect(await known()).toEqual(Array(20).fill(19));
+  await lab.addHost();
+  expect(await known()).toEqual(Array(21).fill(20));
+  const [first, last] = [lab.hosts[0], lab.hosts[20]];
+  expect((await last?.exec(["ping", "-c1", "-W1", first?.address ?? ""]))?.code).toBe(0);
+});
+
 test("Lab.setConfig() on the embedded store is what another process reads", async () => {
   lab = await Lab.up({ hosts: 1, backend: { Type: "vxlan", VNI: 7 }, daemons: false, signal });
   await lab.setConfig({ SubnetLen: 26 });
