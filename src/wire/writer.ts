@@ -42,27 +42,33 @@ export class Writer {
   }
 
   u16(value: number): void {
-    this.view.setUint16(this.#take(2), value, LITTLE_ENDIAN);
+    const start = this.#take(2);
+    this.view.setUint16(start, value, LITTLE_ENDIAN);
   }
 
   u16be(value: number): void {
-    this.view.setUint16(this.#take(2), value, false);
+    const start = this.#take(2);
+    this.view.setUint16(start, value, false);
   }
 
   u32(value: number): void {
-    this.view.setUint32(this.#take(4), value, LITTLE_ENDIAN);
+    const start = this.#take(4);
+    this.view.setUint32(start, value, LITTLE_ENDIAN);
   }
 
   u32be(value: number): void {
-    this.view.setUint32(this.#take(4), value, false);
+    const start = this.#take(4);
+    this.view.setUint32(start, value, false);
   }
 
   u64(value: bigint): void {
-    this.view.setBigUint64(this.#take(8), value, LITTLE_ENDIAN);
+    const start = this.#take(8);
+    this.view.setBigUint64(start, value, LITTLE_ENDIAN);
   }
 
   u64be(value: bigint): void {
-    this.view.setBigUint64(this.#take(8), value, false);
+    const start = this.#take(8);
+    this.view.setBigUint64(start, value, false);
   }
 
   append(bytes: Uint8Array): void {
@@ -70,6 +76,7 @@ export class Writer {
     this.bytes.set(bytes, start);
   }
 
+  /** May make another `view`: take first, then use it. */
   #take(size: number): number {
     const start = this.length;
     const end = start + size;

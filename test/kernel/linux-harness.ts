@@ -22,6 +22,7 @@ export class Namespace implements Disposable {
       "link set eth0 up",
       "addr add 192.0.2.1/24 dev eth0",
     );
+    while (!this.run("ip", "link", "show", "eth0").includes("LOWER_UP"));
   }
 
   get path(): string {
