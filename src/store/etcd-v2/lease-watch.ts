@@ -203,9 +203,14 @@ export class LeaseWatch {
   /** Notices an endpoint that is frozen, cut off, or has lost its cluster: then the watch is as silent as when nothing happens. */
   async #probe(endpoint: string, signal: AbortSignal): Promise<void> {
     const { clock, api, directory } = this.#parts;
+    let asked: Instant = clock.now();
     for (let leaderless = 0; ; ) {
-      await clock.sleep(PROBE_AFTER, { signal });
-      if (clock.now() - this.#lastNews < PROBE_AFTER) continue;
+      const quiet = clock.now() - Math.max(asked, this.#lastNews);
+      if (quiet < PROBE_AFTER) {
+        await clock.sleep(PROBE_AFTER - quiet, { signal });
+        continue;
+      }
+      asked = clock.now();
       leaderless = (await api.isLeaderless(endpoint, { signal })) ? leaderless + 1 : 0;
       if (leaderless >= 2) throw new StoreUnavailableError(endpoint, "has no leader and hears of no changes");
       const from = this.#open;
