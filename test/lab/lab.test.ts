@@ -115,6 +115,16 @@ test("Service.restart() with SIGKILL starts another process and waits for it", a
   expect(daemon?.log().match(/starts/g)).toHaveLength(2);
 });
 
+test("Service.start() keeps settings away that are meant for this machine's own daemon", async () => {
+  process.env["FLANNELD_IFACE"] = "eth7";
+  try {
+    lab = await Lab.up({ ...fake, hosts: 1 });
+  } finally {
+    delete process.env["FLANNELD_IFACE"];
+  }
+  expect(lab.hosts[0]?.daemon.log()).toMatch(/^fake flanneld \d+ starts\n$/);
+});
+
 test("Service.stop() gives the exit code, and 128 + 9 after SIGKILL", async () => {
   lab = await Lab.up(fake);
   expect(await lab.hosts[0]?.daemon.stop("SIGTERM")).toBe(0);
