@@ -6,6 +6,18 @@ import { layer } from "./table.ts";
 const [a, b, c] = [fakeRow("a"), fakeRow("b"), fakeRow("c")];
 const sparing = { spareUnknown: true };
 
+/** Which of both have resolved. */
+function waiting(host: FakeHost): { readonly attempted: boolean; readonly settled: boolean } {
+  const state = { attempted: false, settled: false };
+  const wait = async (name: "attempted" | "settled") => {
+    await host.dataplane[name](host);
+    state[name] = true;
+  };
+  wait("attempted").catch(() => {});
+  wait("settled").catch(() => {});
+  return state;
+}
+
 describe("Dataplane.want()", () => {
   test("makes a table hold what is wanted and nothing else", async () => {
     await using host = new FakeHost();
@@ -366,14 +378,11 @@ describe("Dataplane, when others keep undoing a row,", () => {
     expect(host.dataplane.problems.map(({ row, error }) => [row, error.message])).toEqual([
       ["a=a", "something else keeps undoing this"],
     ]);
-    let settled = false;
-    const settling = host.dataplane.settled(host).then(() => {
-      settled = true;
-    });
+    const state = waiting(host);
     await host.passes(9_000);
-    expect(settled).toBe(false);
+    expect(state.settled).toBe(false);
     await host.passes(1_000);
-    await settling;
+    expect(state.settled).toBe(true);
   });
 
   test("keeps the truce though other things happen in the table", async () => {
@@ -607,23 +616,10 @@ describe("Dataplane.resync()", () => {
 });
 
 describe("Dataplane.attempted() and settled()", () => {
-  /** Which of both have resolved. */
-  function waiting(host: FakeHost): { attempted: boolean; settled: boolean } {
-    const state = { attempted: false, settled: false };
-    for (const name of ["attempted", "settled"] as const)
-      void host.dataplane[name](host).then(
-        () => {
-          state[name] = true;
-        },
-        () => {},
-      );
-    return state;
-  }
-
   test("resolve at once when nothing is wanted", async () => {
     await using host = new FakeHost();
-    await host.dataplane.attempted(host);
-    await host.dataplane.settled(host);
+    await expect(host.dataplane.attempted(host)).resolves.toBeUndefined();
+    await expect(host.dataplane.settled(host)).resolves.toBeUndefined();
   });
 
   test("resolve not before the rows are there", async () => {
@@ -694,9 +690,9 @@ describe("Dataplane.attempted() and settled()", () => {
     table.listError = new Error("no");
     const controller = new AbortController();
     await host.want([[table, [a]]]);
-    const settled = expect(host.dataplane.settled(controller)).rejects.toThrow("enough");
+    const settled = host.dataplane.settled(controller);
     controller.abort(new Error("enough"));
-    await settled;
+    await expect(settled).rejects.toThrow("enough");
     await expect(host.dataplane.attempted(controller)).resolves.toBeUndefined();
   });
 });

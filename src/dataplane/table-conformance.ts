@@ -22,11 +22,10 @@ const { signal } = new AbortController();
 
 /** Registers tests of everything that the Table port promises, to be run by each of its implementations. */
 export function describeTable<Row>(name: string, open: () => Promise<TableFixture<Row>>): void {
-  const given = (title: string, body: (fixture: TableFixture<Row>) => Promise<void>) =>
-    test(title, async () => {
-      await using fixture = await open();
-      await body(fixture);
-    });
+  const given = (body: (fixture: TableFixture<Row>) => Promise<void>) => async () => {
+    await using fixture = await open();
+    await body(fixture);
+  };
   const put = (table: Table<Row>, ...puts: Row[]) => table.apply({ puts, removals: [] }, { signal });
   const remove = (table: Table<Row>, ...removals: Row[]) => table.apply({ puts: [], removals }, { signal });
   /** The rows listed, each as the wanted row that it equals; one that equals none reads as what it is. */
@@ -41,115 +40,154 @@ export function describeTable<Row>(name: string, open: () => Promise<TableFixtur
   const text = (table: Table<Row>, rows: readonly Row[]) => rows.map((row) => table.format(row)).toSorted();
 
   describe(`${name} as a Table`, () => {
-    given("list() is empty at first", async (fixture) => {
-      expect(await listed(fixture)).toEqual([]);
-    });
+    test(
+      "list() is empty at first",
+      given(async (fixture) => {
+        expect(await listed(fixture)).toEqual([]);
+      }),
+    );
 
-    given("key() and format() tell rows apart", async ({ table, rows }) => {
-      expect(new Set(rows.map((row) => table.key(row))).size).toBe(rows.length);
-      expect(new Set(rows.map((row) => table.format(row))).size).toBe(rows.length);
-    });
+    test(
+      "key() and format() tell rows apart",
+      given(async ({ table, rows }) => {
+        expect(new Set(rows.map((row) => table.key(row))).size).toBe(rows.length);
+        expect(new Set(rows.map((row) => table.format(row))).size).toBe(rows.length);
+      }),
+    );
 
-    given("apply() puts rows that list() then shows", async (fixture) => {
-      const { table, rows } = fixture;
-      expect(await put(table, ...rows)).toEqual([]);
-      expect(await listed(fixture)).toEqual(text(table, rows));
-    });
+    test(
+      "apply() puts rows that list() then shows",
+      given(async (fixture) => {
+        const { table, rows } = fixture;
+        expect(await put(table, ...rows)).toEqual([]);
+        expect(await listed(fixture)).toEqual(text(table, rows));
+      }),
+    );
 
-    given("apply() may put what is there", async (fixture) => {
-      const { table, rows } = fixture;
-      await put(table, rows[0]);
-      expect(await put(table, rows[0], rows[1])).toEqual([]);
-      expect(await listed(fixture)).toEqual(text(table, [rows[0], rows[1]]));
-    });
+    test(
+      "apply() may put what is there",
+      given(async (fixture) => {
+        const { table, rows } = fixture;
+        await put(table, rows[0]);
+        expect(await put(table, rows[0], rows[1])).toEqual([]);
+        expect(await listed(fixture)).toEqual(text(table, [rows[0], rows[1]]));
+      }),
+    );
 
-    given("apply() replaces a row that has other contents", async (fixture) => {
-      const { table, rows, changed } = fixture;
-      if (changed === undefined) return;
-      await put(table, rows[0], rows[1]);
-      expect(table.key(changed)).toBe(table.key(rows[0]));
-      expect(table.equal(changed, rows[0])).toBe(false);
-      expect(await put(table, changed)).toEqual([]);
-      expect(await listed(fixture)).toEqual(text(table, [changed, rows[1]]));
-    });
+    test(
+      "apply() replaces a row that has other contents",
+      given(async (fixture) => {
+        const { table, rows, changed } = fixture;
+        if (changed === undefined) return;
+        await put(table, rows[0], rows[1]);
+        expect(table.key(changed)).toBe(table.key(rows[0]));
+        expect(table.equal(changed, rows[0])).toBe(false);
+        expect(await put(table, changed)).toEqual([]);
+        expect(await listed(fixture)).toEqual(text(table, [changed, rows[1]]));
+      }),
+    );
 
-    given("apply() removes rows as they were listed, and only those", async (fixture) => {
-      const { table, rows } = fixture;
-      await put(table, ...rows);
-      const gone = (await table.list({ signal })).filter((row) => table.key(row) !== table.key(rows[1]));
-      expect(await remove(table, ...gone)).toEqual([]);
-      expect(await listed(fixture)).toEqual(text(table, [rows[1]]));
-    });
+    test(
+      "apply() removes rows as they were listed, and only those",
+      given(async (fixture) => {
+        const { table, rows } = fixture;
+        await put(table, ...rows);
+        const gone = (await table.list({ signal })).filter((row) => table.key(row) !== table.key(rows[1]));
+        expect(await remove(table, ...gone)).toEqual([]);
+        expect(await listed(fixture)).toEqual(text(table, [rows[1]]));
+      }),
+    );
 
-    given("apply() may remove what is gone", async (fixture) => {
-      const { table, rows } = fixture;
-      await put(table, rows[0], rows[1]);
-      await fixture.removeByHand(rows[0]);
-      expect(await remove(table, rows[0], rows[1])).toEqual([]);
-      expect(await remove(table, rows[0])).toEqual([]);
-      expect(await listed(fixture)).toEqual([]);
-    });
+    test(
+      "apply() may remove what is gone",
+      given(async (fixture) => {
+        const { table, rows } = fixture;
+        await put(table, rows[0], rows[1]);
+        await fixture.removeByHand(rows[0]);
+        expect(await remove(table, rows[0], rows[1])).toEqual([]);
+        expect(await remove(table, rows[0])).toEqual([]);
+        expect(await listed(fixture)).toEqual([]);
+      }),
+    );
 
-    given("apply() takes puts and removals in one batch", async (fixture) => {
-      const { table, rows } = fixture;
-      await put(table, rows[0], rows[1]);
-      const batch: Plan<Row> = { puts: [rows[2]], removals: [rows[0]] };
-      expect(await table.apply(batch, { signal })).toEqual([]);
-      expect(await listed(fixture)).toEqual(text(table, [rows[1], rows[2]]));
-    });
+    test(
+      "apply() takes puts and removals in one batch",
+      given(async (fixture) => {
+        const { table, rows } = fixture;
+        await put(table, rows[0], rows[1]);
+        const batch: Plan<Row> = { puts: [rows[2]], removals: [rows[0]] };
+        expect(await table.apply(batch, { signal })).toEqual([]);
+        expect(await listed(fixture)).toEqual(text(table, [rows[1], rows[2]]));
+      }),
+    );
 
-    given("apply() puts a row again that others removed", async (fixture) => {
-      const { table, rows } = fixture;
-      await put(table, ...rows);
-      await fixture.removeByHand(rows[1]);
-      expect(await put(table, rows[1])).toEqual([]);
-      expect(await listed(fixture)).toEqual(text(table, rows));
-    });
+    test(
+      "apply() puts a row again that others removed",
+      given(async (fixture) => {
+        const { table, rows } = fixture;
+        await put(table, ...rows);
+        await fixture.removeByHand(rows[1]);
+        expect(await put(table, rows[1])).toEqual([]);
+        expect(await listed(fixture)).toEqual(text(table, rows));
+      }),
+    );
 
-    given("rows of others are neither listed nor touched", async (fixture) => {
-      const { table, rows, foreign } = fixture;
-      if (foreign === undefined) return;
-      await foreign.put();
-      expect(await listed(fixture)).toEqual([]);
-      await put(table, ...rows);
-      await remove(table, ...(await table.list({ signal })));
-      expect(await foreign.isThere()).toBe(true);
-    });
+    test(
+      "rows of others are neither listed nor touched",
+      given(async (fixture) => {
+        const { table, rows, foreign } = fixture;
+        if (foreign === undefined) return;
+        await foreign.put();
+        expect(await listed(fixture)).toEqual([]);
+        await put(table, ...rows);
+        await remove(table, ...(await table.list({ signal })));
+        expect(await foreign.isThere()).toBe(true);
+      }),
+    );
 
-    given("watch() tells of what others do, until it is disposed of", async (fixture) => {
-      const { table, rows } = fixture;
-      if (table.watch === undefined) return;
-      await put(table, ...rows);
-      await table.list({ signal });
-      let told = 0;
-      const watch = table.watch(() => told++);
-      await fixture.removeByHand(rows[0]);
-      await fixture.notified();
-      expect(told).toBeGreaterThan(0);
-      watch[Symbol.dispose]();
-      told = 0;
-      await fixture.removeByHand(rows[1]);
-      await fixture.notified();
-      expect(told).toBe(0);
-    });
+    test(
+      "watch() tells of what others do, until it is disposed of",
+      given(async (fixture) => {
+        const { table, rows } = fixture;
+        if (table.watch === undefined) return;
+        await put(table, ...rows);
+        await table.list({ signal });
+        let told = 0;
+        const watch = table.watch(() => told++);
+        await fixture.removeByHand(rows[0]);
+        await fixture.notified();
+        expect(told).toBeGreaterThan(0);
+        watch[Symbol.dispose]();
+        told = 0;
+        await fixture.removeByHand(rows[1]);
+        await fixture.notified();
+        expect(told).toBe(0);
+      }),
+    );
 
-    given("watch() does not tell of what apply() does", async (fixture) => {
-      const { table, rows, changed } = fixture;
-      if (table.watch === undefined) return;
-      await table.list({ signal });
-      let told = 0;
-      using _watch = table.watch(() => told++);
-      await put(table, ...rows);
-      if (changed !== undefined) await put(table, changed);
-      await remove(table, rows[1]);
-      await fixture.notified();
-      expect(told).toBe(0);
-    });
+    test(
+      "watch() does not tell of what apply() does",
+      given(async (fixture) => {
+        const { table, rows, changed } = fixture;
+        if (table.watch === undefined) return;
+        await table.list({ signal });
+        let told = 0;
+        using _watch = table.watch(() => told++);
+        await put(table, ...rows);
+        if (changed !== undefined) await put(table, changed);
+        await remove(table, rows[1]);
+        await fixture.notified();
+        expect(told).toBe(0);
+      }),
+    );
 
-    given("list() and apply() reject with the reason of an abort", async ({ table, rows }) => {
-      const aborted = AbortSignal.abort(new Error("enough"));
-      await expect(table.list({ signal: aborted })).rejects.toThrow("enough");
-      await expect(table.apply({ puts: [rows[0]], removals: [] }, { signal: aborted })).rejects.toThrow("enough");
-    });
+    test(
+      "list() and apply() reject with the reason of an abort",
+      given(async ({ table, rows }) => {
+        const aborted = AbortSignal.abort(new Error("enough"));
+        await expect(table.list({ signal: aborted })).rejects.toThrow("enough");
+        await expect(table.apply({ puts: [rows[0]], removals: [] }, { signal: aborted })).rejects.toThrow("enough");
+      }),
+    );
   });
 }
