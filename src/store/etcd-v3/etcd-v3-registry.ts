@@ -194,15 +194,22 @@ export class EtcdV3Registry implements Registry {
     this.#client.close();
   }
 
-  /** A watch alone would wait for ever for a revision that a restored store is far from. */
+  /** A watch alone would wait for ever for a revision that a restored store is far from, and tell of a compaction only after it stands. */
   async #checkHistory(since: Cursor, { signal }: Abortable): Promise<void> {
-    const key = encode(this.#keys.config(""));
-    const { header } = await this.#client.range({ key, countOnly: true }, { signal, purpose: "watch" });
+    const request = { key: encode(this.#keys.config("")), countOnly: true };
+    const purpose = { signal, purpose: "watch" };
+    const { header } = await this.#client.range(request, purpose);
     if (header === undefined) throw new StoreUnavailableError(this.name, "an answer without a header");
     const { cluster, index } = storeHeader(header);
     if (cluster !== since.history) throw historyChanged(since, cluster);
     if (index < since.index)
       throw new HistoryLostError(`etcd is at revision ${index}, before ${since.index}: it was restored or made anew`);
+    if (index === since.index) return;
+    try {
+      await this.#client.range({ ...request, revision: since.index + 1n }, purpose);
+    } catch (error) {
+      throw error instanceof CompactedError ? compacted(since, error.message) : error;
+    }
   }
 
   async #get(key: string, { signal }: Abortable): Promise<KeyValue | undefined> {
@@ -348,9 +355,12 @@ function historyChanged(since: Cursor, cluster: string): HistoryLostError {
   return new HistoryLostError(`etcd is the cluster ${cluster}, not ${since.history} any more`);
 }
 
+function compacted(since: Cursor, reason: string): HistoryLostError {
+  return new HistoryLostError(`etcd's history does not reach back to ${since.index} any more: ${reason}`);
+}
+
 function watchCanceled(store: string, since: Cursor, { compactRevision, cancelReason }: WatchResponse): Error {
-  if (compactRevision > 0n)
-    return new HistoryLostError(`etcd's history was compacted to ${compactRevision}, after ${since.index}`);
+  if (compactRevision > 0n) return compacted(since, `compacted to ${compactRevision}`);
   return new StoreUnavailableError(store, `it refused the watch: ${cancelReason || "without a reason"}`);
 }
 

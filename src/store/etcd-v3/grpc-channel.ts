@@ -62,20 +62,20 @@ export class GrpcChannel {
   ): Promise<MessageShape<O>> {
     signal.throwIfAborted();
     return await new Promise((resolve, reject) => {
-      let answer: Uint8Array | undefined;
+      let answer: MessageShape<O> | undefined;
       const stop = () => {
         end();
         reject(signal.reason);
       };
       const { stream, fail } = this.#start(method, headers, {
         message(bytes) {
-          answer = bytes;
+          answer = decode(method.output, bytes);
         },
         end(error) {
           signal.removeEventListener("abort", stop);
           if (error !== undefined) reject(error);
           else if (answer === undefined) reject(new TransportError("no message in the answer", { wasSent: true }));
-          else resolve(fromBinary(method.output, answer, { readUnknownFields: false }));
+          else resolve(answer);
         },
       });
       const end = () => stream.close(constants.NGHTTP2_CANCEL);
@@ -96,9 +96,9 @@ export class GrpcChannel {
     { headers, signal }: CallOptions,
   ): AsyncGenerator<MessageShape<O>, void> {
     signal.throwIfAborted();
-    const received = new Mailbox<Uint8Array | { readonly error: Error | undefined }>();
+    const received = new Mailbox<{ readonly message: MessageShape<O> } | { readonly error: Error | undefined }>();
     const { stream, fail } = this.#start(method, headers, {
-      message: (bytes) => received.put(bytes),
+      message: (bytes) => received.put({ message: decode(method.output, bytes) }),
       end: (error) => received.put({ error }),
     });
     try {
@@ -110,7 +110,7 @@ export class GrpcChannel {
       for (;;) {
         for (const item of await received.takeAll({ signal })) {
           stream.setTimeout(0);
-          if (item instanceof Uint8Array) yield fromBinary(method.output, item, { readUnknownFields: false });
+          if ("message" in item) yield item.message;
           else if (item.error === undefined) return;
           else throw item.error;
         }
@@ -146,6 +146,8 @@ export class GrpcChannel {
     });
     session.calls++;
     let isOver = false;
+    let hasAnswered = false;
+    let hasEnded = false;
     let trailers: Headers | undefined;
     const finish = (error: Error | undefined) => {
       if (isOver) return;
@@ -164,6 +166,7 @@ export class GrpcChannel {
     const frames = new FrameDecoder((bytes) => on.message(bytes));
     stream.on("response", (response) =>
       attempt(() => {
+        hasAnswered = true;
         checkResponse(response);
         if (response["grpc-status"] !== undefined) trailers = response; // an answer without a message
       }),
@@ -173,14 +176,15 @@ export class GrpcChannel {
     });
     stream.on("data", (chunk: Buffer) => attempt(() => frames.push(chunk)));
     stream.on("error", fail);
-    let hasEnded = false;
     stream.on("end", () => {
       hasEnded = true;
       if (trailers !== undefined) finish(statusOf(trailers));
     });
     stream.on("close", () => {
       session.calls--;
-      if (hasEnded) finish(statusOf(trailers));
+      if (!hasAnswered)
+        fail(new Error("closed without an answer (is it etcd's client port, with TLS or without as the URL says?)"));
+      else if (hasEnded) finish(statusOf(trailers));
       else fail(new Error("the connection was closed"));
     });
     return { stream, fail };
@@ -211,6 +215,10 @@ export class GrpcChannel {
     keepAlive(session, this.#clock, over.signal).catch(() => undefined); // ends with the session
     return session;
   }
+}
+
+function decode<Desc extends DescMessage>(schema: Desc, bytes: Uint8Array): MessageShape<Desc> {
+  return fromBinary(schema, bytes, { readUnknownFields: false });
 }
 
 /** Breaks a connection that has calls under way and no longer answers. */

@@ -1,5 +1,5 @@
 import { StoreRefusedError, StoreUnavailableError } from "../../lease/errors.ts";
-import { isTlsFailure, TLS_HINT } from "../etcd/tls.ts";
+import { describeTlsFailure, isTlsFailure } from "../etcd/tls.ts";
 import { GrpcCode, GrpcStatusError, TransportError } from "./grpc-status.ts";
 
 /** The revision asked for, or the one a listing was pinned to, is no longer in the store's history. */
@@ -36,10 +36,9 @@ export function wasNeverSent(error: unknown): boolean {
 export function explainFailure(error: unknown, endpoint: string, purpose: string): Error {
   if (error instanceof GrpcStatusError) return explainStatus(error, endpoint, purpose);
   if (!(error instanceof TransportError)) return error instanceof Error ? error : new Error(String(error));
-  const reason = `${purpose}: ${error.message}`;
   return isTlsFailure(error.cause)
-    ? new StoreRefusedError(endpoint, `${reason} (${TLS_HINT})`, { cause: error })
-    : new StoreUnavailableError(endpoint, reason, { cause: error });
+    ? new StoreRefusedError(endpoint, `${purpose}: ${describeTlsFailure(error.cause)}`, { cause: error })
+    : new StoreUnavailableError(endpoint, `${purpose}: ${error.message}`, { cause: error });
 }
 
 function explainStatus(error: GrpcStatusError, endpoint: string, purpose: string): Error {
