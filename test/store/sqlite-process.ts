@@ -1,7 +1,9 @@
 // Another process on the same embedded store, as a daemon would be: what it does is its first argument, and it speaks in lines of JSON.
-import { formatPrefix, parsePrefix } from "../../src/ip/prefix.ts";
-import { LeaseTakenError } from "../../src/lease/errors.ts";
+
 import { parseAddress } from "../../src/ip/address.ts";
+import { formatPrefix, parsePrefix } from "../../src/ip/prefix.ts";
+import { HistoryLostError, LeaseTakenError } from "../../src/lease/errors.ts";
+import { leaseKey } from "../../src/lease/lease.ts";
 import { silentLogger } from "../../src/lib/logger.ts";
 import { openSqliteRegistry } from "../../src/store/sqlite/sqlite-registry.ts";
 
@@ -17,11 +19,16 @@ const { leases, cursor } = await registry.listLeases("", { signal });
 switch (role) {
   /** Tells of every event when it came, by the wall clock. */
   case "watch":
-    for await (const { events } of registry.watchLeases("", cursor, { signal })) {
-      if (events.length === 0) say("ready");
-      const at = performance.timeOrigin + performance.now();
-      for (const event of events)
-        say({ type: event.type, subnet: formatPrefix(event.type === "added" ? event.lease.subnet : event.subnet), at });
+    try {
+      for await (const { events } of registry.watchLeases("", cursor, { signal })) {
+        if (events.length === 0) say("ready");
+        const at = performance.timeOrigin + performance.now();
+        for (const event of events)
+          say({ type: event.type, subnet: leaseKey(event.type === "added" ? event.lease : event), at });
+      }
+    } catch (error) {
+      if (!(error instanceof HistoryLostError)) throw error;
+      say("history lost");
     }
     break;
   /** Takes as many of the first `count` subnets as it can, starting when told, and tells which. */
@@ -31,7 +38,11 @@ switch (role) {
     const won: string[] = [];
     for (let index = 0; index < Number(count); index++) {
       try {
-        const lease = await registry.createLease("", { subnet: subnetAt(index), attributes, isReservation: false }, { signal });
+        const lease = await registry.createLease(
+          "",
+          { subnet: subnetAt(index), attributes, isReservation: false },
+          { signal },
+        );
         won.push(formatPrefix(lease.subnet));
       } catch (error) {
         if (!(error instanceof LeaseTakenError)) throw error;
@@ -44,7 +55,11 @@ switch (role) {
   /** Renews its leases for ever and tells each revision once it is durable. */
   case "churn": {
     let lease = leases.find((each) => each.attributes.backendType === name);
-    lease ??= await registry.createLease("", { subnet: subnetAt(Number(count)), attributes, isReservation: false }, { signal });
+    lease ??= await registry.createLease(
+      "",
+      { subnet: subnetAt(Number(count)), attributes, isReservation: false },
+      { signal },
+    );
     for (;;) {
       lease = await registry.updateLease("", lease, lease, { signal });
       say(Number(lease.revision));

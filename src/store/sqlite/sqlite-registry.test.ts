@@ -163,6 +163,25 @@ describe("SqliteRegistry", () => {
     edit((db) => expect(db.prepare("PRAGMA integrity_check").get()).toEqual({ integrity_check: "ok" }));
   });
 
+  test("gives up a write that another process keeps out, but not the reading", async () => {
+    const clock = new FakeClock();
+    await using registry = await open({ clock });
+    const other = new DatabaseSync(file);
+    other.exec("BEGIN IMMEDIATE");
+    const outcome = failure(registry.createLease("", claim(1), options));
+    const { leases } = await registry.listLeases("", options);
+    expect(leases).toEqual([]);
+    await clock.advance(6_000);
+    const error = await outcome;
+    expect(error).toBeInstanceOf(StoreUnavailableError);
+    expect((error as Error).message).toContain("another process is keeping it locked");
+    const patient = registry.createLease("", claim(1), options);
+    await clock.advance(1_000);
+    other.close();
+    await clock.advance(1_000);
+    expect((await patient).revision).toBe(1n);
+  });
+
   test("ends every call with an error once it is disposed of", async () => {
     const registry = await open();
     await registry[Symbol.asyncDispose]();
