@@ -26,7 +26,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   await main(async () => {
     await prepare("build");
     const failed = await gates();
-    const units = await tool("vitest", ["run", "--project", "unit", "--reporter=dot"]);
+    const units = await tool("vitest", ["run", "--project", "unit", "--reporter=default"]);
     console.log(
       failed.length === 0 && units === 0
         ? "check passed"

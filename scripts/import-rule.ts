@@ -51,7 +51,7 @@ function roomOf(file: string): string {
 
 /** Tests and what they stand on: fakes and the suites that several implementations run. */
 function isForTests(file: string): boolean {
-  return file.endsWith(".test.ts") || isFake(file) || /conformance/.test(file);
+  return file.endsWith(".test.ts") || isFake(file) || /conformance|fixtures/.test(file);
 }
 
 /** A stand-in that any room's tests may use. */
