@@ -14,7 +14,7 @@ test("flannel lab demo shows leases, the device, entries and routes as they are,
   expect(stderr).toContain("starting flanneld on 3 hosts, backend vxlan");
 
   const subnets = [...stdout.matchAll(/^ +(10\.5\.\d+\.0\/24) +(192\.168\.77\.\d) +vxlan/gm)];
-  expect(subnets.map(([, , host]) => host).toSorted()).toEqual(["192.168.77.1", "192.168.77.2", "192.168.77.3"]);
+  expect(new Set(subnets.map(([, , host]) => host))).toEqual(new Set(["192.168.77.1", "192.168.77.2", "192.168.77.3"]));
   expect(stdout).toMatch(/^ +vxlan id 1 .*dstport 8472/m);
   const peers = subnets.filter(([, , host]) => host !== "192.168.77.1");
   for (const [, subnet = "", host = ""] of peers) {

@@ -7,8 +7,7 @@ import koffi from "koffi";
 const flag = (name) => process.argv.find((argument) => argument.startsWith(`--${name}=`))?.slice(name.length + 3);
 process.on("SIGTERM", () => process.exit(0));
 console.error(`fake flanneld ${process.pid} starts`);
-for (const [name, value] of Object.entries(process.env))
-  if (name.startsWith("FLANNELD_")) console.error(`${name}=${value}`);
+for (const name of Object.keys(process.env)) if (name.startsWith("FLANNELD_")) console.error(`knows ${name}`);
 if (process.argv.includes("--fail")) {
   console.error("E1122 cannot: asked to fail");
   process.exit(3);
