@@ -26,7 +26,6 @@ const PING_TIMEOUT: Milliseconds = 5000;
 const WINDOW = 4 << 20;
 
 export interface CallOptions extends Abortable {
-  /** Names in lower case. */
   readonly headers: Headers;
 }
 
@@ -137,7 +136,7 @@ export class GrpcChannel {
     on: { message(bytes: Uint8Array): void; end(error: Error | undefined): void },
   ): { readonly stream: ClientHttp2Stream; readonly fail: (cause: Error) => void } {
     const session = this.#session();
-    const stream = session.http2.request({
+    const stream = openStream(session.http2, {
       ":method": "POST",
       ":path": `/${method.parent.typeName}/${method.name}`,
       "content-type": "application/grpc",
@@ -203,7 +202,7 @@ export class GrpcChannel {
     const over = new AbortController();
     http2.on("connect", () => {
       session.connected = true;
-      http2.setLocalWindowSize(WINDOW);
+      if (!http2.destroyed) http2.setLocalWindowSize(WINDOW); // a session that was destroyed meanwhile still says that it is connected
     });
     http2.on("error", () => undefined); // each of its streams tells it to its call
     http2.on("close", () => {
@@ -214,6 +213,15 @@ export class GrpcChannel {
     this.#current = session;
     keepAlive(session, this.#clock, over.signal).catch(() => undefined); // ends with the session
     return session;
+  }
+}
+
+/** @throws {TransportError} if the session has just ended */
+function openStream(session: ClientHttp2Session, headers: Headers): ClientHttp2Stream {
+  try {
+    return session.request(headers);
+  } catch (error) {
+    throw TransportError.from(error, false);
   }
 }
 

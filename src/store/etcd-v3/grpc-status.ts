@@ -41,7 +41,7 @@ export class TransportError extends Error {
 }
 
 /** Names in lower case. */
-export type Headers = Readonly<Record<string, string | number | readonly string[] | undefined>>;
+export type Headers = Readonly<Record<string, string | number | string[] | undefined>>;
 
 /** @throws {TransportError} if these are not the headers of a gRPC answer */
 export function checkResponse(headers: Headers): void {
