@@ -21,7 +21,7 @@ export const {
   ENXIO,
   EOPNOTSUPP,
   ESRCH,
-  EBUSY,
+  EPERM,
   EADDRNOTAVAIL,
 } = constants.errno;
 

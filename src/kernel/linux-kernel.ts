@@ -30,6 +30,7 @@ import { Monitor } from "./monitor.ts";
 import { NeighborTable } from "./neighbor-table.ts";
 import type { Netlink } from "./netlink.ts";
 import { NetlinkConnection } from "./netlink-connection.ts";
+import { NetlinkSocket } from "./netlink-socket.ts";
 import { NexthopIds } from "./nexthops.ts";
 import { RouteTable } from "./route-table.ts";
 import { dumpRoutes, toKernelRoute } from "./routes.ts";
@@ -57,7 +58,7 @@ class LinuxKernel implements Kernel {
   constructor({ namespace, logger = silentLogger, nexthops = true }: KernelOptions) {
     this.#namespace = namespace;
     this.#usesNexthops = nexthops;
-    const connection = new NetlinkConnection(namespace);
+    const connection = new NetlinkConnection(new NetlinkSocket(namespace));
     try {
       const monitor = new Monitor(namespace, connection.port, logger);
       this.#netlink = { connection, monitor, links: new Links(connection) };

@@ -17,7 +17,7 @@ import {
 import { Writer } from "../wire/writer.ts";
 import { EINTR, errnoName } from "./errno.ts";
 import { NetlinkError } from "./netlink-error.ts";
-import { NetlinkSocket } from "./netlink-socket.ts";
+import type { NetlinkSocket } from "./netlink-socket.ts";
 
 /** Something asked of the kernel that it answers with yes or an error. */
 export interface NetlinkRequest {
@@ -48,16 +48,20 @@ const DUMP_ATTEMPTS = 20;
 /** Turns of a dump after which others may have the thread: about 1 MiB. */
 const DATAGRAMS_PER_TURN = 32;
 
+/** What a connection needs of a socket. */
+export type RequestSocket = Pick<NetlinkSocket, "port" | "source" | "send" | "receive" | typeof Symbol.dispose>;
+
 /** Requests and their answers on one socket, one caller after the other. */
 export class NetlinkConnection implements Disposable {
-  readonly #socket: NetlinkSocket;
+  readonly #socket: RequestSocket;
   readonly #writer = new Writer(BATCH_SIZE + 4096);
   #sequence = 1;
   /** Ends when the last caller has been served. */
   #queue: Promise<void> = Promise.resolve();
 
-  constructor(namespace: string | undefined) {
-    this.#socket = new NetlinkSocket(namespace);
+  /** @param socket nobody else's from now on */
+  constructor(socket: RequestSocket) {
+    this.#socket = socket;
   }
 
   get port(): number {
