@@ -102,7 +102,8 @@ function parseIPv4(text: string): number | undefined {
   for (let index = 0; index < text.length; index++) {
     const digit = text.charCodeAt(index) - 48;
     if (digit === DOT) {
-      if (octet < 0 || ++dots > 3) return undefined;
+      if (octet < 0) return undefined;
+      dots++;
       value = value * 256 + octet;
       octet = -1;
     } else {

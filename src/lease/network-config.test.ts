@@ -147,14 +147,22 @@ describe("bad input", () => {
 });
 
 describe("any input", () => {
-  const address = fc.oneof(fc.ipV4(), fc.constantFrom("10.5.0.0", "255.255.255.255", "0.0.0.0", "10.5.255.255", "x"));
+  const near = fc.tuple(fc.nat({ max: 255 }), fc.nat({ max: 255 })).map(([third, last]) => `10.5.${third}.${last}`);
+  const address = fc.oneof(
+    { arbitrary: near, weight: 5 },
+    { arbitrary: fc.constantFrom("255.255.255.255", "255.255.255.0", "0.0.0.0", "x"), weight: 1 },
+    { arbitrary: fc.ipV4(), weight: 1 },
+  );
   const config = fc.record(
     {
       Network: fc.tuple(address, fc.integer({ min: 0, max: 33 })).map(([ip, length]) => `${ip}/${length}`),
       SubnetLen: fc.integer({ min: -1, max: 33 }),
       SubnetMin: address,
       SubnetMax: address,
-      Backend: fc.oneof(fc.record({ Type: fc.string() }, { requiredKeys: [] }), fc.jsonValue()),
+      Backend: fc.oneof(
+        { arbitrary: fc.record({ Type: fc.string() }), weight: 5 },
+        { arbitrary: fc.jsonValue(), weight: 1 },
+      ),
     },
     { requiredKeys: ["Network"] },
   );
