@@ -123,7 +123,7 @@ export class LeaseTable {
       if (known === undefined) added.push(lease);
       else if (!sameAttributes(known, lease)) changed.push(lease);
       this.#retainedUntil.delete(key);
-      // A mere renewal keeps the object, so that what was computed from it stays valid.
+      // A listing of what is known keeps the object, so that what was computed from it stays valid.
       this.#leases.set(key, known !== undefined && sameLease(known, lease) ? known : lease);
     }
     return { added, changed };
