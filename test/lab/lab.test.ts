@@ -33,10 +33,10 @@ test("Lab.up() makes hosts that reach each other, and down() leaves no namespace
   expect((await first?.namespace.exec(["ping", "-c1", "-W1", third?.address ?? ""]))?.code).toBe(0);
 
   const paths = lab.hosts.map((host) => host.namespace.path);
-  first?.namespace.spawn(["sleep", "1000"], { stdio: "ignore" });
-  const strays = await waitUntil(() => notEmpty(processesInNamespaces(paths)), {
+  first?.spawn(["sh", "-c", "trap '' TERM; setsid sleep 1000 & sleep 1000"], { stdio: "ignore" });
+  const strays = await waitUntil(() => atLeast(3, processesInNamespaces(paths)), {
     signal,
-    what: "sleep runs",
+    what: "a shell that does not care for SIGTERM, and its children",
     within: 2000,
   });
   await lab.down();
@@ -174,6 +174,6 @@ test("Lab.setConfig() on the embedded store is what another process reads", asyn
   expect(text).toBe('{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":7},"SubnetLen":26}');
 });
 
-function notEmpty<T>(list: readonly T[]): readonly T[] | undefined {
-  return list.length === 0 ? undefined : list;
+function atLeast<T>(count: number, list: readonly T[]): readonly T[] | undefined {
+  return list.length < count ? undefined : list;
 }
