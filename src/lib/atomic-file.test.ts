@@ -27,7 +27,9 @@ test("writeFileAtomically() gives the mode asked for, whatever the umask and the
 
 test("writeFileAtomically() leaves no temporary file behind when it fails", async () => {
   await mkdir(join(directory, "subnet.env", "full"), { recursive: true });
-  await expect(writeFileAtomically(join(directory, "subnet.env"), "new", { mode: 0o644 })).rejects.toThrow(/EISDIR|ENOTEMPTY/);
+  await expect(writeFileAtomically(join(directory, "subnet.env"), "new", { mode: 0o644 })).rejects.toThrow(
+    /EISDIR|ENOTEMPTY/,
+  );
   expect(await readdir(directory)).toEqual(["subnet.env"]);
 });
 
