@@ -136,6 +136,7 @@ describe("EtcdV3Registry with an endpoint that", () => {
   });
 
   test("is frozen during a watch is left within 15 s", async () => {
+    prefix = "/frozen";
     const frozen = cleanup.use(await EtcdServer.start());
     const registry = connect(frozen.endpoint);
     const { cursor } = await registry.listLeases("", options);
