@@ -165,3 +165,19 @@ test("watchLinks() tells of links and addresses that others change", async () =>
   await delay(50);
   expect(calls).toBeGreaterThan(0);
 });
+
+test("watch() calls when the link of IPv4 routes goes down, of which the kernel says nothing itself", async () => {
+  const { kernel, namespace, others } = await open();
+  namespace.run("sysctl", "-qw", `net.ipv6.conf.all.disable_ipv6=1`);
+  const routes = kernel.routeTable({ networks: [NETWORK], adoptable: () => false });
+  const gateway = address("10.5.2.0");
+  const row = { link, destination: prefix("10.5.2.0/24"), gateway, onlink: true };
+  const counter = count(routes);
+  await put(routes, row);
+  await delay(100);
+  expect(counter.calls).toBe(0);
+  others.setLinkDown(link);
+  await delay(100);
+  expect(counter.calls).toBeGreaterThan(0);
+  expect(await listed(routes)).toEqual([]);
+});
