@@ -61,6 +61,7 @@ const failure = (work: Promise<unknown>) =>
     (error: Error) => error,
   );
 const json = { "Content-Type": "application/json" };
+const node = '{"action":"get","node":{"key":"/a","value":"1","modifiedIndex":3}}';
 const etcdHeaders = { ...json, "X-Etcd-Cluster-Id": "1234", "X-Etcd-Index": "7" };
 
 describe("EtcdV2Registry with an endpoint that", () => {
@@ -90,18 +91,14 @@ describe("EtcdV2Registry with an endpoint that", () => {
       "sends JSON as text",
       {
         headers: { ...etcdHeaders, "Content-Type": "text/plain" },
-        body: '{"action":"get","node":{"key":"/a","value":"1","modifiedIndex":3}}',
+        body: node,
       },
       /not etcd's JSON \(text\/plain\)/,
     ],
-    [
-      "leaves out etcd's headers",
-      { headers: json, body: '{"action":"get","node":{"key":"/a","value":"1","modifiedIndex":3}}' },
-      /without X-Etcd-Cluster-Id/,
-    ],
+    ["leaves out etcd's headers", { headers: json, body: node }, /without X-Etcd-Cluster-Id/],
     [
       "redirects",
-      { status: 302, headers: { Location: "http://192.0.2.9/login" } },
+      { status: 302, headers: { ...etcdHeaders, Location: "http://192.0.2.9/login" }, body: node },
       /redirects \(302\) to http:\/\/192\.0\.2\.9\/login/,
     ],
     [

@@ -6,6 +6,7 @@ import { systemClock } from "../../src/lib/clock.ts";
 import { silentLogger } from "../../src/lib/logger.ts";
 import { parseEtcdOptions } from "../../src/store/etcd/options.ts";
 import { EtcdV2Registry } from "../../src/store/etcd-v2/etcd-v2-registry.ts";
+import type { LeaseEvents } from "../../src/store/registry.ts";
 import { EtcdServer } from "../support/etcd.ts";
 import { TamperingProxy } from "./tampering-proxy.ts";
 
@@ -100,6 +101,32 @@ describe("EtcdV2Registry on the wire", () => {
     expect(seen().filter((request) => request.includes("wait=true"))).toEqual([
       `GET /v2/keys${prefix}/subnets?recursive=true&stream=true&wait=true&waitIndex=${cursor.index + 1n}`,
     ]);
+  });
+});
+
+describe("EtcdV2Registry that has missed changes", () => {
+  test("polls for each of them, and streams from the present on", async () => {
+    const { cursor } = await registry.listLeases("", options);
+    const lease = await registry.createLease("", claim, options);
+    await registry.deleteLease("", lease, options);
+    const watch = registry.watchLeases("", cursor, options)[Symbol.asyncIterator]();
+    const nextEvents = async (): Promise<LeaseEvents["events"]> => (await watch.next()).value.events;
+    const types: string[] = [];
+    while (types.length < 2) types.push(...(await nextEvents()).map(({ type }) => type));
+    expect(types).toEqual(["added", "removed"]);
+    const next = nextEvents();
+    const path = `/v2/keys${prefix}/subnets?recursive=true`;
+    const polls = () => proxy.requests.flatMap((request) => (request.path.startsWith(path) ? [request.path] : []));
+    await expect
+      .poll(polls)
+      .toEqual([
+        `${path}&wait=true&waitIndex=${cursor.index + 1n}`,
+        `${path}&wait=true&waitIndex=${cursor.index + 2n}`,
+        `${path}&stream=true&wait=true&waitIndex=${cursor.index + 3n}`,
+      ]);
+    await registry.createLease("", claim, options);
+    expect(await next).toHaveLength(1);
+    await watch.return?.();
   });
 });
 
