@@ -23,6 +23,7 @@ const TEST_PROGRAMS = {
   tcpdump: "tcpdump",
   ethtool: "ethtool",
   openssl: "openssl",
+  sqlite3: "sqlite3",
   tc: "iproute2",
 };
 const PROGRAMS = { build: {}, demo: DEMO_PROGRAMS, test: TEST_PROGRAMS };

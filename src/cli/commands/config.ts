@@ -108,7 +108,8 @@ ${EFFECTIVE}.`,
 }
 
 async function readConfig(argument: string): Promise<string> {
-  if (argument === "-") return await readAll(process.stdin);
+  // yargs makes an empty text of a lone hyphen.
+  if (argument === "-" || (argument === "" && process.argv.includes("-"))) return await readAll(process.stdin);
   if (/^\s*[{["]/.test(argument)) return argument;
   try {
     return await readFile(argument, "utf8");
