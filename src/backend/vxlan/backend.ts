@@ -27,7 +27,7 @@ interface PeerRows {
 }
 
 /**
- * vxlan: per peer a static neighbour entry for its subnet's first address, a forwarding entry for its MAC, and an onlink route
+ * vxlan: per peer a forwarding entry for its MAC, a static neighbour entry for its subnet's first address, and an onlink route
  * through that address, so that no packet ever waits for the daemon; and the whole Network to the device, as 0.7.0 has it.
  */
 export function vxlanOverlay(lease: Lease, network: Prefix, device: LinkRow, tables: VxlanTables): Backend {
@@ -52,13 +52,14 @@ export function vxlanOverlay(lease: Lease, network: Prefix, device: LinkRow, tab
       return {
         layers: [
           ...own,
-          layer(
-            tables.neighbors,
-            reachable.map((peer) => peer.neighbor),
-          ),
+          // The way to a MAC stands before anything is sent to that MAC: a peer that changes its own loses no packet.
           layer(
             tables.fdb,
             reachable.map((peer) => peer.fdb),
+          ),
+          layer(
+            tables.neighbors,
+            reachable.map((peer) => peer.neighbor),
           ),
           layer(tables.routes, [wholeNetwork, ...reachable.map((peer) => peer.route)]),
         ],
