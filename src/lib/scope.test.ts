@@ -16,7 +16,7 @@ describe("Scope", () => {
     scope.spawn(async () => {
       await Promise.resolve();
       scope.spawn(async () => {
-        await Promise.resolve();
+        await new Promise((resolve) => setTimeout(resolve, 5));
         done.push("inner");
       });
       done.push("outer");
