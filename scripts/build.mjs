@@ -1,6 +1,8 @@
 // Bundles the programs into dist/. Plain JavaScript, so that any Node from 20 on can build.
-import { execFileSync } from "node:child_process";
-import { copyFileSync, existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { main, projectNode, root, StepFailed } from "./steps.mjs";
@@ -116,6 +118,29 @@ function copyNative() {
   renameSync(join(dist, "koffi.node.new"), join(dist, "koffi.node"));
 }
 
+/** A flanneld that waits in vain for a config, and ends: what it compiled is kept in dist/cache. Touches nothing; may fail. */
+async function fillCodeCache() {
+  rmSync(join(dist, "cache"), { recursive: true, force: true });
+  const directory = mkdtempSync(join(tmpdir(), "flannel-build-"));
+  const file = (name) => join(directory, name);
+  const args = [
+    `--embedded-store=${file("db")}`,
+    `--subnet-file=${file("env")}`,
+    `--state-dir=${file("state")}`,
+    "--iface=lo",
+  ];
+  const daemon = spawn(join(root, "bin/flanneld"), args, { stdio: ["ignore", "ignore", "pipe"] });
+  const giveUp = setTimeout(() => daemon.kill("SIGKILL"), 10_000);
+  let lines = 0;
+  daemon.stderr.on("data", (text) => {
+    lines += String(text).split("\n").length - 1;
+    if (lines > 1) daemon.kill("SIGTERM"); // one about the interface, one about the config
+  });
+  await once(daemon, "close");
+  clearTimeout(giveUp);
+  rmSync(directory, { recursive: true, force: true });
+}
+
 /** How long files of earlier builds stay: a daemon that runs may still import its own lazily. */
 const KEEP_MS = 24 * 3600 * 1000;
 
@@ -154,6 +179,7 @@ export async function build() {
   );
   const outputs = (await Promise.all(builds)).flatMap(({ metafile }) => Object.keys(metafile.outputs));
   copyNative();
+  await fillCodeCache();
   removeStale(outputs.map((path) => join(root, path)));
 }
 
