@@ -210,3 +210,47 @@ test("EtcdV3Registry tells of a full database what helps, and can still read", a
   expect(error.message).toMatch(/database space exceeded \(compact and defragment.*alarm disarm/);
   expect((await registry.getConfig("", options)).text).toBe(config);
 });
+
+test("EtcdV3Registry leaves a member that has lost its leader, in a watch and in a call, and comes back", async () => {
+  const peers = { a: await ports(), b: await ports() };
+  const cluster = Object.entries(peers).map(([name, { peer }]) => `${name}=http://127.0.0.1:${peer}`);
+  const member = (name: "a" | "b") =>
+    EtcdServer.start({
+      ports: peers[name],
+      args: [
+        `--name=${name}`,
+        `--initial-cluster=${cluster.join(",")}`,
+        "--heartbeat-interval=50",
+        "--election-timeout=500",
+      ],
+    });
+  const [a, b] = await Promise.all([member("a"), member("b")]);
+  cleanup.use(a);
+  cleanup.use(b);
+  prefix = "/leader";
+  const registry = connect(a.endpoint);
+  const { cursor } = await registry.listLeases("", options);
+  const watch = registry.watchLeases("", cursor, options)[Symbol.asyncIterator]();
+  await watch.next();
+  await b.kill();
+  const before = performance.now();
+  expect((await failure(watch.next())).message).toContain("no leader");
+  expect(performance.now() - before).toBeLessThan(10_000);
+  expect(await failure(registry.getConfig("", options))).toBeInstanceOf(StoreUnavailableError);
+  await b.start();
+  await expect
+    .poll(
+      () =>
+        registry.listLeases("", options).then(
+          () => true,
+          () => false,
+        ),
+      { timeout: 10_000 },
+    )
+    .toBe(true);
+  expect((await firstBatch(registry, cursor)).done).toBe(false);
+});
+
+async function ports() {
+  return { client: await freePort(), peer: await freePort() };
+}
