@@ -101,7 +101,8 @@ function testForgetting<Fixture extends SubnetManagerFixture>(
       const theirs = await take(host(2), { through: other });
       const [snapshot] = await follow(manager).until(tellsOf(theirs));
       const attributes = { ...theirs.attributes, backendData: "another MAC" };
-      const changed = await other.updateLease(network, theirs, attributes, options);
+      const once = await other.updateLease(network, theirs, theirs.attributes, options);
+      const changed = await other.updateLease(network, once, attributes, options);
       await forgetHistory(fixture);
       const [first] = await follow(manager, snapshot?.cursor).until(tellsOf(changed));
       expect(first?.type).toBe("snapshot");
