@@ -92,9 +92,15 @@ export interface Readiness extends Disposable {}
  * and TUN descriptors. The one place that knows koffi's poll, whose interface may change. Dispose before closing the descriptor.
  */
 export function onReadable(fd: number, callback: () => void): Readiness {
-  const handle = koffi.node.poll(fd, { readable: true }, callback);
+  let isDisposed = false;
+  const notify = () => {
+    if (!isDisposed) callback();
+  };
+  // Not in koffi's callback itself: promises settled there are not looked at until something else wakes the event loop.
+  const handle = koffi.node.poll(fd, { readable: true }, () => setImmediate(notify));
   return {
     [Symbol.dispose]() {
+      isDisposed = true;
       handle.stop();
       handle.close();
     },
