@@ -1,54 +1,52 @@
 import { rmSync } from "node:fs";
-import koffi from "koffi";
+import {
+  AF_UNIX,
+  bind,
+  close,
+  MSG_DONTWAIT,
+  onReadable,
+  type Readiness,
+  recv,
+  SOCK_DGRAM,
+  socket,
+} from "../kernel/libc.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { orAbort } from "./wait.ts";
 
-const libc = koffi.load(null);
-const socket = libc.func("int socket(int domain, int type, int protocol)");
-const bind = libc.func("int bind(int fd, const uint8_t *address, uint32_t length)");
-const receive = libc.func("recv", "int64_t", ["int", "_Out_ uint8_t *", "size_t", "int"]);
-const close = libc.func("int close(int fd)");
-
-const AF_UNIX = 1;
-const SOCK_DGRAM = 2;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
-
-/** sockaddr_un: two bytes of family, 108 of path with its zero. unix(7). */
+/** `struct sockaddr_un` has 108 bytes of path, with its zero. unix(7). */
 const LONGEST_PATH = 107;
 
 /** The service manager's end of sd_notify(3): a program that is given this path as NOTIFY_SOCKET tells when it is ready. */
 export class NotifySocket implements Disposable {
   readonly path: string;
   readonly #fd: number;
-  readonly #poll: ReturnType<typeof koffi.node.poll>;
+  readonly #readiness: Readiness;
   readonly #ready = Promise.withResolvers<number>();
-  #closed = false;
+  #isClosed = false;
 
   /** A socket that an earlier run left at `path` is replaced. */
   constructor(path: string) {
-    if (Buffer.byteLength(path) > LONGEST_PATH) throw new Error(`too long for a socket: ${path}`);
+    const name = Buffer.from(path);
+    if (name.length > LONGEST_PATH) throw new RangeError(`too long for the address of a socket: ${path}`);
     this.path = path;
     rmSync(path, { force: true });
-    this.#fd = Number(socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    if (this.#fd < 0) throw new Error(`open a socket for ${path}: errno ${koffi.errno()}`);
-    const address = Buffer.alloc(2 + LONGEST_PATH + 1);
+    this.#fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    const address = Buffer.alloc(2 + name.length + 1);
     address.writeUInt16LE(AF_UNIX);
-    address.write(path, 2);
-    if (bind(this.#fd, address, 2 + Buffer.byteLength(path) + 1) !== 0) {
-      const errno = koffi.errno();
+    name.copy(address, 2);
+    try {
+      bind(this.#fd, address);
+    } catch (error) {
       close(this.#fd);
-      throw new Error(`bind ${path}: errno ${errno}`);
+      throw error;
     }
-    // Not read in the callback itself: promises settled there wait until something else wakes the event loop.
-    this.#poll = koffi.node.poll(this.#fd, { readable: true }, () => setImmediate(() => this.#read()));
-    this.#poll.unref();
+    this.#readiness = onReadable(this.#fd, () => this.#read());
   }
 
   #read(): void {
     const buffer = Buffer.alloc(4096);
-    while (!this.#closed) {
-      const length = Number(receive(this.#fd, buffer, buffer.length, 0));
+    while (!this.#isClosed) {
+      const length = recv(this.#fd, buffer, MSG_DONTWAIT);
       if (length < 0) return;
       if (buffer.toString("utf8", 0, length).split("\n").includes("READY=1")) this.#ready.resolve(performance.now());
     }
@@ -60,9 +58,9 @@ export class NotifySocket implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#poll.close();
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#readiness[Symbol.dispose]();
     close(this.#fd);
     rmSync(this.path, { force: true });
   }

@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
-import koffi from "koffi";
+import { sendDatagram } from "../../src/kernel/datagram.ts";
 
 const flag = (name) => process.argv.find((argument) => argument.startsWith(`--${name}=`))?.slice(name.length + 3);
 process.on("SIGTERM", () => process.exit(0));
@@ -25,17 +25,5 @@ if (!process.argv.includes("--no-routes"))
   for (let peer = 1; peer <= 9; peer++)
     if (peer !== number) execFileSync("ip", ["route", "replace", `10.5.${peer}.0/24`, "via", `${prefix}.${peer}`]);
 
-if (!process.argv.includes("--never-ready")) notify(process.env.NOTIFY_SOCKET, "READY=1");
+if (!process.argv.includes("--never-ready")) sendDatagram(process.env.NOTIFY_SOCKET, Buffer.from("READY=1"));
 setInterval(() => {}, 1 << 30);
-
-function notify(path, message) {
-  const libc = koffi.load(null);
-  const fd = libc.func("int socket(int, int, int)")(1, 2, 0);
-  const address = Buffer.alloc(110);
-  address.writeUInt16LE(1);
-  address.write(path, 2);
-  const data = Buffer.from(message);
-  const sendto = libc.func("int64_t sendto(int, const uint8_t *, size_t, int, const uint8_t *, uint32_t)");
-  if (Number(sendto(fd, data, data.length, 0, address, 2 + path.length + 1)) < 0)
-    throw new Error(`errno ${koffi.errno()}`);
-}
