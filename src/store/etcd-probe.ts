@@ -3,9 +3,6 @@ import type { NetworkName } from "../lease/lease.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { EtcdOptions } from "./etcd/options.ts";
-import { HttpClient } from "./etcd-v2/http-client.ts";
-import { EtcdV2DisabledError } from "./etcd-v2/keys-api.ts";
-import { NoV3ApiError } from "./etcd-v3/grpc-failure.ts";
 import type { Registry } from "./registry.ts";
 
 /** No network can have this name: in a flannel server's paths it means the unnamed one. */
@@ -25,7 +22,7 @@ export async function holdsConfig(
       await registry.getConfig(network, options);
       return true;
     } catch (error) {
-      if (isMissingApi(error)) return false;
+      if (await isMissingApi(error)) return false;
       if (!(error instanceof ConfigNotFoundError)) throw error;
     }
   }
@@ -53,6 +50,7 @@ export async function clusterId(registry: Registry, options: Abortable): Promise
 
 /** Whether an endpoint says of itself that it is etcd 2, which knows nothing of the v3 API, and so never answers to it. */
 export async function isEtcd2(options: EtcdOptions, clock: Clock, { signal }: Abortable): Promise<boolean> {
+  const { HttpClient } = await import("./etcd-v2/http-client.ts");
   using http = new HttpClient(options, clock);
   for (const endpoint of options.endpoints) {
     try {
@@ -66,7 +64,10 @@ export async function isEtcd2(options: EtcdOptions, clock: Clock, { signal }: Ab
   return false;
 }
 
-function isMissingApi(error: unknown): boolean {
-  const isMissing = (cause: unknown) => cause instanceof EtcdV2DisabledError || cause instanceof NoV3ApiError;
-  return isMissing(error) || (error instanceof StoreRefusedError && isMissing(error.cause));
+/** Imports the APIs' errors only when there is one to look at: a start by a remembered choice shall not load the other API. */
+async function isMissingApi(error: unknown): Promise<boolean> {
+  if (!(error instanceof StoreRefusedError)) return false;
+  const { EtcdV2DisabledError } = await import("./etcd-v2/keys-api.ts");
+  const { NoV3ApiError } = await import("./etcd-v3/grpc-failure.ts");
+  return [error, error.cause].some((each) => each instanceof EtcdV2DisabledError || each instanceof NoV3ApiError);
 }
