@@ -54,7 +54,7 @@ for (const store of ["etcd2", "etcd3", "embedded"] as const)
     const subnet = subnetOf(winner);
     expect(subnet).toBe("10.5.0.128/25");
     await flannel(lab, "lease", "revoke", subnet);
-    const next = await waitUntil(() => others.find((host) => host.daemon.log().includes("subnet leased")), {
+    const next = await waitUntil(() => others.find((host) => host.daemon.log().includes("] ready ")), {
       signal,
       within: ceiling(1_000),
       what: "the freed subnet is taken",
