@@ -1,9 +1,19 @@
 // Bundles the programs into dist/. Plain JavaScript, so that any Node from 20 on can build.
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFileSync, existsSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { join, relative } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { main, projectNode, root, StepFailed } from "./steps.mjs";
 
@@ -112,10 +122,10 @@ const directKoffi = {
   },
 };
 
-/** A running daemon has the old file in its memory, so that only another may take its place. */
-function copyNative() {
-  copyFileSync(NATIVE, join(dist, "koffi.node.new"));
-  renameSync(join(dist, "koffi.node.new"), join(dist, "koffi.node"));
+/** At once, and under a new inode: a daemon may start meanwhile, or run and have the old file in its memory. */
+function replace(path, contents) {
+  writeFileSync(`${path}.new`, contents);
+  renameSync(`${path}.new`, path);
 }
 
 /** A flanneld that waits in vain for a config, and ends: what it compiled is kept in dist/cache. Touches nothing; may fail. */
@@ -174,13 +184,16 @@ export async function build() {
       banner: { js: REQUIRE },
       absWorkingDir: root,
       logLevel: "warning",
-      metafile: true,
+      write: false,
     }),
   );
-  const outputs = (await Promise.all(builds)).flatMap(({ metafile }) => Object.keys(metafile.outputs));
-  copyNative();
+  const files = (await Promise.all(builds)).flatMap(({ outputFiles }) => outputFiles);
+  mkdirSync(join(dist, "chunks"), { recursive: true });
+  replace(join(dist, "koffi.node"), readFileSync(NATIVE));
+  const isEntry = ({ path }) => dirname(path) === dist;
+  for (const { path, contents } of files.toSorted((a, b) => isEntry(a) - isEntry(b))) replace(path, contents);
   await fillCodeCache();
-  removeStale(outputs.map((path) => join(root, path)));
+  removeStale(files.map(({ path }) => path));
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
