@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { parseAddress } from "../../src/ip/address.ts";
 import { parsePrefix } from "../../src/ip/prefix.ts";
-import { leaseKey } from "../../src/lease/lease.ts";
+import { continuesHistory, leaseKey } from "../../src/lease/lease.ts";
 import { silentLogger } from "../../src/lib/logger.ts";
 import { openSqliteRegistry, type SqliteRegistry } from "../../src/store/sqlite/sqlite-registry.ts";
 
@@ -169,6 +169,23 @@ test("createLease() gives each subnet to one of several processes that want all 
   expect(cursor.index).toBe(100n);
 });
 
+test("processes that start at once on a file that is not there yet make one store together", async () => {
+  const fresh = join(directory, "new", "leases.db");
+  const racers = Array.from({ length: 12 }, (_, index) => new Child("race", fresh, `host ${index}`, "20"));
+  for (const racer of racers) {
+    await racer.ready();
+    racer.tell("go\n");
+  }
+  let won = 0;
+  for (const racer of racers) {
+    const lines = await racer.until((all) => all.length > 1);
+    won += (lines[1] as { readonly won: readonly string[] }).won.length;
+  }
+  expect(won).toBe(20);
+  await using opened = await openSqliteRegistry(fresh, { logger: silentLogger, create: false }, options);
+  expect((await opened.listLeases("", options)).leases).toHaveLength(20);
+});
+
 test("nothing that was acknowledged is lost, and nothing else spoiled, by kill -9 in the middle of writes", async () => {
   await registry.createLease("", claim(0), options);
   for (let round = 0; round < 6; round++) {
@@ -196,12 +213,8 @@ test("processes that run go over to a backup that is copied over their file", as
   await copyFile(`${file}.backup`, file);
   const restored = await registry.listLeases("", options);
   expect(restored.leases).toHaveLength(1);
-  expect(restored.cursor.history).toBe(cursor.history);
-  expect(restored.cursor.index).toBeLessThan(cursor.index);
+  expect(continuesHistory(cursor, restored.cursor)).toBe(false);
   await watcher.until((lines) => lines.at(-1) === "history lost");
-  await expect(registry.watchLeases("", cursor, options)[Symbol.asyncIterator]().next()).rejects.toThrow(
-    /was restored/,
-  );
   await registry.createLease("", claim(60), options);
   checkIntegrity();
 });

@@ -70,8 +70,10 @@ export class Expiry {
         isMore = ended.length > 0;
       }
     } catch (error) {
-      // The watch, which reads the same file, reports what is wrong with it.
-      if (!(error instanceof StoreUnavailableError) && !(error instanceof StoreRefusedError)) throw error;
+      signal.throwIfAborted();
+      // The watch, which reads the same file, reports what is wrong with that.
+      const isReported = error instanceof StoreUnavailableError || error instanceof StoreRefusedError;
+      if (!isReported) logger.error("leases cannot be expired", { error });
     }
   }
 }

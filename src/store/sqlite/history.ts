@@ -59,12 +59,15 @@ export function requireUnchanged(statements: Statements, network: NetworkName, l
     );
 }
 
+/** Whether it has been further than it is: somebody put a backup in its place. */
+export function wasRestored(store: StoreRow, since: Cursor): boolean {
+  return since.history === store.history && since.index > BigInt(store.revision);
+}
+
 /** @throws {HistoryLostError} unless every change since then is still recorded */
 export function requireHistory(store: StoreRow, since: Cursor): void {
   if (since.history !== store.history)
     throw new HistoryLostError(`the store was made anew: its history is ${store.history}, not ${since.history}`);
-  if (since.index > BigInt(store.revision))
-    throw new HistoryLostError(`the store was restored: it is at revision ${store.revision}, before ${since.index}`);
   if (since.index < BigInt(store.pruned))
     throw new HistoryLostError(`changes up to revision ${store.pruned} are forgotten, and ${since.index} is older`);
 }

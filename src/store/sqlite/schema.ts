@@ -79,6 +79,7 @@ export function prepareStatements(db: DatabaseSync) {
       db,
       "UPDATE store SET revision = revision + 1 RETURNING revision",
     ),
+    setHistory: command(db, "UPDATE store SET history = :history"),
     setPruned: command(db, "UPDATE store SET pruned = :pruned"),
     boot: query<{ readonly number: number }>(db, "SELECT number FROM boot WHERE id = :id"),
     addBoot: command(db, "INSERT INTO boot (id) VALUES (:id)"),

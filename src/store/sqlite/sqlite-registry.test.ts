@@ -5,8 +5,8 @@ import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { parseAddress } from "../../ip/address.ts";
 import { parsePrefix } from "../../ip/prefix.ts";
-import { StoreUnavailableError } from "../../lease/errors.ts";
-import { leaseKey } from "../../lease/lease.ts";
+import { HistoryLostError, StoreUnavailableError } from "../../lease/errors.ts";
+import { continuesHistory, leaseKey } from "../../lease/lease.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { InvalidConfigError, UnsupportedError } from "../../lib/errors.ts";
 import { FakeClock } from "../../lib/fake-clock.ts";
@@ -161,6 +161,26 @@ describe("SqliteRegistry", () => {
     await registry.createLease("", claim(2), options);
     expect((await other.listLeases("", options)).leases.map(leaseKey)).toEqual(["10.5.1.0/24", "10.5.2.0/24"]);
     edit((db) => expect(db.prepare("PRAGMA integrity_check").get()).toEqual({ integrity_check: "ok" }));
+  });
+
+  test("begins another history once a watcher knows that the store was restored", async () => {
+    await using registry = await open();
+    await registry.createLease("", claim(1), options);
+    copyFileSync(file, `${file}.backup`);
+    await registry.createLease("", claim(2), options);
+    const { cursor } = await registry.listLeases("", options);
+    copyFileSync(`${file}.backup`, file);
+    const error = await failure(registry.watchLeases("", cursor, options)[Symbol.asyncIterator]().next());
+    expect(error).toBeInstanceOf(HistoryLostError);
+    expect((error as Error).message).toContain("restored from a backup: it was at revision 1, before 2");
+    await registry.createLease("", claim(3), options);
+    await registry.createLease("", claim(4), options);
+    const after = await registry.listLeases("", options);
+    expect(after.cursor.index).toBeGreaterThan(cursor.index);
+    expect(continuesHistory(cursor, after.cursor)).toBe(false);
+    expect(await failure(registry.watchLeases("", cursor, options)[Symbol.asyncIterator]().next())).toBeInstanceOf(
+      HistoryLostError,
+    );
   });
 
   test("gives up a write that another process keeps out, but not the reading", async () => {

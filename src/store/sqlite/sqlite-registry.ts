@@ -1,7 +1,8 @@
+import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Prefix } from "../../ip/prefix.ts";
-import { ConfigNotFoundError, LeaseTakenError } from "../../lease/errors.ts";
+import { ConfigNotFoundError, HistoryLostError, LeaseTakenError } from "../../lease/errors.ts";
 import { type Cursor, LEASE_TTL, type Lease, type LeaseEvent, type NetworkName } from "../../lease/lease.ts";
 import { formatAttributes, formatLeaseKey } from "../../lease/lease-codec.ts";
 import type { LeaseFormat } from "../../lease/subnet-manager.ts";
@@ -30,6 +31,7 @@ import {
   requireHistory,
   requireUnchanged,
   storeRow,
+  wasRestored,
 } from "./history.ts";
 import { expiry, LeaseTime, type Reading } from "./lease-time.ts";
 import type { ChangeRow, LeaseRow, Statements } from "./schema.ts";
@@ -203,16 +205,30 @@ export class SqliteRegistry implements Registry {
   }
 
   async #changesAfter(network: NetworkName, since: Cursor, options: Abortable) {
-    const { until, isLast, rows, boot } = await this.#file.read((statements, boot) => {
+    const found = await this.#file.read((statements, boot) => {
       const store = storeRow(statements);
+      if (wasRestored(store, since)) return "restored";
       requireHistory(store, since);
       const until = Math.min(store.revision, Number(since.index) + CHUNK);
       const rows = until > since.index ? statements.changes.all({ network, since: Number(since.index), until }) : [];
       return { until, isLast: until === store.revision, rows, boot };
     }, options);
+    if (found === "restored") throw await this.#beginHistory(since, options);
+    const { until, isLast, rows, boot } = found;
     const reading = this.#time.read();
     const events = rows.flatMap((row) => this.#readChange(network, row, boot, reading) ?? []);
     return { events, cursor: { history: since.history, index: BigInt(until) }, isLast };
+  }
+
+  /** Else, once it has grown past `since`, a restored store could no longer be told from one that was never gone. */
+  async #beginHistory(since: Cursor, options: Abortable): Promise<HistoryLostError> {
+    return await this.#file.write((statements) => {
+      const store = storeRow(statements);
+      if (wasRestored(store, since)) statements.setHistory({ history: randomUUID() });
+      return new HistoryLostError(
+        `the store was restored from a backup: it was at revision ${store.revision}, before ${since.index}`,
+      );
+    }, options);
   }
 
   #readChange(network: NetworkName, row: ChangeRow, boot: number, reading: Reading): LeaseEvent | undefined {
