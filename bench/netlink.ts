@@ -34,9 +34,9 @@ function macOf(peer: number): MacAddress {
   return decodeMacAddress(Uint8Array.of(2, 0, peer >>> 24, peer >>> 16, peer >>> 8, peer));
 }
 
-/** Milliseconds of processor time so far, the kernel's included: on a quiet machine what a clock shows, on a busy one still comparable. */
+/** Milliseconds of this thread's processor time so far, the kernel's included: on a quiet machine what a clock shows, on a busy one still comparable. */
 function cpuMs(): number {
-  const { user, system } = process.cpuUsage();
+  const { user, system } = process.threadCpuUsage();
   return (user + system) / 1000;
 }
 

@@ -181,7 +181,7 @@ export class LinkTable implements Table<LinkRow> {
     options: Abortable,
   ): Promise<void> {
     const request = netlinkRequest(type, flags, LinkMessage, value, () => describe);
-    const [error] = await this.#netlink.connection.request([request], options);
+    const [error] = (await this.#netlink.connection.request([request], () => request, options)).values();
     if (error !== undefined) throw error;
   }
 }

@@ -68,17 +68,25 @@ export class NetlinkConnection implements Disposable {
     return this.#socket.port;
   }
 
-  /** Sends all, in order. @returns for each request undefined or why the kernel refused it. Rejects if the signal aborts between batches. */
-  request(requests: readonly NetlinkRequest[], { signal }: Abortable): Promise<readonly (NetlinkError | undefined)[]> {
+  /**
+   * Sends a request for each row, in order. Rejects if the signal aborts between batches.
+   * @param toRequest is called while the batch is written, so that no more than one request exists at a time
+   * @returns by the row's index why the kernel refused, where it did
+   */
+  request<Row>(
+    rows: readonly Row[],
+    toRequest: (row: Row, index: number) => NetlinkRequest,
+    { signal }: Abortable,
+  ): Promise<ReadonlyMap<number, NetlinkError>> {
     return this.#exclusively(async () => {
-      const results: (NetlinkError | undefined)[] = Array.from({ length: requests.length });
+      const errors = new Map<number, NetlinkError>();
       let first = 0;
-      while (first < requests.length) {
+      while (first < rows.length) {
         signal.throwIfAborted();
-        first = this.#sendBatch(requests, first, results);
-        if (first < requests.length) await nextTurn();
+        first = this.#sendBatch(rows, toRequest, first, errors);
+        if (first < rows.length) await nextTurn();
       }
-      return results;
+      return errors;
     });
   }
 
@@ -137,24 +145,27 @@ export class NetlinkConnection implements Disposable {
   /**
    * Only the last request asks for an acknowledgement: the kernel answers in order, and tells every error unasked. That saves a third
    * of the time. Should an error not fit into the socket's buffer, reading fails with ENOBUFS.
-   * @returns the first request that did not fit
+   * @returns the first row that did not fit
    */
-  #sendBatch(requests: readonly NetlinkRequest[], first: number, results: (NetlinkError | undefined)[]): number {
+  #sendBatch<Row>(
+    rows: readonly Row[],
+    toRequest: (row: Row, index: number) => NetlinkRequest,
+    first: number,
+    errors: Map<number, NetlinkError>,
+  ): number {
     const writer = this.#writer;
     writer.reset();
     const base = this.#sequence;
     let next = first;
     let last = 0;
-    while (next < requests.length && writer.length < BATCH_SIZE) {
-      const request = requests[next];
-      if (request === undefined) break;
+    while (next < rows.length && writer.length < BATCH_SIZE) {
+      const request = toRequest(rows[next] as Row, next);
       last = beginMessage(writer, request.type, NLM_F_REQUEST | request.flags, this.#nextSequence());
       request.write(writer);
       endMessage(writer, last);
       next++;
     }
     const count = next - first;
-    if (count === 0) return requests.length;
     requestAcknowledgement(writer, last);
     this.#socket.send(writer.written());
     for (let isDone = false; !isDone; ) {
@@ -163,8 +174,10 @@ export class NetlinkConnection implements Disposable {
         const index = (cursor.sequence - base) >>> 0;
         if (cursor.type !== NLMSG_ERROR || index >= count) continue;
         const { errno, text } = readAcknowledgement(cursor);
-        if (errno !== 0)
-          results[first + index] = new NetlinkError(requests[first + index]?.describe() ?? "request", errno, text);
+        if (errno !== 0) {
+          const { describe } = toRequest(rows[first + index] as Row, first + index);
+          errors.set(first + index, new NetlinkError(describe(), errno, text));
+        }
         if (index === count - 1) isDone = true;
       }
     }

@@ -33,13 +33,10 @@ export async function applyRows<Row>(
   isRemoved: (error: NetlinkError) => boolean = () => false,
 ): Promise<RowFailure<Row>[]> {
   const rows = [...plan.puts, ...plan.removals];
-  const results = await connection.request([...plan.puts.map(put), ...plan.removals.map(remove)], options);
+  const isRemoval = (index: number) => index >= plan.puts.length;
+  const errors = await connection.request(rows, (row, index) => (isRemoval(index) ? remove(row) : put(row)), options);
   const failures: RowFailure<Row>[] = [];
-  for (const [index, error] of results.entries()) {
-    const row = rows[index];
-    if (error === undefined || row === undefined) continue;
-    if (index >= plan.puts.length && (isGone(error) || isRemoved(error))) continue;
-    failures.push({ row, error });
-  }
+  for (const [index, error] of errors)
+    if (!isRemoval(index) || !(isGone(error) || isRemoved(error))) failures.push({ row: rows[index] as Row, error });
   return failures;
 }

@@ -127,10 +127,10 @@ export class Nexthops {
     const failures = new Map<Nexthop, NetlinkError>();
     let pending = [...nexthops].filter((nexthop) => !nexthop.isMade);
     for (let attempt = 1; pending.length > 0; attempt++) {
-      const results = await this.#connection.request(pending.map(makeRequest), options);
+      const errors = await this.#connection.request(pending, makeRequest, options);
       const taken: Nexthop[] = [];
       for (const [index, nexthop] of pending.entries()) {
-        const error = results[index];
+        const error = errors.get(index);
         if (error === undefined) {
           nexthop.isMade = true;
           this.#byId.set(nexthop.id, nexthop);
@@ -164,8 +164,8 @@ export class Nexthops {
   /** @throws {NetlinkError} the first that the kernel would not delete */
   async remove(nexthops: readonly Nexthop[], options: Abortable): Promise<void> {
     if (nexthops.length === 0) return;
-    const results = await this.#connection.request(nexthops.map(removeRequest), options);
-    const failure = results.find((error) => error !== undefined && !isGone(error));
+    const errors = await this.#connection.request(nexthops, removeRequest, options);
+    const failure = [...errors.values()].find((error) => !isGone(error));
     if (failure !== undefined) throw failure;
   }
 

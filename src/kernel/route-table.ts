@@ -117,11 +117,11 @@ export class RouteTable implements Table<RouteRow> {
     options: Abortable,
   ): Promise<readonly RouteRow[]> {
     const changes = await this.#prepare(rows, failures, options);
-    const results = await this.#netlink.connection.request(changes.map(putRequest), options);
+    const errors = await this.#netlink.connection.request(changes, putRequest, options);
     const again: RouteRow[] = [];
     const blocked: RowFailure<RouteRow>[] = [];
     for (const [index, { row, key, linkIndex, nexthop, sharesNexthop }] of changes.entries()) {
-      const error = results[index];
+      const error = errors.get(index);
       if (error === undefined) {
         this.#own.set(key, { row, protocol: ROUTE_PROTOCOL, linkIndex, nexthop, nexthopId: nexthop?.id });
         this.#conflicts.delete(key);
@@ -207,10 +207,10 @@ export class RouteTable implements Table<RouteRow> {
 
   async #remove(rows: readonly RouteRow[], failures: RowFailure<RouteRow>[], options: Abortable): Promise<void> {
     if (rows.length === 0) return;
-    const requests = rows.map((row) => removeRequest(row, this.#own.get(this.key(row))));
-    const results = await this.#netlink.connection.request(requests, options);
+    const toRequest = (row: RouteRow) => removeRequest(row, this.#own.get(this.key(row)));
+    const errors = await this.#netlink.connection.request(rows, toRequest, options);
     for (const [index, row] of rows.entries()) {
-      const error = results[index];
+      const error = errors.get(index);
       if (error === undefined || isGone(error)) this.#own.delete(this.key(row));
       else failures.push({ row, error });
     }

@@ -23,5 +23,11 @@ export interface Codec<T> extends Encoder<T> {
   read(source: Source, start: number, end: number): T;
 }
 
+/** A number of so many bytes, which can be set where room was made before. */
+export interface NumberCodec extends Codec<number> {
+  readonly size: number;
+  set(view: DataView, at: number, value: number): void;
+}
+
 /** What a codec reads. */
 export type ValueOf<C> = C extends { read(source: Source, start: number, end: number): infer T } ? T : never;

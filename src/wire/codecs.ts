@@ -1,43 +1,43 @@
 import type { Address } from "../ip/address.ts";
-import type { Codec } from "./codec.ts";
+import type { Codec, NumberCodec } from "./codec.ts";
 import { WireError } from "./wire-error.ts";
 import { LITTLE_ENDIAN } from "./writer.ts";
 
-export const u8: Codec<number> = {
-  size: 1,
-  write: (writer, value) => writer.u8(value),
-  read: (source, start) => source.bytes[start] ?? 0,
-};
+export const u8 = number(
+  1,
+  (view, at) => view.getUint8(at),
+  (view, at, value) => view.setUint8(at, value),
+);
 
-export const u16: Codec<number> = {
-  size: 2,
-  write: (writer, value) => writer.u16(value),
-  read: (source, start) => source.view.getUint16(start, LITTLE_ENDIAN),
-};
+export const u16 = number(
+  2,
+  (view, at) => view.getUint16(at, LITTLE_ENDIAN),
+  (view, at, value) => view.setUint16(at, value, LITTLE_ENDIAN),
+);
 
-export const u16be: Codec<number> = {
-  size: 2,
-  write: (writer, value) => writer.u16be(value),
-  read: (source, start) => source.view.getUint16(start, false),
-};
+export const u16be = number(
+  2,
+  (view, at) => view.getUint16(at, false),
+  (view, at, value) => view.setUint16(at, value, false),
+);
 
-export const u32: Codec<number> = {
-  size: 4,
-  write: (writer, value) => writer.u32(value),
-  read: (source, start) => source.view.getUint32(start, LITTLE_ENDIAN),
-};
+export const u32 = number(
+  4,
+  (view, at) => view.getUint32(at, LITTLE_ENDIAN),
+  (view, at, value) => view.setUint32(at, value, LITTLE_ENDIAN),
+);
 
-export const i32: Codec<number> = {
-  size: 4,
-  write: (writer, value) => writer.u32(value >>> 0),
-  read: (source, start) => source.view.getInt32(start, LITTLE_ENDIAN),
-};
+export const i32 = number(
+  4,
+  (view, at) => view.getInt32(at, LITTLE_ENDIAN),
+  (view, at, value) => view.setInt32(at, value, LITTLE_ENDIAN),
+);
 
-export const u32be: Codec<number> = {
-  size: 4,
-  write: (writer, value) => writer.u32be(value),
-  read: (source, start) => source.view.getUint32(start, false),
-};
+export const u32be = number(
+  4,
+  (view, at) => view.getUint32(at, false),
+  (view, at, value) => view.setUint32(at, value, false),
+);
 
 export const u64: Codec<bigint> = {
   size: 8,
@@ -146,5 +146,21 @@ export function list<T>(item: Codec<T>): Codec<readonly T[]> {
       for (let at = start; at < end; at += size) values.push(item.read(source, at, at + size));
       return values;
     },
+  };
+}
+
+function number(
+  size: number,
+  get: (view: DataView, at: number) => number,
+  set: (view: DataView, at: number, value: number) => void,
+): NumberCodec {
+  return {
+    size,
+    set,
+    write(writer, value) {
+      const at = writer.take(size);
+      set(writer.view, at, value);
+    },
+    read: (source, start) => get(source.view, start),
   };
 }

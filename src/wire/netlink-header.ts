@@ -86,12 +86,12 @@ export function writeMessage<T>(
 
 /** @returns what {@link endMessage} wants to know */
 export function beginMessage(writer: Writer, type: number, flags: number, sequence: number): number {
-  const start = writer.length;
-  writer.u32(0);
-  writer.u16(type);
-  writer.u16(flags);
-  writer.u32(sequence);
-  writer.u32(0);
+  const start = writer.take(NETLINK_HEADER_SIZE);
+  const { view } = writer;
+  view.setUint16(start + 4, type, LITTLE_ENDIAN);
+  view.setUint16(start + 6, flags, LITTLE_ENDIAN);
+  view.setUint32(start + 8, sequence, LITTLE_ENDIAN);
+  view.setUint32(start + 12, 0, LITTLE_ENDIAN);
   return start;
 }
 

@@ -1,9 +1,9 @@
-import type { Codec, Source, ValueOf } from "./codec.ts";
+import type { Codec, NumberCodec, Source, ValueOf } from "./codec.ts";
 import { bytes } from "./codecs.ts";
 import { WireError } from "./wire-error.ts";
 import { LITTLE_ENDIAN, type Writer } from "./writer.ts";
 
-type Fields = Readonly<Record<string, Codec<number>>>;
+type Fields = Readonly<Record<string, NumberCodec>>;
 type StructValue<F extends Fields> = { readonly [K in keyof F as K extends `_${string}` ? never : K]: number };
 
 export interface StructCodec<F extends Fields> {
@@ -19,10 +19,9 @@ export interface StructCodec<F extends Fields> {
 
 /** A C struct of numbers. Fields whose name begins with `_` are padding. The order is the struct's; the caller minds alignment. */
 export function struct<const F extends Fields>(fields: F): StructCodec<F> {
-  const steps: { name: string; codec: Codec<number>; offset: number; size: number; padding: boolean }[] = [];
+  const steps: { name: string; codec: NumberCodec; offset: number; size: number; padding: boolean }[] = [];
   let size = 0;
   for (const [name, codec] of Object.entries(fields)) {
-    if (codec.size === undefined) throw new Error(`struct field ${name} has no fixed size`);
     steps.push({ name, codec, offset: size, size: codec.size, padding: name.startsWith("_") });
     size += codec.size;
   }
@@ -40,7 +39,12 @@ export function struct<const F extends Fields>(fields: F): StructCodec<F> {
     readInto,
     write(writer, value) {
       const values = value as Readonly<Record<string, number | undefined>>;
-      for (const step of steps) step.codec.write(writer, step.padding ? 0 : (values[step.name] ?? 0));
+      const start = writer.skip(size);
+      const { view } = writer;
+      for (const step of steps) {
+        const field = step.padding ? undefined : values[step.name];
+        if (field !== undefined) step.codec.set(view, start + step.offset, field);
+      }
     },
     read(source, start) {
       const target: Record<string, unknown> = { ...template };
@@ -138,11 +142,11 @@ function attributeEnd(source: Source, at: number, end: number): number {
 }
 
 function writeAttribute(writer: Writer, type: number, codec: Codec<unknown>, value: unknown): void {
-  const start = writer.length;
-  writer.u16(0);
-  writer.u16(type);
+  const start = writer.take(4);
   codec.write(writer, value);
-  writer.view.setUint16(start, writer.length - start, LITTLE_ENDIAN);
+  const { view } = writer;
+  view.setUint16(start, writer.length - start, LITTLE_ENDIAN);
+  view.setUint16(start + 2, type, LITTLE_ENDIAN);
   writer.align();
 }
 

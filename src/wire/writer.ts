@@ -21,12 +21,9 @@ export class Writer {
 
   /** Takes `size` bytes, cleared, and tells where they begin. */
   skip(size: number): number {
-    const start = this.length;
-    const end = start + size;
-    if (end > this.bytes.length) this.#grow(end);
-    if (size <= 16) for (let index = start; index < end; index++) this.bytes[index] = 0;
-    else this.bytes.fill(0, start, end);
-    this.length = end;
+    const start = this.take(size);
+    const { bytes } = this;
+    for (let index = start; index < start + size; index++) bytes[index] = 0;
     return start;
   }
 
@@ -37,47 +34,47 @@ export class Writer {
   }
 
   u8(value: number): void {
-    const start = this.#take(1);
+    const start = this.take(1);
     this.bytes[start] = value;
   }
 
   u16(value: number): void {
-    const start = this.#take(2);
+    const start = this.take(2);
     this.view.setUint16(start, value, LITTLE_ENDIAN);
   }
 
   u16be(value: number): void {
-    const start = this.#take(2);
+    const start = this.take(2);
     this.view.setUint16(start, value, false);
   }
 
   u32(value: number): void {
-    const start = this.#take(4);
+    const start = this.take(4);
     this.view.setUint32(start, value, LITTLE_ENDIAN);
   }
 
   u32be(value: number): void {
-    const start = this.#take(4);
+    const start = this.take(4);
     this.view.setUint32(start, value, false);
   }
 
   u64(value: bigint): void {
-    const start = this.#take(8);
+    const start = this.take(8);
     this.view.setBigUint64(start, value, LITTLE_ENDIAN);
   }
 
   u64be(value: bigint): void {
-    const start = this.#take(8);
+    const start = this.take(8);
     this.view.setBigUint64(start, value, false);
   }
 
   append(bytes: Uint8Array): void {
-    const start = this.#take(bytes.length);
+    const start = this.take(bytes.length);
     this.bytes.set(bytes, start);
   }
 
-  /** May make another `view`: take first, then use it. */
-  #take(size: number): number {
+  /** Takes `size` bytes, whatever is in them. May make another `view`: take first, then use that. */
+  take(size: number): number {
     const start = this.length;
     const end = start + size;
     if (end > this.bytes.length) this.#grow(end);
