@@ -73,10 +73,11 @@ class EtcdOpening {
     for (const { api, cluster } of await this.#memory.recall(this.#options.prefix)) {
       const registry = await this.#registry(api);
       if ((await this.#insist(() => clusterId(registry, options), options)) !== cluster) continue;
-      if (!(await this.#insist(() => holdsConfig(registry, this.#networks, options), options)))
-        this.#logger.warn("etcd's API is the remembered one, though it holds no config now; --etcd-api changes it", {
-          api,
-        });
+      if (!(await this.#insist(() => holdsConfig(registry, this.#networks, options), options))) {
+        // The config moved, or the cluster was made anew with the same id: what was chosen then says nothing now.
+        this.#logger.warn("etcd's remembered API holds no config any more: asking both", { api });
+        continue;
+      }
       await this.#closeAllBut(registry);
       return registry;
     }

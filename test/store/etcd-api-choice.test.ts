@@ -179,6 +179,19 @@ test(
 );
 
 test(
+  "openEtcdRegistry() asks both again if the remembered API holds no config any more, as after a migration or a new cluster with the old id",
+  bench(async ({ v2, open, stateDir, logger, signal }) => {
+    await v2.setConfig("", CONFIG, { signal });
+    expect(api(await open())).toBe("etcd v2");
+    const text = readFileSync(join(stateDir, "etcd-api.json"), "utf8");
+    writeFileSync(join(stateDir, "etcd-api.json"), text.replace('"api": 2', '"api": 3'));
+    expect(api(await open())).toBe("etcd v2");
+    expect(logger.messages("warn")).toEqual(["etcd's remembered API holds no config any more: asking both"]);
+    expect(remembered(stateDir)).toMatchObject({ choices: [{ api: 2 }] });
+  }),
+);
+
+test(
   "openEtcdRegistry() takes no time-out for an answer, says once that it waits, and goes on when etcd is back",
   bench(async ({ open, logger, signal }) => {
     await using plain = await EtcdServer.start();
