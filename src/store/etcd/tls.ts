@@ -1,5 +1,4 @@
 import { readFileSync, statSync } from "node:fs";
-import { createSecureContext } from "node:tls";
 import { describeError, InvalidConfigError } from "../../lib/errors.ts";
 import type { TlsFiles } from "./options.ts";
 
@@ -48,7 +47,7 @@ function readMaterial({ ca, certificate }: TlsFiles): TlsMaterial {
 
 function check(flag: string, material: TlsMaterial): void {
   try {
-    createSecureContext(material);
+    process.getBuiltinModule("node:tls").createSecureContext(material); // an import would load it also where no TLS is used
   } catch (error) {
     throw new InvalidConfigError(flag, `its file cannot be used: ${describeError(error)}`, { cause: error });
   }
