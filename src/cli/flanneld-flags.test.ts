@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { parseAddress } from "../ip/address.ts";
-import { FLANNELD_FLAGS, parseFlanneld } from "./flanneld-flags.ts";
+import { FLANNELD_FLAGS } from "./flanneld-flag-table.ts";
+import { parseFlanneld } from "./flanneld-flags.ts";
 import { version } from "./version.ts";
 
 function parse(argv: readonly string[], env: Readonly<Record<string, string>> = {}) {

@@ -1,6 +1,7 @@
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { InvalidConfigError } from "../../lib/errors.ts";
-import { FLANNELD_FLAGS, parseFlanneld, type StoreOptions } from "../flanneld-flags.ts";
+import { FLANNELD_FLAGS } from "../flanneld-flag-table.ts";
+import { parseFlanneld, type StoreOptions } from "../flanneld-flags.ts";
 
 /** What every command that works on a store is told; flanneld's own names and meanings. */
 const STORE_FLAGS = [

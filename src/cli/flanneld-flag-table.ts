@@ -1,0 +1,140 @@
+/** Which etcd, and how to be let in. */
+export const ETCD_FLAGS = {
+  "etcd-endpoints": {
+    kind: "string",
+    value: "URLS",
+    default: "http://127.0.0.1:4001,http://127.0.0.1:2379",
+    help: "etcd servers, separated by commas; the next one is asked when one fails",
+  },
+  "etcd-prefix": {
+    kind: "string",
+    value: "KEY",
+    default: "/coreos.com/network",
+    help: "what flannel's keys in etcd begin with",
+  },
+  "etcd-keyfile": { kind: "string", value: "FILE", default: "", help: "key of --etcd-certfile" },
+  "etcd-certfile": { kind: "string", value: "FILE", default: "", help: "certificate to show to etcd" },
+  "etcd-cafile": {
+    kind: "string",
+    value: "FILE",
+    default: "",
+    help: "authority that signed etcd's certificate; may be given alone",
+  },
+  "etcd-username": { kind: "string", value: "NAME", default: "", help: "user to log in to etcd as" },
+  "etcd-password": { kind: "string", value: "PASSWORD", default: "", help: "that user's password" },
+  "etcd-api": {
+    kind: "string",
+    value: "2|3|auto",
+    default: "auto",
+    help: "which of etcd's interfaces holds flannel's keys; auto: find out, and remember in --state-dir",
+  },
+  "embedded-store": {
+    kind: "string",
+    value: "FILE",
+    default: "",
+    help: "keep leases in this file of this host instead of in etcd",
+  },
+} as const;
+
+const HOST_FLAGS = {
+  iface: {
+    kind: "string",
+    value: "NAME|ADDRESS",
+    default: "",
+    help: "interface to the other hosts; if not given, that of the default route",
+  },
+  "public-ip": {
+    kind: "string",
+    value: "ADDRESS",
+    default: "",
+    help: "address other hosts reach this one by, if not the interface's",
+  },
+  "subnet-file": {
+    kind: "string",
+    value: "FILE",
+    default: "/run/flannel/subnet.env",
+    help: "where to write the subnet and the MTU for other programs",
+  },
+  "state-dir": {
+    kind: "string",
+    value: "DIRECTORY",
+    default: "/var/lib/flannel",
+    help: "what must outlive a reboot; every daemon of a host has its own",
+  },
+  "subnet-lease-renew-margin": {
+    kind: "int",
+    value: "MINUTES",
+    default: 60,
+    help: "how long before its end a lease is renewed, 1 to 1439",
+  },
+} as const;
+
+const PROGRAM_FLAGS = {
+  help: { kind: "bool", default: false, help: "show this and exit" },
+  version: { kind: "bool", default: false, help: "show the version and exit" },
+  v: { kind: "int", value: "LEVEL", default: 0, help: "0: what changes; 1 and more: every step" },
+  "log-format": { kind: "string", value: "text|json", default: "text", help: "how log lines look" },
+} as const;
+
+/** Known from 0.7.0 and read, but what they ask for is not there yet. */
+export const FUTURE_FLAGS = {
+  "ip-masq": { kind: "bool", default: false, help: "masquerade what leaves the flannel network (not available yet)" },
+  listen: {
+    kind: "string",
+    value: "ADDRESS",
+    default: "",
+    help: "serve leases to other flannelds (not available yet)",
+  },
+  remote: { kind: "string", value: "ADDRESS", default: "", help: "take leases from such a server (not available yet)" },
+  "remote-keyfile": {
+    kind: "string",
+    value: "FILE",
+    default: "",
+    help: "key for --listen or --remote (not available yet)",
+  },
+  "remote-certfile": {
+    kind: "string",
+    value: "FILE",
+    default: "",
+    help: "certificate for --listen or --remote (not available yet)",
+  },
+  "remote-cafile": {
+    kind: "string",
+    value: "FILE",
+    default: "",
+    help: "authority for --listen or --remote (not available yet)",
+  },
+  "kube-subnet-mgr": { kind: "bool", default: false, help: "take leases from the Kubernetes API (not available yet)" },
+  networks: {
+    kind: "string",
+    value: "NAMES",
+    default: "",
+    help: "several networks, separated by commas (not available yet)",
+  },
+  "watch-networks": { kind: "bool", default: false, help: "follow networks as they come and go (not available yet)" },
+  "subnet-dir": {
+    kind: "string",
+    value: "DIRECTORY",
+    default: "/run/flannel/networks",
+    help: "where several networks' subnet files go (not available yet)",
+  },
+} as const;
+
+/** glog's, accepted so that a command line written for 0.7.0 starts. */
+const GLOG_FLAGS = {
+  alsologtostderr: { kind: "bool", default: false, help: "without effect; logs go to standard error" },
+  log_backtrace_at: { kind: "string", value: "PLACE", default: "", help: "without effect" },
+  log_dir: { kind: "string", value: "DIRECTORY", default: "", help: "without effect; logs go to standard error" },
+  logtostderr: { kind: "bool", default: true, help: "without effect; logs go to standard error" },
+  stderrthreshold: { kind: "string", value: "SEVERITY", default: "ERROR", help: "without effect" },
+  vmodule: { kind: "string", value: "PATTERNS", default: "", help: "without effect" },
+} as const;
+
+/** Every flag of flanneld: 0.7.0's with their defaults, and ours. */
+export const FLANNELD_FLAGS = {
+  ...ETCD_FLAGS,
+  ...HOST_FLAGS,
+  ...PROGRAM_FLAGS,
+  ...FUTURE_FLAGS,
+  ...GLOG_FLAGS,
+} as const;
