@@ -8,7 +8,9 @@ import type { HostState } from "./host-state.ts";
 
 /** What earlier runs, of this program or of another flannel, left on the host for this network. */
 export interface Heritage {
-  /** Subnets held before, best first. */
+  /** The subnet held last, also of another Network. */
+  readonly held: Prefix | undefined;
+  /** Subnets held before that may be leased again, best first. */
   readonly previous: readonly Prefix[];
   /** Devices that were made for this network. */
   readonly links: readonly string[];
@@ -32,15 +34,15 @@ export function heritage(
   links: readonly Link[],
   addresses: readonly LinkAddress[],
 ): Heritage {
-  const publishedHere =
-    published !== undefined && equalPrefix(published.network, config.network) ? published : undefined;
-  const publishedSubnet = publishedHere && networkOf(publishedHere.subnet.address, publishedHere.subnet.length);
+  const isPublishedHere = published !== undefined && equalPrefix(published.network, config.network);
+  const publishedSubnet = published && networkOf(published.subnet.address, published.subnet.length);
   const remembered =
     state.network !== undefined && equalPrefix(state.network, config.network) ? state.subnet : undefined;
-  const previous = [publishedSubnet, remembered].filter((subnet) => subnet !== undefined && fitsConfig(subnet, config));
-  const flannelWasHere = publishedHere !== undefined || links.some((link) => FLANNEL_DEVICE.test(link.name));
+  const previous = [isPublishedHere ? publishedSubnet : undefined, remembered];
+  const flannelWasHere = isPublishedHere || links.some((link) => FLANNEL_DEVICE.test(link.name));
   return {
-    previous: previous.filter((subnet) => subnet !== undefined),
+    held: publishedSubnet ?? state.subnet,
+    previous: previous.filter((subnet) => subnet !== undefined && fitsConfig(subnet, config)) as readonly Prefix[],
     links: [...new Set([...state.links, ...devicesOf(publishedSubnet, links, addresses)])],
     networks: state.networks.filter((network) => !overlaps(network, config.network)),
     routes: {

@@ -35,7 +35,7 @@ const StoredState = v.object({
   networks: v.optional(v.array(v.string()), []),
   mac: v.optional(v.string()),
   cursor: v.optional(v.object({ history: v.string(), index: v.pipe(v.string(), v.regex(/^\d{1,20}$/)) })),
-  spareUntil: v.optional(v.number()),
+  spareUntil: v.optional(v.pipe(v.number(), v.finite())),
 });
 
 /** The state of one network, told apart from another daemon's on the same host by the file it publishes. */

@@ -7,23 +7,29 @@ import { addToAddress } from "../ip/address.ts";
 import { equalPrefix, type Prefix } from "../ip/prefix.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { LeaseLostError, OutOfSubnetsError } from "../lease/errors.ts";
-import { continuesHistory, LEASE_TTL, type Lease, type LeaseUpdate, type NetworkName } from "../lease/lease.ts";
-import { LeaseTable, type LeaseTableChange } from "../lease/lease-table.ts";
+import type { Lease, LeaseUpdate, NetworkName } from "../lease/lease.ts";
 import type { NetworkConfig } from "../lease/network-config.ts";
 import { peerSelector } from "../lease/peers.ts";
 import { formatSubnetEnv, parseSubnetEnv, type SubnetEnv } from "../lease/subnet-env.ts";
 import type { SubnetManager } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { writeFileAtomically } from "../lib/atomic-file.ts";
+import { type BackoffRange, backoff } from "../lib/backoff.ts";
 import type { Clock, Milliseconds } from "../lib/clock.ts";
 import type { Logger } from "../lib/logger.ts";
 import { Scope } from "../lib/scope.ts";
 import { type Heritage, heritage } from "./heritage.ts";
-import type { HostState, HostStateFile } from "./host-state.ts";
+import { HostMemory } from "./host-memory.ts";
+import type { HostStateFile } from "./host-state.ts";
+import { KnownLeases } from "./known-leases.ts";
 import { OwnLease } from "./own-lease.ts";
 import { PeerReport } from "./peer-report.ts";
 import { retire } from "./retire.ts";
 import { untilItWorks } from "./until-it-works.ts";
+
+/** How often it is looked whether something that was kept may go. */
+const LOOK_EVERY: Milliseconds = 60_000;
+const RETIREMENT_RETRY: BackoffRange = { first: 1_000, most: 60_000 };
 
 export interface NetworkOptions {
   readonly name: NetworkName;
@@ -42,10 +48,11 @@ export interface NetworkOptions {
 
 /** One network's life on this host: config, lease, device, file, peers; again after the lease was lost. Ends only by the signal. */
 export async function runNetwork(options: NetworkOptions, { signal }: Abortable): Promise<void> {
+  const memory = await HostMemory.open(options.state);
   await using scope = new Scope(signal);
   const dataplane = new Dataplane({ clock: options.clock, logger: options.logger });
   scope.spawn((signal) => dataplane.run({ signal }));
-  scope.spawn((signal) => new NetworkLife(options, dataplane).run({ signal }));
+  scope.spawn((signal) => new NetworkLife(options, dataplane, memory).run({ signal }));
   await scope.join();
 }
 
@@ -62,28 +69,33 @@ interface Session {
 class NetworkLife {
   readonly #options: NetworkOptions;
   readonly #dataplane: Dataplane;
-  /** Survives the loss of our own lease: the peers are still there. */
-  readonly #leases = new LeaseTable();
-  #state: HostState = { links: [], networks: [] };
-  /** The first snapshot has come. */
-  #peersKnown = false;
+  readonly #memory: HostMemory;
+  readonly #known: KnownLeases;
   #lost: Prefix | undefined;
 
-  constructor(options: NetworkOptions, dataplane: Dataplane) {
+  constructor(options: NetworkOptions, dataplane: Dataplane, memory: HostMemory) {
     this.#options = options;
     this.#dataplane = dataplane;
+    this.#memory = memory;
+    this.#known = new KnownLeases(memory, options.clock, options.logger);
   }
 
   async run(options: Abortable): Promise<never> {
-    this.#state = await this.#options.state.read();
-    for (;;) {
-      try {
-        await this.#live(options);
-      } catch (error) {
-        if (!(error instanceof LeaseLostError)) throw error;
-        this.#options.logger.warn("lease was lost; taking it again", { reason: error.message });
-        this.#lost = error.subnet;
-      }
+    try {
+      for (;;) await this.#liveUntilLost(options);
+    } finally {
+      this.#known.rememberCursor();
+      await this.#memory.flush();
+    }
+  }
+
+  async #liveUntilLost(options: Abortable): Promise<void> {
+    try {
+      await this.#live(options);
+    } catch (error) {
+      if (!(error instanceof LeaseLostError)) throw error;
+      this.#options.logger.warn("lease was lost; taking it again", { reason: error.message });
+      this.#lost = error.subnet;
     }
   }
 
@@ -107,6 +119,8 @@ class NetworkLife {
     await using scope = new Scope(signal);
     scope.spawn((signal) => session.own.keep({ signal }));
     scope.spawn((signal) => this.#followPeers(session, { signal }));
+    scope.spawn((signal) => this.#forgetInTime(session, { signal }));
+    scope.spawn((signal) => this.#retireFormer(session, { signal }));
     if (backend.run !== undefined) scope.spawn((signal) => backend.run?.({ signal }) ?? Promise.resolve());
     await scope.join();
     throw signal.reason;
@@ -124,7 +138,7 @@ class NetworkLife {
           kernel.listLinks({ signal }),
           kernel.listAddresses({ signal }),
         ]);
-        const inherited = heritage(config, this.#state, published, links, addresses);
+        const inherited = heritage(config, this.#memory.state, published, links, addresses);
         const prepared = await type.prepare(
           {
             options: type.parseOptions(config.backend.options),
@@ -133,7 +147,7 @@ class NetworkLife {
             leaseFormat: store.leaseFormat,
             kernel,
             routes: inherited.routes,
-            rememberedMac: this.#state.mac,
+            rememberedMac: this.#memory.state.mac,
           },
           { signal },
         );
@@ -173,7 +187,7 @@ class NetworkLife {
       reservation: lease.isReservation,
       expiration: lease.expiration,
     });
-    const before = previous[0];
+    const before = this.#lost ?? inherited.held;
     if (before !== undefined && !equalPrefix(before, lease.subnet))
       logger.warn("subnet changed: containers started before must be restarted", { before, now: lease.subnet });
     return lease;
@@ -181,7 +195,7 @@ class NetworkLife {
 
   /** Our own device and addresses, before anyone is told of the subnet. */
   async #ownRowsInPlace({ signal }: Abortable): Promise<void> {
-    if (this.#leases.size > 0) await this.#dataplane.attempted({ signal });
+    if (this.#known.cursor !== undefined) await this.#dataplane.attempted({ signal });
     else await this.#dataplane.settled({ signal });
   }
 
@@ -194,7 +208,7 @@ class NetworkLife {
       mtu: backend.mtu,
       ipMasq: false,
     };
-    await this.#remember({
+    const remembered = this.#memory.remember({
       network: config.network,
       subnet,
       links: [...new Set([...backend.links, ...links])],
@@ -209,92 +223,64 @@ class NetworkLife {
       "subnet file cannot be written",
       { clock, logger, signal },
     );
+    await remembered;
     logger.info("ready", { subnet, mtu: backend.mtu, file: subnetFile });
     onReady();
   }
 
   async #followPeers(session: Session, { signal }: Abortable): Promise<void> {
-    const { store, name, clock } = this.#options;
-    await using scope = new Scope(signal);
-    scope.spawn((signal) => this.#endRetained(session, { signal }));
-    if (this.#peersKnown) scope.spawn((signal) => this.#retireFormer(session, { signal }));
-    scope.spawn(async (signal) => {
-      const since = this.#leases.cursor;
-      for await (const update of store.watchLeases(name, { signal, ...(since !== undefined && { since }) })) {
-        const change = this.#leases.apply(update, clock.now());
-        if (update.type === "snapshot") await this.#judgeHistory(update, change.retained.length);
-        this.#followOwn(session, change);
-        const isFirst = !this.#peersKnown;
-        this.#peersKnown = true;
-        this.#program(session);
-        session.report.changed(change, session.own.lease);
-        if (isFirst) scope.spawn((signal) => this.#retireFormer(session, { signal }));
-      }
-    });
-    await scope.join();
+    const { store, name } = this.#options;
+    const since = this.#known.cursor;
+    for await (const update of store.watchLeases(name, { signal, ...(since !== undefined && { since }) })) {
+      const change = this.#known.apply(update);
+      this.#followOwn(session, update);
+      this.#program(session);
+      session.report.changed(change, session.own.lease);
+    }
   }
 
   /** @throws {LeaseLostError} if the store does not have our lease any more, or has it as another's */
-  #followOwn({ own, backend: { lease } }: Session, { removed, retained }: LeaseTableChange): void {
-    const stored = this.#leases.get(lease.subnet);
-    const isGone = [...removed, ...retained].some(({ subnet }) => equalPrefix(subnet, lease.subnet));
-    if (isGone || stored === undefined) throw new LeaseLostError(lease.subnet, "the store does not have it any more");
+  #followOwn({ own }: Session, update: LeaseUpdate): void {
+    const { subnet, revision } = own.lease;
+    if (update.type === "events" && update.cursor.index < revision) return; // from before we took it
+    const stored = this.#known.stored(subnet);
+    if (stored === undefined) throw new LeaseLostError(subnet, "the store does not have it any more");
     own.follow(stored);
   }
 
   /** Declares what these peers need. */
   #program({ backend, select, report }: Session): void {
-    const { peers, rejected } = select(this.#leases.leases);
+    const { peers, rejected } = select(this.#known.all);
     const { layers, unreachable } = backend.desired(peers);
-    this.#dataplane.want(layers, { spareUnknown: !this.#peersKnown || this.#isSparing });
+    this.#dataplane.want(layers, { spareUnknown: !this.#known.isComplete });
     report.ignored(rejected, unreachable);
   }
 
-  get #isSparing(): boolean {
-    return (this.#state.spareUntil ?? 0) > this.#options.clock.wallClock().getTime();
-  }
-
-  /** A store that was made anew or restored does not know everyone yet: what stands in the kernel stays for a lease's time. */
-  async #judgeHistory({ cursor }: Extract<LeaseUpdate, { type: "snapshot" }>, retained: number): Promise<void> {
-    const before = this.#state.cursor;
-    const isReset = before !== undefined && !continuesHistory(before, cursor);
-    if (isReset || retained > 0) {
-      this.#options.logger.warn(
-        "the store's history was reset: peers it does not name are kept until their leases would end",
-        {
-          before,
-          now: cursor,
-          kept: retained,
-        },
-      );
-      await this.#remember({ cursor, spareUntil: this.#options.clock.wallClock().getTime() + LEASE_TTL });
-    } else {
-      await this.#remember({ cursor });
-    }
-  }
-
-  async #endRetained(session: Session, { signal }: Abortable): Promise<void> {
+  /** Lets go what was kept only because the store's history was reset. */
+  async #forgetInTime(session: Session, { signal }: Abortable): Promise<never> {
     const { clock, logger } = this.#options;
-    for (;;) {
-      await clock.sleep(Math.min(this.#leases.nextEnd - clock.now(), 60_000), { signal });
-      const ended = this.#leases.dropEnded(clock.now());
-      if (ended.length === 0) continue;
-      logger.info("leases that the store forgot have ended", { count: ended.length });
-      this.#program(session);
+    for (let wasComplete = this.#known.isComplete; ; wasComplete = this.#known.isComplete) {
+      await clock.sleep(Math.min(this.#known.nextEnd - clock.now(), LOOK_EVERY), { signal });
+      this.#known.rememberCursor();
+      const ended = this.#known.dropEnded();
+      if (ended.length > 0) logger.info("leases that the store forgot have ended", { count: ended.length });
+      if (ended.length > 0 || wasComplete !== this.#known.isComplete) this.#program(session);
     }
   }
 
-  /** Removes what earlier configs of this network left, once the present one is in place. */
-  async #retireFormer(
-    { config, backend, heritage: { links, networks } }: Session,
-    { signal }: Abortable,
-  ): Promise<void> {
-    const { kernel, logger } = this.#options;
-    if (this.#isSparing) return;
-    await this.#dataplane.attempted({ signal });
-    const former = { links: links.filter((link) => !backend.links.includes(link)), networks };
-    if (await retire(kernel, former, { logger, signal }))
-      await this.#remember({ links: backend.links, networks: [config.network] });
+  /** Removes what earlier configs of this network left, once the present one is in place and all peers are known. */
+  async #retireFormer(session: Session, { signal }: Abortable): Promise<void> {
+    const { config, backend, heritage } = session;
+    const { kernel, clock, logger } = this.#options;
+    const links = heritage.links.filter((link) => !backend.links.includes(link));
+    for (let attempts = 1; ; attempts++) {
+      if (this.#known.isComplete) {
+        await this.#dataplane.attempted({ signal });
+        if (await retire(kernel, { links, networks: heritage.networks }, { logger, signal })) break;
+      }
+      await clock.sleep(backoff(attempts, RETIREMENT_RETRY), { signal });
+    }
+    await this.#memory.remember({ links: backend.links, networks: [config.network] });
   }
 
   async #readPublished(): Promise<SubnetEnv | undefined> {
@@ -303,10 +289,5 @@ class NetworkLife {
     } catch {
       return undefined; // none yet, or nothing that could be relied on: it is about to be written anew
     }
-  }
-
-  async #remember(news: Partial<HostState>): Promise<void> {
-    this.#state = { ...this.#state, ...news };
-    await this.#options.state.write(this.#state);
   }
 }

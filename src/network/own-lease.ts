@@ -33,8 +33,8 @@ export class OwnLease {
   #wake: () => void = () => {};
 
   constructor(lease: Lease, options: OwnLeaseOptions) {
-    this.#lease = lease;
     this.#options = options;
+    this.#lease = this.#withEnd(lease);
   }
 
   get lease(): Lease {
@@ -79,7 +79,7 @@ export class OwnLease {
       const { store, network, logger } = this.#options;
       try {
         this.#mustReassert = false;
-        this.#lease = await store.updateLease(network, this.#lease, this.#lease.attributes, { signal });
+        this.#lease = this.#withEnd(await store.updateLease(network, this.#lease, this.#lease.attributes, { signal }));
         failures = 0;
         logger.info("lease renewed", { subnet: this.#lease.subnet, expiration: this.#lease.expiration });
       } catch (error) {
@@ -88,6 +88,12 @@ export class OwnLease {
         logger.warn("lease could not be renewed; will try again", { reason: describeError(error) });
       }
     }
+  }
+
+  /** A lease whose end the store did not tell must be renewed all the same. */
+  #withEnd(lease: Lease): Lease {
+    if (lease.isReservation || lease.expiresAt !== undefined) return lease;
+    return { ...lease, expiresAt: this.#options.clock.now() + LEASE_TTL };
   }
 
   /** Waits until the lease must be written. */

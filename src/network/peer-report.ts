@@ -18,9 +18,9 @@ export class PeerReport {
   }
 
   changed({ added, changed, removed }: LeaseTableChange, own: Lease): void {
-    this.#each("peer added", added, own);
-    this.#each("peer changed", changed, own);
-    this.#each("peer removed", removed, own);
+    this.#each("added", added, own);
+    this.#each("changed", changed, own);
+    this.#each("removed", removed, own);
   }
 
   ignored(rejected: readonly RejectedPeer[], unreachable: readonly UnreachablePeer[]): void {
@@ -35,11 +35,11 @@ export class PeerReport {
     if (news.length > ONE_BY_ONE) this.#logger.warn("more peers ignored", { count: news.length - ONE_BY_ONE });
   }
 
-  #each(message: string, leases: readonly Lease[], own: Lease): void {
+  #each(what: string, leases: readonly Lease[], own: Lease): void {
     const others = leases.filter((lease) => !equalPrefix(lease.subnet, own.subnet));
-    if (others.length > ONE_BY_ONE) this.#logger.info(`${message}s`, { count: others.length });
+    if (others.length > ONE_BY_ONE) this.#logger.info(`peers ${what}`, { count: others.length });
     else
       for (const { subnet, attributes } of others)
-        this.#logger.info(message, { subnet, publicIP: attributes.publicIP });
+        this.#logger.info(`peer ${what}`, { subnet, publicIP: attributes.publicIP });
   }
 }

@@ -10,20 +10,25 @@ export interface PatienceOptions extends Abortable {
   readonly delay?: (error: unknown) => Milliseconds;
 }
 
-/** Tries until it works. Each reason is logged when it is new, not each time. */
+/** Reasons that were said are forgotten after so many. */
+const MOST_REASONS = 100;
+
+/** Tries until it works. Each reason is logged once, also where several take turns. */
 export async function untilItWorks<T>(
   attempt: () => Promise<T>,
   message: string,
   { clock, logger, signal, delay = () => 1_000 }: PatienceOptions,
 ): Promise<T> {
-  for (let said: string | undefined; ; ) {
+  const said = new Set<string>();
+  for (;;) {
     try {
       return await attempt();
     } catch (error) {
       if (isAbort(error, signal)) throw error;
       const reason = describeError(error);
-      if (reason !== said) logger.warn(message, { reason });
-      said = reason;
+      if (!said.has(reason)) logger.warn(message, { reason });
+      if (said.size >= MOST_REASONS) said.clear();
+      said.add(reason);
       await clock.sleep(delay(error), { signal });
     }
   }
