@@ -1,6 +1,8 @@
 import type { Plan, RowFailure, Table } from "../dataplane/table.ts";
+import type { Address, Family } from "../ip/address.ts";
 import { isUnicastMacAddress, type MacAddress } from "../ip/mac-address.ts";
 import type { Abortable } from "../lib/abortable.ts";
+import type { ValueOf } from "../wire/codec.ts";
 import { hardwareAddress } from "../wire/codecs.ts";
 import {
   NDA_LLADDR,
@@ -57,7 +59,7 @@ export class FdbTable implements Table<FdbRow> {
         const mac = linkLayerAddress as MacAddress;
         if (!isUnicastMacAddress(mac)) return undefined;
         this.#known.add(mac);
-        return { link: this.#scope.link, mac, destination };
+        return { link: this.#scope.link, mac, destination: isPlain(entry) ? destination : nowhere(destination.family) };
       },
       { signal, describe: `list ${this.name}` },
     );
@@ -121,4 +123,14 @@ export class FdbTable implements Table<FdbRow> {
       () => `${added ? "add" : "remove"} fdb ${this.format(row)}`,
     );
   }
+}
+
+/** Whether the packets go to the device's own port and network, out of its own link. */
+function isPlain({ port, vni, outLink }: ValueOf<typeof NeighborMessage>): boolean {
+  return port === undefined && vni === undefined && outLink === undefined;
+}
+
+/** Stands for a destination that no row can describe, so that the entry is replaced or removed. */
+function nowhere(family: Family): Address {
+  return { family, value: 0n };
 }

@@ -20,7 +20,7 @@ export interface Kernel extends Disposable {
   listAddresses(options: Abortable): Promise<readonly LinkAddress[]>;
   /** The main table, both families, whoever made them. */
   listRoutes(options: Abortable): Promise<readonly KernelRoute[]>;
-  /** Calls back when a link or an address appeared, changed or went; not for what we did ourselves. */
+  /** Calls back when a link or an address appeared, changed or went, which others did or, at times, we ourselves. */
   watchLinks(onChange: () => void): Disposable;
   /** Devices of ours, by name. Listed are those of a kind we make; a device of another kind in the way of a put is replaced. */
   linkTable(scope: LinkScope): Table<LinkRow>;

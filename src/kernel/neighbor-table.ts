@@ -55,7 +55,8 @@ export class NeighborTable implements Table<NeighborRow> {
         filter,
         (neighbor) => {
           const { destination, linkLayerAddress: mac } = neighbor;
-          if (neighbor.linkIndex !== index || (neighbor.state & NUD_PERMANENT) === 0) return undefined;
+          if (neighbor.family !== filter.family || neighbor.linkIndex !== index) return undefined;
+          if ((neighbor.state & NUD_PERMANENT) === 0) return undefined;
           if (destination === undefined || mac?.length !== MAC_TEXT_LENGTH || !this.#owns(destination))
             return undefined;
           this.#known.set(knownKey(destination), mac);

@@ -5,7 +5,6 @@ import { NexthopMessage, RTM_DELNEXTHOP, RTM_GETNEXTHOP, RTM_NEWNEXTHOP } from "
 import { RouteMessage, RTM_GETROUTE, RTNH_F_ONLINK } from "../wire/route-message.ts";
 import { EEXIST, EOPNOTSUPP } from "./errno.ts";
 import { ROUTE_PROTOCOL } from "./kernel.ts";
-import { isGone } from "./netlink.ts";
 import { type NetlinkConnection, netlinkRequest } from "./netlink-connection.ts";
 import { NetlinkError } from "./netlink-error.ts";
 import { addressFamily } from "./routes.ts";
@@ -161,12 +160,9 @@ export class Nexthops {
     );
   }
 
-  /** @throws {NetlinkError} the first that the kernel would not delete */
+  /** What the kernel would not delete is left, and found as stale by a later look. */
   async remove(nexthops: readonly Nexthop[], options: Abortable): Promise<void> {
-    if (nexthops.length === 0) return;
-    const errors = await this.#connection.request(nexthops, removeRequest, options);
-    const failure = [...errors.values()].find((error) => !isGone(error));
-    if (failure !== undefined) throw failure;
+    await this.#connection.request(nexthops, removeRequest, options);
   }
 
   /** The ids that any route in any table goes through, or any group of nexthops. */

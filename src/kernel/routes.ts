@@ -36,7 +36,8 @@ export async function dumpRoutes(
 ): Promise<readonly RouteValue[]> {
   const filter = { family: addressFamily(family), table: RT_TABLE_MAIN, protocol: protocol ?? 0 };
   const take = (route: RouteValue, type: number) => {
-    if (type !== RTM_NEWROUTE || (route.flags & RTM_F_CLONED) !== 0) return undefined;
+    // a kernel without IPv6 answers with IPv4's routes
+    if (type !== RTM_NEWROUTE || route.family !== filter.family || (route.flags & RTM_F_CLONED) !== 0) return undefined;
     if ((route.wideTable ?? route.table) !== RT_TABLE_MAIN) return undefined;
     return protocol === undefined || route.protocol === protocol ? route : undefined;
   };

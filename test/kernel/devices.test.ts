@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test } from "vitest";
-import { address, FLANNEL_1, options, prefix, put } from "../../src/kernel/conformance/kernel-harness.ts";
+import { address, FLANNEL_1, mac, options, prefix, put } from "../../src/kernel/conformance/kernel-harness.ts";
 import { type LinuxFixture, openLinux } from "./linux-harness.ts";
 
 // Needs root: network namespaces.
@@ -97,4 +97,24 @@ test("listLinks(), listAddresses() and listRoutes() tell what ip tells", async (
     multipath: false,
   });
   expect(routes.find((route) => !route.unicast)).toMatchObject({ destination: prefix("10.9.0.0/16"), protocol: 4 });
+});
+
+test("fdbTable() replaces and removes entries that lead to another port or network, and leaves groups and its own dynamic ones", async () => {
+  const { kernel, namespace } = open();
+  await put(kernel.linkTable({ owned: ["flannel.1"] }), FLANNEL_1);
+  const add = (mac_: string, ...rest: readonly string[]) =>
+    namespace.run("bridge", "fdb", "add", mac_, "dev", "flannel.1", "dst", "192.0.2.2", ...rest);
+  add("02:00:00:00:00:02", "port", "4444");
+  add("02:00:00:00:00:03", "vni", "77");
+  add("02:00:00:00:00:04", "dynamic");
+  add("00:00:00:00:00:00");
+  const fdb = kernel.fdbTable({ link: "flannel.1" });
+  const row = { link: "flannel.1", mac: mac("02:00:00:00:00:02"), destination: address("192.0.2.2") };
+  const rows = await fdb.list(options);
+  expect(rows.map(({ mac: station }) => station).toSorted()).toEqual(["02:00:00:00:00:02", "02:00:00:00:00:03"]);
+  expect(rows.some((actual) => fdb.equal(row, actual))).toBe(false);
+  const stale = rows.filter(({ mac: station }) => station === "02:00:00:00:00:03");
+  expect(await fdb.apply({ puts: [row], removals: stale }, options)).toEqual([]);
+  expect(await fdb.list(options)).toEqual([row]);
+  expect(namespace.run("bridge", "fdb", "show", "dev", "flannel.1")).toContain("00:00:00:00:00:00 dst 192.0.2.2");
 });
