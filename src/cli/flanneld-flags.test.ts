@@ -74,11 +74,12 @@ describe("parseFlanneld()", () => {
       options: {
         store: {
           kind: "etcd",
-          endpoints: ["http://127.0.0.1:4001", "http://127.0.0.1:2379"],
-          prefix: "/coreos.com/network",
           api: undefined,
-          tls: { caFile: undefined, certFile: undefined, keyFile: undefined },
-          credentials: undefined,
+          etcd: {
+            endpoints: ["http://127.0.0.1:4001", "http://127.0.0.1:2379"],
+            prefix: "/coreos.com/network",
+            files: {},
+          },
         },
         subnetFile: "/run/flannel/subnet.env",
         stateDir: "/var/lib/flannel",
@@ -103,11 +104,13 @@ describe("parseFlanneld()", () => {
     );
     expect(store).toEqual({
       kind: "etcd",
-      endpoints: ["https://10.0.0.1:2379", "https://10.0.0.2:2379"],
-      prefix: "/a/c",
       api: 3,
-      tls: { caFile: "ca.pem", certFile: "c.pem", keyFile: "k.pem" },
-      credentials: { username: "root", password: "s=ecret" },
+      etcd: {
+        endpoints: ["https://10.0.0.1:2379", "https://10.0.0.2:2379"],
+        prefix: "/a/c",
+        files: { ca: "ca.pem", certificate: { cert: "c.pem", key: "k.pem" } },
+        credentials: { username: "root", password: "s=ecret" },
+      },
     });
   });
 
@@ -208,14 +211,14 @@ describe("parseFlanneld()", () => {
     [["--public-ip=fd00::1"], "flanneld: --public-ip: invalid public IP address: fd00::1 (not an IPv4 address)"],
     [["--etcd-api=v3"], 'flanneld: --etcd-api is "v3", but must be 2, 3 or auto'],
     [["--log-format=xml"], 'flanneld: --log-format is "xml", but must be text or json'],
-    [["--etcd-certfile=c"], "flanneld: --etcd-certfile and --etcd-keyfile must be given together"],
-    [["--etcd-password=p"], "flanneld: --etcd-password needs --etcd-username"],
-    [["--etcd-endpoints=,"], "flanneld: --etcd-endpoints names no server"],
+    [["--etcd-certfile=c"], "flanneld: --etcd-keyfile: is missing, though --etcd-certfile is c"],
+    [["--etcd-password=p"], "flanneld: --etcd-username: is missing, though --etcd-password is given"],
+    [["--etcd-endpoints=,"], "flanneld: --etcd-endpoints: names no endpoint, as http://127.0.0.1:2379"],
     [
       ["--etcd-endpoints=127.0.0.1:2379"],
-      'flanneld: --etcd-endpoints: not a URL such as http://127.0.0.1:2379: "127.0.0.1:2379"',
+      'flanneld: --etcd-endpoints: "127.0.0.1:2379" must begin with http:// or https://',
     ],
-    [["--etcd-endpoints=ftp://h"], 'flanneld: --etcd-endpoints: not a URL such as http://127.0.0.1:2379: "ftp://h"'],
+    [["--etcd-endpoints=ftp://h"], 'flanneld: --etcd-endpoints: "ftp://h" must begin with http:// or https://'],
     [["--embedded-store=f", "--etcd-prefix=/p"], "flanneld: --embedded-store and --etcd-prefix are mutually exclusive"],
     [["--subnet-file="], "flanneld: --subnet-file must not be empty"],
     [["--state-dir="], "flanneld: --state-dir must not be empty"],

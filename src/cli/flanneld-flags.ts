@@ -1,9 +1,9 @@
-import { posix } from "node:path";
 import type { Address } from "../ip/address.ts";
 import { tryParseAddress } from "../ip/address.ts";
 import type { Milliseconds } from "../lib/clock.ts";
+import { InvalidConfigError } from "../lib/errors.ts";
 import type { LogFields } from "../lib/logger.ts";
-
+import { type EtcdOptions, parseEtcdOptions } from "../store/etcd/options.ts";
 import { ETCD_FLAGS, FLANNELD_FLAGS, FUTURE_FLAGS } from "./flanneld-flag-table.ts";
 import type { BadVariable, FlagValues } from "./go-flags.ts";
 import { flagsFromEnvironment, formatFlags, parseGoFlags } from "./go-flags.ts";
@@ -35,21 +35,9 @@ export interface EmbeddedStoreOptions {
 
 export interface EtcdStoreOptions {
   readonly kind: "etcd";
-  /** Base URLs, at least one. */
-  readonly endpoints: readonly string[];
-  /** Cleaned, without a slash at the end. */
-  readonly prefix: string;
   /** Which of etcd's interfaces holds the keys; undefined: to be found out. */
   readonly api: 2 | 3 | undefined;
-  readonly tls: EtcdTlsFiles;
-  readonly credentials: { readonly username: string; readonly password: string } | undefined;
-}
-
-/** PEM files. A certificate has its key with it; an authority may stand alone. */
-export interface EtcdTlsFiles {
-  readonly caFile: string | undefined;
-  readonly certFile: string | undefined;
-  readonly keyFile: string | undefined;
+  readonly etcd: EtcdOptions;
 }
 
 export type ParsedFlanneld =
@@ -130,34 +118,19 @@ function outOfRange(values: Values): string[] {
     wrong.push(`--log-format is ${JSON.stringify(values["log-format"])}, but must be text or json`);
   for (const name of ["subnet-file", "state-dir"] as const)
     if (values[name] === "") wrong.push(`--${name} must not be empty`);
-  if ((values["etcd-certfile"] === "") !== (values["etcd-keyfile"] === ""))
-    wrong.push("--etcd-certfile and --etcd-keyfile must be given together");
-  if (values["etcd-password"] !== "" && values["etcd-username"] === "")
-    wrong.push("--etcd-password needs --etcd-username");
-  const endpoints = endpointsOf(values);
-  if (endpoints.length === 0) wrong.push("--etcd-endpoints names no server");
-  for (const endpoint of endpoints)
-    if (!isHttpUrl(endpoint))
-      wrong.push(`--etcd-endpoints: not a URL such as http://127.0.0.1:2379: ${JSON.stringify(endpoint)}`);
+  try {
+    etcdOptions(values);
+  } catch (error) {
+    if (!(error instanceof InvalidConfigError)) throw error;
+    wrong.push(error.message);
+  }
   return wrong;
-}
-
-function endpointsOf(values: Values): readonly string[] {
-  return values["etcd-endpoints"]
-    .split(",")
-    .map((endpoint) => endpoint.trim())
-    .filter((endpoint) => endpoint !== "");
-}
-
-function isHttpUrl(text: string): boolean {
-  const url = URL.parse(text);
-  return url !== null && (url.protocol === "http:" || url.protocol === "https:");
 }
 
 function options(values: Values): FlanneldOptions {
   const publicIP = values["public-ip"];
   return {
-    store: values["embedded-store"] === "" ? etcdOptions(values) : { kind: "embedded", file: values["embedded-store"] },
+    store: storeOptions(values),
     subnetFile: values["subnet-file"],
     stateDir: values["state-dir"],
     iface: orAbsent(values.iface),
@@ -167,22 +140,22 @@ function options(values: Values): FlanneldOptions {
   };
 }
 
-function etcdOptions(values: Values): EtcdStoreOptions {
+function storeOptions(values: Values): StoreOptions {
+  if (values["embedded-store"] !== "") return { kind: "embedded", file: values["embedded-store"] };
   const api = values["etcd-api"];
-  const username = values["etcd-username"];
-  const prefix = values["etcd-prefix"];
-  return {
-    kind: "etcd",
-    endpoints: endpointsOf(values),
-    prefix: prefix === "" ? "" : posix.normalize(prefix).replace(/\/$/, ""),
-    api: api === "auto" ? undefined : api === "2" ? 2 : 3,
-    tls: {
-      caFile: orAbsent(values["etcd-cafile"]),
-      certFile: orAbsent(values["etcd-certfile"]),
-      keyFile: orAbsent(values["etcd-keyfile"]),
-    },
-    credentials: username === "" ? undefined : { username, password: values["etcd-password"] },
-  };
+  return { kind: "etcd", api: api === "auto" ? undefined : api === "2" ? 2 : 3, etcd: etcdOptions(values) };
+}
+
+function etcdOptions(values: Values): EtcdOptions {
+  return parseEtcdOptions({
+    endpoints: values["etcd-endpoints"],
+    prefix: values["etcd-prefix"],
+    keyFile: values["etcd-keyfile"],
+    certFile: values["etcd-certfile"],
+    caFile: values["etcd-cafile"],
+    username: values["etcd-username"],
+    password: values["etcd-password"],
+  });
 }
 
 function orAbsent(text: string): string | undefined {

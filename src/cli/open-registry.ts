@@ -26,11 +26,5 @@ export async function openRegistry(store: StoreOptions, options: OpenRegistryOpt
     return await openSqliteRegistry(store.file, { clock, logger, create, ...grace }, { signal });
   }
   const { openEtcdRegistry } = await import("../store/open-etcd.ts");
-  const { endpoints, prefix, credentials, api, tls } = store;
-  const files = {
-    ...(tls.caFile !== undefined && { ca: tls.caFile }),
-    ...(tls.certFile !== undefined &&
-      tls.keyFile !== undefined && { certificate: { cert: tls.certFile, key: tls.keyFile } }),
-  };
-  return await openEtcdRegistry({ endpoints, prefix, files, ...(credentials && { credentials }) }, { ...options, api });
+  return await openEtcdRegistry(store.etcd, { ...options, api: store.api });
 }

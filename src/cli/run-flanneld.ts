@@ -2,8 +2,9 @@ import { sendDatagram } from "../kernel/datagram.ts";
 import { openKernel } from "../kernel/linux-kernel.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { systemClock } from "../lib/clock.ts";
-import { describeError } from "../lib/errors.ts";
+import { describeError, InvalidConfigError, UnsupportedError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
+import { untilItWorks } from "../lib/until-it-works.ts";
 import { chooseExternalInterface } from "../network/external-interface.ts";
 import { HostStateFile } from "../network/host-state.ts";
 import { runNetwork } from "../network/network.ts";
@@ -24,14 +25,17 @@ export async function runFlanneld(
   using kernel = openKernel({ logger });
   const external = await chooseExternalInterface(kernel, options, { signal });
   logger.info("using interface", { name: external.link.name, address: external.address, publicIP: external.publicIP });
-  const registry = await openRegistry(options.store, {
-    stateDir: options.stateDir,
-    networks: [SINGLE_NETWORK],
-    renewMargin: options.renewMargin,
-    clock,
-    logger,
-    signal,
-  });
+  const { stateDir, renewMargin } = options;
+  const registry = await untilItWorks(
+    () => openRegistry(options.store, { stateDir, networks: [SINGLE_NETWORK], renewMargin, clock, logger, signal }),
+    "the store cannot be used yet",
+    {
+      clock,
+      logger,
+      signal,
+      isFinal: (error) => error instanceof InvalidConfigError || error instanceof UnsupportedError,
+    },
+  );
   await using store = new RegistrySubnetManager(registry, { clock, logger });
   await runNetwork(
     {

@@ -18,6 +18,7 @@ import { type BackoffRange, backoff } from "../lib/backoff.ts";
 import type { Clock, Milliseconds } from "../lib/clock.ts";
 import type { Logger } from "../lib/logger.ts";
 import { Scope } from "../lib/scope.ts";
+import { untilItWorks } from "../lib/until-it-works.ts";
 import { type Heritage, heritage } from "./heritage.ts";
 import { HostMemory } from "./host-memory.ts";
 import type { HostStateFile } from "./host-state.ts";
@@ -25,7 +26,6 @@ import { KnownLeases } from "./known-leases.ts";
 import { OwnLease } from "./own-lease.ts";
 import { PeerReport } from "./peer-report.ts";
 import { retire } from "./retire.ts";
-import { untilItWorks } from "./until-it-works.ts";
 
 /** How often it is looked whether something that was kept may go. */
 const LOOK_EVERY: Milliseconds = 60_000;

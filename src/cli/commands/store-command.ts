@@ -85,7 +85,7 @@ async function openStore<T>(
     return await step({ store, storeName: registry.name }, { signal: bounded });
   } catch (error) {
     if (!timeout.aborted || signal.aborted) throw error;
-    const where = options.kind === "embedded" ? options.file : options.endpoints.join(", ");
+    const where = options.kind === "embedded" ? options.file : options.etcd.endpoints.join(", ");
     throw new StoreUnavailableError(where, `no answer within ${PATIENCE / 1000} s`);
   }
 }

@@ -43,7 +43,7 @@ export class EtcdV2Registry implements Registry {
 
   constructor(options: EtcdOptions, { clock, logger }: { readonly clock: Clock; readonly logger: Logger }) {
     this.name = `etcd v2 at ${options.endpoints.join(",")}`;
-    this.#prefix = options.prefix === "/" ? "" : options.prefix;
+    this.#prefix = options.prefix === "/" ? "" : options.prefix.replace(/^\/?/, "/"); // v2's keys are paths
     this.#clock = clock;
     this.#http = new HttpClient(options, clock);
     this.#api = new KeysApi(this.#http);

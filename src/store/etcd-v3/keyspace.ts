@@ -12,7 +12,7 @@ export interface KeyRange {
 export class Keyspace {
   readonly #prefix: string;
 
-  /** @param prefix a clean absolute path */
+  /** @param prefix a clean path, absolute or not: later releases keep keys as the prefix was given */
   constructor(prefix: string) {
     this.#prefix = prefix === "/" ? "" : prefix;
   }

@@ -46,7 +46,7 @@ describe("parseEtcdOptions()", () => {
 
   test.each([
     ["/coreos.com/network", "/coreos.com/network"],
-    ["coreos.com//network/", "/coreos.com/network"],
+    ["coreos.com//network/", "coreos.com/network"],
     ["/a/./b/../../c", "/c"],
     ["/../..", "/"],
     ["", "/"],

@@ -16,7 +16,7 @@ export interface EtcdFlags {
 export interface EtcdOptions {
   /** Origins without a trailing slash, `http://127.0.0.1:2379`; at least one, none twice. */
   readonly endpoints: readonly string[];
-  /** Absolute, clean path: `/coreos.com/network`. */
+  /** Clean path: `/coreos.com/network`. Without a leading slash if it was given so. */
   readonly prefix: string;
   readonly files: TlsFiles;
   readonly credentials?: EtcdCredentials;
@@ -62,14 +62,14 @@ function parseEndpoint(text: string): string {
   return url.origin;
 }
 
-/** As Go's path.Join("/", path): one slash between segments, `.` and `..` resolved. */
+/** As Go's path.Join: one slash between segments, `.` and `..` resolved. A leading slash is kept, not added: in v3 it is part of the key. */
 function cleanPath(path: string): string {
   const segments: string[] = [];
   for (const segment of path.split("/")) {
     if (segment === "..") segments.pop();
     else if (segment !== "" && segment !== ".") segments.push(segment);
   }
-  return `/${segments.join("/")}`;
+  return path.startsWith("/") || segments.length === 0 ? `/${segments.join("/")}` : segments.join("/");
 }
 
 function parseFiles({ keyFile, certFile, caFile }: EtcdFlags): TlsFiles {

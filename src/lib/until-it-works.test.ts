@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { FakeClock } from "../lib/fake-clock.ts";
-import { RecordingLogger } from "../lib/recording-logger.ts";
+import { FakeClock } from "./fake-clock.ts";
+import { RecordingLogger } from "./recording-logger.ts";
 import { untilItWorks } from "./until-it-works.ts";
 
 /** Answers in order, errors thrown; the last one for ever. */

@@ -1,30 +1,32 @@
-import type { Abortable } from "../lib/abortable.ts";
-import type { Clock, Milliseconds } from "../lib/clock.ts";
-import { describeError, isAbort } from "../lib/errors.ts";
-import type { Logger } from "../lib/logger.ts";
+import type { Abortable } from "./abortable.ts";
+import type { Clock, Milliseconds } from "./clock.ts";
+import { describeError, isAbort } from "./errors.ts";
+import type { Logger } from "./logger.ts";
 
 export interface PatienceOptions extends Abortable {
   readonly clock: Clock;
   readonly logger: Logger;
-  /** How long to wait after a failure; one second by default, as every flannel. */
+  /** How long to wait after a failure; one second by default. */
   readonly delay?: (error: unknown) => Milliseconds;
+  /** Whether trying again is of no use; nothing is, by default. */
+  readonly isFinal?: (error: unknown) => boolean;
 }
 
 /** Reasons that were said are forgotten after so many. */
 const MOST_REASONS = 100;
 
-/** Tries until it works. Each reason is logged once, also where several take turns. */
+/** Tries until it works. Each reason is logged once, also where several take turns. @throws what `isFinal` says, and `signal.reason` */
 export async function untilItWorks<T>(
   attempt: () => Promise<T>,
   message: string,
-  { clock, logger, signal, delay = () => 1_000 }: PatienceOptions,
+  { clock, logger, signal, delay = () => 1_000, isFinal = () => false }: PatienceOptions,
 ): Promise<T> {
   const said = new Set<string>();
   for (;;) {
     try {
       return await attempt();
     } catch (error) {
-      if (isAbort(error, signal)) throw error;
+      if (isAbort(error, signal) || isFinal(error)) throw error;
       const reason = describeError(error);
       if (!said.has(reason)) logger.warn(message, { reason });
       if (said.size >= MOST_REASONS) said.clear();
