@@ -1,0 +1,186 @@
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ExternalInterface } from "../../src/backend/backend.ts";
+import { parseAddress } from "../../src/ip/address.ts";
+import { parseMacAddress } from "../../src/ip/mac-address.ts";
+import { formatPrefix, parsePrefix } from "../../src/ip/prefix.ts";
+import { FakeKernel } from "../../src/kernel/fake-kernel.ts";
+import { FakeClock } from "../../src/lib/fake-clock.ts";
+import { RecordingLogger } from "../../src/lib/recording-logger.ts";
+import { HostStateFile } from "../../src/network/host-state.ts";
+import { runNetwork } from "../../src/network/network.ts";
+import { MemoryRegistry } from "../../src/store/memory/memory-registry.ts";
+import { MemoryStore } from "../../src/store/memory/memory-store.ts";
+import { RegistrySubnetManager } from "../../src/store/registry-subnet-manager.ts";
+
+/** Ample for a slow machine: what does not happen by then does not happen. */
+const PATIENCE = 5_000;
+
+export const VXLAN = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}';
+export const HOST_GW = '{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}';
+
+/** Hosts on fake kernels with one store in memory and one clock; only their files are real. */
+export class Fleet implements AsyncDisposable {
+  readonly clock = new FakeClock();
+  readonly store = new MemoryStore({ clock: this.clock });
+  readonly #cleanup = new AsyncDisposableStack();
+
+  constructor(config: string | undefined = VXLAN) {
+    if (config !== undefined && config !== "") this.store.setConfig("", config);
+  }
+
+  /** A host that is not running yet. Its number is in its address. */
+  async host(number: number): Promise<Host> {
+    const folder = await mkdtemp(join(tmpdir(), "flannel-network-"));
+    this.#cleanup.defer(() => rm(folder, { recursive: true, force: true }));
+    return this.#cleanup.use(new Host(this, number, folder));
+  }
+
+  /** A host that has its lease. */
+  async running(number: number): Promise<Host> {
+    const host = await this.host(number);
+    host.start();
+    await this.until(() => host.ready > 0, `host ${number} is ready`);
+    return host;
+  }
+
+  /** Another host's lease, of which nothing but the lease exists. */
+  writeLease(number: number, { subnet = number, type = "vxlan", mac = number } = {}): void {
+    const data = type === "vxlan" ? { BackendData: { VtepMAC: macOf(mac) } } : {};
+    const value = { PublicIP: `192.0.2.${number}`, BackendType: type, ...data };
+    this.store.put("", `10.5.${subnet}.0-24`, JSON.stringify(value), 24 * 60 * 60 * 1000);
+  }
+
+  /** Lets things happen, and time pass if they take some, until it is so. @throws saying `what` if that is never */
+  async until(condition: () => boolean | Promise<boolean>, what: string, { step = 0 } = {}): Promise<void> {
+    const end = performance.now() + PATIENCE;
+    while (!(await condition())) {
+      if (performance.now() > end) throw new Error(`waited in vain until ${what}`);
+      await this.clock.advance(step);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+
+  /** Lets time pass, and files be written meanwhile. */
+  async passes(span: number): Promise<void> {
+    for (let part = 0; part < 10; part++) {
+      await this.clock.advance(span / 10);
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#cleanup.disposeAsync();
+  }
+}
+
+export function macOf(number: number) {
+  return parseMacAddress(`66:72:44:0d:7e:${String(number).padStart(2, "0")}`);
+}
+
+export class Host implements AsyncDisposable {
+  readonly kernel = new FakeKernel();
+  readonly logger = new RecordingLogger();
+  readonly registry: MemoryRegistry;
+  readonly address: string;
+  readonly subnetFile: string;
+  readonly stateDir: string;
+  /** How often it has said that it is ready, since it was last started. */
+  ready = 0;
+  readonly #fleet: Fleet;
+  #controller = new AbortController();
+  #running: Promise<unknown> | undefined;
+
+  constructor(fleet: Fleet, number: number, folder: string) {
+    this.#fleet = fleet;
+    this.address = `192.0.2.${number}`;
+    this.subnetFile = join(folder, "run", "subnet.env");
+    this.stateDir = join(folder, "state");
+    this.registry = new MemoryRegistry(fleet.store, { logger: this.logger });
+    this.kernel.setLink({ name: "eth0" });
+    this.kernel.setAddress("eth0", parsePrefix(`${this.address}/24`));
+  }
+
+  /** @param beforeReady is called before each READY */
+  start(beforeReady: () => void = () => {}): void {
+    const { clock } = this.#fleet;
+    this.#controller = new AbortController();
+    this.ready = 0;
+    this.#running = this.#run({
+      name: "",
+      store: new RegistrySubnetManager(this.registry, { clock, logger: this.logger }),
+      kernel: this.kernel,
+      subnetFile: this.subnetFile,
+      state: new HostStateFile(this.stateDir, this.subnetFile, this.logger),
+      renewMargin: 60 * 60 * 1000,
+      clock,
+      logger: this.logger,
+      onReady: () => {
+        beforeReady();
+        this.ready++;
+      },
+    }).catch((error: unknown) => error);
+  }
+
+  async #run(options: Omit<Parameters<typeof runNetwork>[0], "external">): Promise<void> {
+    const link = (await this.kernel.listLinks(this.#controller)).find(({ name }) => name === "eth0");
+    if (link === undefined) throw new Error("no eth0");
+    const address = parseAddress(this.address);
+    const external: ExternalInterface = { link, address, publicIP: address };
+    await runNetwork({ ...options, external }, this.#controller);
+  }
+
+  /** @returns what it ended with */
+  async stop(reason: unknown = new Error("stopped")): Promise<unknown> {
+    this.#controller.abort(reason);
+    return await this.#running;
+  }
+
+  /** What was done in the kernel since this was asked last, but for sysctls. */
+  done(): readonly string[] {
+    return this.kernel.log.splice(0).filter((line) => !line.includes(" sysctl "));
+  }
+
+  /** Warnings and errors since this was asked last, each with its reason. */
+  complaints(): readonly string[] {
+    const lines = this.logger.lines.filter(({ level }) => level === "warn" || level === "error");
+    const texts = lines.map(({ message, fields }) =>
+      typeof fields["reason"] === "string" ? `${message}: ${fields["reason"]}` : message,
+    );
+    this.logger.clear();
+    return texts;
+  }
+
+  /** Rows of one kind in the kernel, as a person would write them. */
+  rows(kind: "link" | "address" | "neighbor" | "fdb" | "route"): readonly string[] {
+    return this.kernel
+      .show()
+      .filter((line) => line.startsWith(`${kind} `))
+      .map((line) => line.slice(kind.length + 1));
+  }
+
+  /** Whether the kernel leads to this host. */
+  leadsTo(number: number): boolean {
+    return [...this.rows("route"), ...this.rows("fdb")].some((row) =>
+      new RegExp(`(via|dst) 192\\.0\\.2\\.${number} `).test(row),
+    );
+  }
+
+  /** The subnet that containers get addresses of, `10.5.1.0/24`. */
+  async published(): Promise<string> {
+    const text = await readFile(this.subnetFile, "utf8");
+    const subnet = /^FLANNEL_SUBNET=(.*)\.1\/24$/m.exec(text)?.[1] ?? "";
+    return formatPrefix(parsePrefix(`${subnet}.0/24`));
+  }
+
+  /** The key of its lease in the store. */
+  key(): string | undefined {
+    const entries = [...this.#fleet.store.entries("")];
+    return entries.find(([, { value }]) => value.includes(`"${this.address}"`))?.[0];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}
