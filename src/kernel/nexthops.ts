@@ -48,7 +48,8 @@ export class NexthopIds {
 export class Nexthops {
   readonly #connection: NetlinkConnection;
   readonly #ids: NexthopIds;
-  readonly #byKey = new Map<string, Nexthop>();
+  /** By link, onlink and gateway: numbers, since this is asked for every route. */
+  readonly #byKey = new Map<number, Map<number | bigint, Nexthop>>();
   readonly #byId = new Map<number, Nexthop>();
   /** Without users since they were last looked through. */
   readonly #unused = new Set<Nexthop>();
@@ -92,8 +93,9 @@ export class Nexthops {
   /** Counts a route that was found to go through it: only then may further routes share it. */
   adopt(nexthop: Nexthop): void {
     nexthop.users++;
-    const key = keyOf(nexthop.linkIndex, nexthop.gateway, nexthop.onlink);
-    if (!this.#byKey.has(key)) this.#byKey.set(key, nexthop);
+    const shared = this.#through(nexthop.linkIndex, nexthop.onlink);
+    const key = keyOf(nexthop.gateway);
+    if (!shared.has(key)) shared.set(key, nexthop);
   }
 
   /** Those with our protocol that no route of this table goes through: stale, or another table's. Forgotten here. */
@@ -105,11 +107,12 @@ export class Nexthops {
 
   /** The one for a route that is about to be made; if it is new, `make` must follow. */
   hold(linkIndex: number, gateway: Address, onlink: boolean): Nexthop {
-    const key = keyOf(linkIndex, gateway, onlink);
-    let nexthop = this.#byKey.get(key);
+    const shared = this.#through(linkIndex, onlink);
+    const key = keyOf(gateway);
+    let nexthop = shared.get(key);
     if (nexthop === undefined) {
       nexthop = { id: this.#ids.take(), linkIndex, gateway, onlink, users: 0, isMade: false };
-      this.#byKey.set(key, nexthop);
+      shared.set(key, nexthop);
     }
     nexthop.users++;
     this.#unused.delete(nexthop);
@@ -150,8 +153,9 @@ export class Nexthops {
     const unused = [...this.#unused];
     this.#unused.clear();
     for (const nexthop of unused) {
-      const key = keyOf(nexthop.linkIndex, nexthop.gateway, nexthop.onlink);
-      if (this.#byKey.get(key) === nexthop) this.#byKey.delete(key);
+      const shared = this.#through(nexthop.linkIndex, nexthop.onlink);
+      const key = keyOf(nexthop.gateway);
+      if (shared.get(key) === nexthop) shared.delete(key);
       this.#byId.delete(nexthop.id);
     }
     await this.remove(
@@ -163,6 +167,13 @@ export class Nexthops {
   /** What the kernel would not delete is left, and found as stale by a later look. */
   async remove(nexthops: readonly Nexthop[], options: Abortable): Promise<void> {
     await this.#connection.request(nexthops, removeRequest, options);
+  }
+
+  #through(linkIndex: number, onlink: boolean): Map<number | bigint, Nexthop> {
+    const key = linkIndex * 2 + (onlink ? 1 : 0);
+    let shared = this.#byKey.get(key);
+    if (shared === undefined) this.#byKey.set(key, (shared = new Map()));
+    return shared;
   }
 
   /** The ids that any route in any table goes through, or any group of nexthops. */
@@ -186,8 +197,9 @@ export class Nexthops {
   }
 }
 
-function keyOf(linkIndex: number, gateway: Address, onlink: boolean): string {
-  return `${formatAddress(gateway)} ${linkIndex}${onlink ? " onlink" : ""}`;
+/** Tells gateways of both families apart: IPv6's are bigints. */
+function keyOf({ family, value }: Address): number | bigint {
+  return family === 4 ? Number(value) : value;
 }
 
 function makeRequest({ id, linkIndex, gateway, onlink }: Nexthop) {

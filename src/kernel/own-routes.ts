@@ -6,7 +6,6 @@ import type { LinkWatch } from "./link-watch.ts";
 import type { Netlink } from "./netlink.ts";
 import type { Nexthop, Nexthops } from "./nexthops.ts";
 import { dumpRoutes, hasDefaultMetric, type RouteValue, toKernelRoute } from "./routes.ts";
-import { routeRows } from "./rows.ts";
 
 /** A route that is ours, as the kernel has it. */
 export interface OwnRoute {
@@ -18,6 +17,14 @@ export interface OwnRoute {
   readonly nexthopId: number | undefined;
 }
 
+/** A destination as something a Map compares by value; a number for IPv4, since there are many. */
+export type RouteKey = number | string;
+
+export function routeKey(destination: Prefix): RouteKey {
+  const { address, length } = destination;
+  return address.family === 4 ? Number(address.value) * 64 + length : formatPrefix(destination);
+}
+
 /** What stands at a destination, whoever made it. */
 export interface ExistingRoute {
   readonly route: KernelRoute;
@@ -25,15 +32,15 @@ export interface ExistingRoute {
   readonly own: OwnRoute | undefined;
 }
 
-/** Which routes of the main table are one network's: by our protocol, or adopted. Keys are those of {@link routeRows}. */
+/** Which routes of the main table are one network's: by our protocol, or adopted. */
 export class OwnRoutes {
   readonly #netlink: Netlink;
   readonly #scope: RouteScope;
   readonly #nexthops: Nexthops;
   readonly #links: LinkWatch;
-  #routes = new Map<string, OwnRoute>();
+  #routes = new Map<RouteKey, OwnRoute>();
   /** `proto boot` routes that were exactly what was wanted. */
-  readonly #adopted = new Set<string>();
+  readonly #adopted = new Set<RouteKey>();
 
   /** @param links is told of the links that routes go through */
   constructor(netlink: Netlink, scope: RouteScope, nexthops: Nexthops, links: LinkWatch) {
@@ -50,39 +57,39 @@ export class OwnRoutes {
       for (const protocol of [ROUTE_PROTOCOL, RTPROT_BOOT])
         for (const route of await dumpRoutes(this.#netlink.connection, family, protocol, options)) found.push(route);
     const names = await this.#linkNames(found, options);
-    const routes = new Map<string, OwnRoute>();
+    const routes = new Map<RouteKey, OwnRoute>();
     for (const message of found) {
       const own = this.#toOwn(message, names);
       if (own === undefined) continue;
       if (own.nexthop !== undefined) this.#nexthops.adopt(own.nexthop);
-      routes.set(routeRows.key(own.row), own);
+      routes.set(routeKey(own.row.destination), own);
     }
     this.#routes = routes;
     return Array.from(routes.values(), (own) => own.row);
   }
 
-  get(key: string): OwnRoute | undefined {
+  get(key: RouteKey): OwnRoute | undefined {
     return this.#routes.get(key);
   }
 
-  has(key: string): boolean {
+  has(key: RouteKey): boolean {
     return this.#routes.has(key);
   }
 
   /** We made it, in place of what we had. */
-  set(key: string, own: OwnRoute): void {
+  set(key: RouteKey, own: OwnRoute): void {
     this.#releaseNexthop(key);
     this.#routes.set(key, own);
     this.#adopted.delete(key);
   }
 
   /** Somebody else made it, just as we want it. */
-  adopt(key: string, own: OwnRoute): void {
+  adopt(key: RouteKey, own: OwnRoute): void {
     this.#routes.set(key, own);
     this.#adopted.add(key);
   }
 
-  delete(key: string): void {
+  delete(key: RouteKey): void {
     this.#releaseNexthop(key);
     this.#routes.delete(key);
     this.#adopted.delete(key);
@@ -99,24 +106,24 @@ export class OwnRoutes {
   }
 
   /** What stands at the destinations of these rows, whoever made it. */
-  async readExisting(rows: readonly RouteRow[], options: Abortable): Promise<ReadonlyMap<string, ExistingRoute>> {
-    const wanted = new Set(rows.map((row) => routeRows.key(row)));
+  async readExisting(rows: readonly RouteRow[], options: Abortable): Promise<ReadonlyMap<RouteKey, ExistingRoute>> {
+    const wanted = new Set(rows.map((row) => routeKey(row.destination)));
     const found: RouteValue[] = [];
     for (const family of new Set(rows.map((row) => row.destination.address.family)))
       for (const route of await dumpRoutes(this.#netlink.connection, family, undefined, options))
         if (hasDefaultMetric(route) && route.tos === 0) found.push(route);
     const names = await this.#linkNames(found, options);
-    const existing = new Map<string, ExistingRoute>();
+    const existing = new Map<RouteKey, ExistingRoute>();
     for (const message of found) {
       const route = toKernelRoute(message, (index) => names.get(index));
-      const key = formatPrefix(route.destination);
+      const key = routeKey(route.destination);
       const mayBeOurs = message.protocol === ROUTE_PROTOCOL || message.protocol === RTPROT_BOOT;
       if (wanted.has(key)) existing.set(key, { route, own: mayBeOurs ? this.#toRoute(message, route) : undefined });
     }
     return existing;
   }
 
-  #releaseNexthop(key: string): void {
+  #releaseNexthop(key: RouteKey): void {
     const nexthop = this.#routes.get(key)?.nexthop;
     if (nexthop !== undefined) this.#nexthops.release(nexthop);
   }
@@ -126,7 +133,7 @@ export class OwnRoutes {
     if (!hasDefaultMetric(message) || message.tos !== 0) return undefined;
     const route = toKernelRoute(this.#withHop(message), (index) => names.get(index));
     if (!this.covers(route.destination)) return undefined;
-    const isAdopted = () => this.#adopted.has(formatPrefix(route.destination)) || this.#scope.adoptable(route);
+    const isAdopted = () => this.#adopted.has(routeKey(route.destination)) || this.#scope.adoptable(route);
     if (route.protocol === RTPROT_BOOT && !isAdopted()) return undefined;
     return this.#toRoute(message, route);
   }

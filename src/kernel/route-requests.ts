@@ -13,14 +13,14 @@ import {
 import { ROUTE_PROTOCOL, type RouteRow } from "./kernel.ts";
 import { type NetlinkRequest, netlinkRequest } from "./netlink-connection.ts";
 import type { Nexthop } from "./nexthops.ts";
-import type { OwnRoute } from "./own-routes.ts";
+import type { OwnRoute, RouteKey } from "./own-routes.ts";
 import { addressFamily } from "./routes.ts";
 import { routeRows, routeScope } from "./rows.ts";
 
 /** A row on its way into the kernel. */
 export interface RouteChange {
   readonly row: RouteRow;
-  readonly key: string;
+  readonly key: RouteKey;
   readonly linkIndex: number;
   /** Undefined for a plain route. */
   readonly nexthop: Nexthop | undefined;

@@ -1,6 +1,5 @@
 import type { Plan, RowFailure, Table } from "../dataplane/table.ts";
 import { addressBits } from "../ip/address.ts";
-import { formatPrefix } from "../ip/prefix.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { RTM_DELADDR } from "../wire/address-message.ts";
 import { u32 } from "../wire/codecs.ts";
@@ -23,7 +22,7 @@ import type { Notification } from "./monitor.ts";
 import { isGone, type Netlink } from "./netlink.ts";
 import { NetlinkError } from "./netlink-error.ts";
 import { type NexthopIds, Nexthops } from "./nexthops.ts";
-import { OwnRoutes } from "./own-routes.ts";
+import { OwnRoutes, type RouteKey, routeKey } from "./own-routes.ts";
 import { formatRoute } from "./route-format.ts";
 import { describePut, putRequest, type RouteChange, removeRequest } from "./route-requests.ts";
 import { destinationOf, hasDefaultMetric } from "./routes.ts";
@@ -52,7 +51,7 @@ export class RouteTable implements Table<RouteRow> {
   #isFresh = false;
   #watchers = 0;
   /** Destinations where somebody else's route is in our way. */
-  readonly #conflicts = new Set<string>();
+  readonly #conflicts = new Set<RouteKey>();
 
   /** @param usesNexthops false for plain routes only; true if the kernel has nexthop objects */
   constructor(netlink: Netlink, ids: NexthopIds, usesNexthops: boolean, scope: RouteScope) {
@@ -157,7 +156,7 @@ export class RouteTable implements Table<RouteRow> {
       const { gateway } = row;
       const nexthop =
         gateway === undefined || !this.#usesNexthops ? undefined : this.#nexthops.hold(linkIndex, gateway, row.onlink);
-      const key = this.key(row);
+      const key = routeKey(row.destination);
       const sharesNexthop = nexthop?.isMade ?? false;
       changes.push({ row, key, linkIndex, nexthop, sharesNexthop, replaces: this.#own.has(key) });
     }
@@ -186,7 +185,7 @@ export class RouteTable implements Table<RouteRow> {
       options,
     );
     for (const { row, error } of blocked) {
-      const key = this.key(row);
+      const key = routeKey(row.destination);
       const other = existing.get(key);
       if (other?.own?.protocol === RTPROT_BOOT && this.equal(row, other.own.row)) {
         this.#own.adopt(key, other.own);
@@ -207,11 +206,11 @@ export class RouteTable implements Table<RouteRow> {
 
   async #remove(rows: readonly RouteRow[], failures: RowFailure<RouteRow>[], options: Abortable): Promise<void> {
     if (rows.length === 0) return;
-    const toRequest = (row: RouteRow) => removeRequest(row, this.#own.get(this.key(row)));
+    const toRequest = (row: RouteRow) => removeRequest(row, this.#own.get(routeKey(row.destination)));
     const errors = await this.#netlink.connection.request(rows, toRequest, options);
     for (const [index, row] of rows.entries()) {
       const error = errors.get(index);
-      if (error === undefined || isGone(error)) this.#own.delete(this.key(row));
+      if (error === undefined || isGone(error)) this.#own.delete(routeKey(row.destination));
       else failures.push({ row, error });
     }
   }
@@ -241,7 +240,7 @@ export class RouteTable implements Table<RouteRow> {
     if ((message.flags & RTM_F_CLONED) !== 0 || !hasDefaultMetric(message)) return false;
     const destination = destinationOf(message);
     if (!this.#own.covers(destination)) return false;
-    const key = formatPrefix(destination);
+    const key = routeKey(destination);
     if (this.#own.has(key)) return true;
     return type === RTM_DELROUTE ? this.#conflicts.has(key) : message.protocol === ROUTE_PROTOCOL;
   }
