@@ -22,7 +22,10 @@ export interface DataplaneOptions {
   readonly resyncEvery?: Milliseconds;
 }
 
-export interface WantOptions {
+/** What must be in place. */
+export interface Demand {
+  /** Filled in order, emptied in reverse; no table twice. Rows are immutable: those that are the same objects as before cost next to nothing. */
+  readonly layers: readonly Layer[];
   /**
    * Whether rows of ours that were never wanted here are left alone: before the first full snapshot of peers, and while
    * that snapshot is not to be believed. Rows that were wanted once and are not any more always go.
@@ -50,7 +53,7 @@ export class Dataplane {
   /** When to look at what somebody else changed; Infinity if nobody did. */
   #lookAt: Instant = Number.POSITIVE_INFINITY;
   #resyncedAt: Instant;
-  #hasEnded = false;
+  #demand: (() => Demand) | undefined;
   #wake: () => void = () => {};
   readonly #waiting = new Set<() => void>();
 
@@ -62,20 +65,11 @@ export class Dataplane {
   }
 
   /**
-   * Declares what must be in place: filled in order, emptied in reverse. Tables that are no longer named are left as they are;
-   * none may be named twice. Rows are immutable: those that are the same objects as before cost next to nothing.
+   * Declares what must be in place, instead of what was declared before; tables that are no longer named are left as they are.
+   * @param demand asked when the next pass begins: of a burst of declarations only the last one costs anything
    */
-  want(layers: readonly Layer[], { spareUnknown }: WantOptions): void {
-    if (this.#hasEnded) return;
-    const named = new Set(layers.map(({ table }) => table));
-    if (named.size < layers.length) throw new Error("a table is wanted in two layers");
-    for (const [table, state] of this.#tables) if (!named.has(table as Layer["table"])) this.#leave(state);
-    this.#order = layers.map(({ table, rows }) => {
-      const state = this.#tables.get(table) ?? new TableState(table, this.#clock, () => this.#notice());
-      this.#tables.set(table, state);
-      state.want(rows, spareUnknown);
-      return state;
-    });
+  want(demand: () => Demand): void {
+    this.#demand = demand;
     this.#ask();
   }
 
@@ -108,22 +102,43 @@ export class Dataplane {
   async run({ signal }: Abortable): Promise<never> {
     try {
       for (;;) {
+        await nextTurn();
         signal.throwIfAborted();
         const asked = this.#asked;
+        this.#renew();
         await this.#pass({ signal });
         this.#seen = asked;
         for (const resume of this.#waiting) resume();
         while (this.#asked === asked && this.#nextDue > this.#clock.now()) await this.#nap(signal);
       }
     } finally {
-      this.#hasEnded = true;
       for (const state of this.#order) state[Symbol.dispose]();
     }
   }
 
+  /** Takes up what is wanted now. */
+  #renew(): void {
+    if (this.#demand === undefined) return;
+    const { layers, spareUnknown } = this.#demand();
+    this.#demand = undefined;
+    const named = new Set<unknown>(layers.map(({ table }) => table));
+    if (named.size < layers.length) throw new Error("a table is wanted in two layers");
+    for (const [table, state] of this.#tables) {
+      if (named.has(table)) continue;
+      state[Symbol.dispose]();
+      this.#tables.delete(table);
+    }
+    this.#order = layers.map(({ table, rows }) => {
+      const state = this.#tables.get(table) ?? new TableState(table, this.#clock, () => this.#notice());
+      this.#tables.set(table, state);
+      state.want(rows, spareUnknown);
+      return state;
+    });
+  }
+
   async #pass(options: Abortable): Promise<void> {
     const now = this.#clock.now();
-    if (this.#lookAt <= now) this.#lookAt = Number.POSITIVE_INFINITY;
+    this.#lookAt = Number.POSITIVE_INFINITY; // every table that was noticed is dirty
     if (this.#nextResync <= now) {
       this.#resyncedAt = now;
       for (const state of this.#order) state.dirty = true;
@@ -140,7 +155,7 @@ export class Dataplane {
 
   async #fill(state: TableState, options: Abortable): Promise<void> {
     if (state.dirty) this.#log.undone(state, await state.refresh(options));
-    if (!state.isLeft) this.#log.put(state, await state.fill(options));
+    this.#log.put(state, await state.fill(options));
   }
 
   async #empty(state: TableState, options: Abortable): Promise<void> {
@@ -150,7 +165,6 @@ export class Dataplane {
   /** One table that cannot be read or written blocks no other. @returns whether it could */
   async #try(state: TableState, work: () => Promise<void>, { signal }: Abortable): Promise<boolean> {
     signal.throwIfAborted();
-    if (state.isLeft) return false;
     try {
       await work();
       return true;
@@ -165,11 +179,6 @@ export class Dataplane {
   #worked(state: TableState): void {
     state.worked();
     this.#log.works(state);
-  }
-
-  #leave(state: TableState): void {
-    state[Symbol.dispose]();
-    this.#tables.delete(state.table);
   }
 
   async #nextPass(signal: AbortSignal): Promise<void> {
@@ -223,4 +232,9 @@ export class Dataplane {
     this.#lookAt = Math.min(this.#lookAt, this.#clock.now() + NOTIFICATION_DELAY);
     this.#wake();
   }
+}
+
+/** Lets all be heard that has arrived: a burst should be one pass. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -1,7 +1,7 @@
 import type { Milliseconds } from "../lib/clock.ts";
 import { FakeClock } from "../lib/fake-clock.ts";
 import { RecordingLogger } from "../lib/recording-logger.ts";
-import { Dataplane, type WantOptions } from "./dataplane.ts";
+import { Dataplane, type Demand } from "./dataplane.ts";
 import { type FakeRow, FakeTable } from "./fake-table.ts";
 import { layer } from "./table.ts";
 
@@ -30,12 +30,9 @@ export class FakeHost implements AsyncDisposable {
   /** Wants these rows and waits until they have been tried. */
   async want(
     layers: readonly (readonly [FakeTable, readonly FakeRow[]])[],
-    { spareUnknown }: WantOptions = { spareUnknown: false },
+    { spareUnknown }: Pick<Demand, "spareUnknown"> = { spareUnknown: false },
   ): Promise<void> {
-    this.dataplane.want(
-      layers.map(([table, rows]) => layer(table, rows)),
-      { spareUnknown },
-    );
+    this.dataplane.want(() => ({ layers: layers.map(([table, rows]) => layer(table, rows)), spareUnknown }));
     await this.passes(0);
   }
 

@@ -37,8 +37,6 @@ export class TableState implements Disposable {
   dirty = true;
   /** How long the last listing took. */
   listingTook: Milliseconds = 0;
-  /** No layer names it any more: what it holds is nobody's business now. */
-  isLeft = false;
   readonly #clock: Clock;
   readonly #watch: Disposable | undefined;
   /** What the table holds, by key. */
@@ -72,7 +70,6 @@ export class TableState implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.isLeft = true;
     this.#watch?.[Symbol.dispose]();
   }
 

@@ -29,3 +29,12 @@ test("Wars.forgetPeace() keeps only rows that were undone in the last minute", (
   wars.forgetPeace(60_000);
   expect(wars.size).toBe(10);
 });
+
+test("Wars.undone() counts as one war what goes on more slowly", () => {
+  const wars = new Wars();
+  const times = [
+    ...Array.from({ length: 6 }, (_, index) => index * 1_000),
+    ...Array.from({ length: 20 }, (_, index) => 15_000 + index * 11_900),
+  ];
+  expect(times.filter((time) => wars.undone("a", time).isNews)).toEqual([5_000]);
+});

@@ -6,7 +6,7 @@ const WINDOW: Milliseconds = 60_000;
 export const TRUCE: Milliseconds = 10_000;
 
 interface War {
-  /** When it was undone lately; only as many as matter. */
+  /** When it was undone within the last {@link WINDOW}: few times, since it must be put back in between. */
   readonly times: readonly Instant[];
   readonly isKnown: boolean;
 }
@@ -25,7 +25,7 @@ export class Wars {
   /** Others have undone this row once more. */
   undone(key: string, now: Instant): Verdict {
     const war = this.#wars.get(key);
-    const times = [...(war?.times ?? []).filter((time) => now - time < WINDOW), now].slice(-(MOST_UNDONE + 1));
+    const times = [...(war?.times ?? []).filter((time) => now - time < WINDOW), now];
     const isWar = times.length > MOST_UNDONE;
     const wasKnown = war?.isKnown ?? false;
     this.#wars.set(key, { times, isKnown: wasKnown || isWar });

@@ -33,8 +33,11 @@ export function peerSelector(own: Lease, network: Prefix): (leases: Iterable<Lea
     const peers: Lease[] = [];
     const rejected: RejectedPeer[] = [];
     for (const lease of leases) {
-      const verdict = verdicts.get(lease) ?? judge(lease, own, network);
-      verdicts.set(lease, verdict);
+      let verdict = verdicts.get(lease);
+      if (verdict === undefined) {
+        verdict = judge(lease, own, network);
+        verdicts.set(lease, verdict);
+      }
       if (verdict === "peer") peers.push(lease);
       else if (verdict !== "own") rejected.push(verdict);
     }

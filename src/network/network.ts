@@ -248,12 +248,14 @@ class NetworkLife {
     own.follow(stored);
   }
 
-  /** Declares what these peers need. */
+  /** Declares what the peers need. */
   #program({ backend, select, report }: Session): void {
-    const { peers, rejected } = select(this.#known.all);
-    const { layers, unreachable } = backend.desired(peers);
-    this.#dataplane.want(layers, { spareUnknown: !this.#known.isComplete });
-    report.ignored(rejected, unreachable);
+    this.#dataplane.want(() => {
+      const { peers, rejected } = select(this.#known.all);
+      const { layers, unreachable } = backend.desired(peers);
+      report.ignored(rejected, unreachable);
+      return { layers, spareUnknown: !this.#known.isComplete };
+    });
   }
 
   /** Lets go what was kept only because the store's history was reset. */
