@@ -226,8 +226,9 @@ export class TableState implements Disposable {
     for (const key of unplaced.keys()) if (this.#known.get(key)?.wantedIn === round) unplaced.delete(key);
     const others = kept === this.#placed.size ? [] : [...this.#placed.values()].filter((e) => e.wantedIn !== round);
     const { puts, removals } = plan(this.#entries, unplaced.values(), others);
-    this.#puts = new Map(puts.map((entry) => [entry.key, entry]));
+    this.#puts = puts.length === unplaced.size ? unplaced : new Map(puts.map((entry) => [entry.key, entry]));
     this.#removals = new Map(removals.map((entry) => [entry.key, entry]));
+    if (this.#puts === unplaced) return;
     for (const entry of unplaced.values()) if (!this.#puts.has(entry.key)) this.#place(entry);
   }
 
