@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, relative } from "node:path";
+import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { main, projectNode, root, StepFailed } from "./steps.mjs";
 
@@ -22,6 +22,7 @@ const dist = join(root, "dist");
 /** Source of each program and worker thread, by its name in dist/. Those whose source is not there yet are left out. */
 const ENTRIES = {
   flanneld: "src/cli/flanneld.ts",
+  "flanneld-main": "src/cli/flanneld-main.ts",
   flannel: "src/cli/flannel.ts",
 };
 
@@ -105,6 +106,16 @@ function entries() {
   );
 }
 
+/** The entry of a program turns the code cache on, which helps only files that are read after that. */
+const cachedMain = {
+  name: "cached-main",
+  setup({ onResolve }) {
+    onResolve({ filter: /\/flanneld-main\.ts$/ }, ({ kind }) =>
+      kind === "dynamic-import" ? { path: "./flanneld-main.js", external: true } : undefined,
+    );
+  },
+};
+
 /** koffi's machine code for this platform, beside what it is called by; without the 20 ms that its own search for it takes. */
 const NATIVE = join(root, `node_modules/@koromix/koffi-linux-${process.arch}/linux_${process.arch}/koffi.node`);
 
@@ -116,7 +127,7 @@ const directKoffi = {
       contents: `
         import { fileURLToPath } from "node:url";
         const module = { exports: {} };
-        process.dlopen(module, fileURLToPath(import.meta.url).replace(/(\\/chunks)?\\/[^/]*$/, "/koffi.node"));
+        process.dlopen(module, fileURLToPath(import.meta.url).replace(/\\/[^/]*$/, "/koffi.node"));
         export default module.exports;`,
     }));
   },
@@ -151,27 +162,16 @@ async function fillCodeCache() {
   rmSync(directory, { recursive: true, force: true });
 }
 
-/** How long files of earlier builds stay: a daemon that runs may still import its own lazily. */
-const KEEP_MS = 24 * 3600 * 1000;
-
-function removeStale(current) {
-  for (const name of readdirSync(join(dist, "chunks"))) {
-    const path = join(dist, "chunks", name);
-    if (!current.includes(path) && statSync(path).mtimeMs < Date.now() - KEEP_MS) rmSync(path);
-  }
-}
-
 export async function build() {
   if (!existsSync(join(root, "node_modules/esbuild"))) throw new StepFailed("esbuild is not installed; run: npm ci");
   const { build: bundle } = await import("esbuild");
-  // Each by itself: what two programs share would be cut into many small files, and every file costs a millisecond at start.
+  // One file each, with what only some modes need evaluated lazily: every further file costs a millisecond or two at start, and a
+  // daemon that runs while its files are replaced by newer ones misses nothing.
   const builds = Object.entries(entries()).map(([name, source]) =>
     bundle({
       entryPoints: { [name]: source },
       outdir: dist,
-      chunkNames: "chunks/[name]-[hash]",
       bundle: true,
-      splitting: true,
       format: "esm",
       platform: "node",
       target: "node24",
@@ -180,7 +180,7 @@ export async function build() {
       sourcemap: true,
       sourcesContent: false,
       legalComments: "none",
-      plugins: [lazyBuiltins, directKoffi],
+      plugins: [cachedMain, lazyBuiltins, directKoffi],
       banner: { js: REQUIRE },
       absWorkingDir: root,
       logLevel: "warning",
@@ -188,12 +188,10 @@ export async function build() {
     }),
   );
   const files = (await Promise.all(builds)).flatMap(({ outputFiles }) => outputFiles);
-  mkdirSync(join(dist, "chunks"), { recursive: true });
+  mkdirSync(dist, { recursive: true });
   replace(join(dist, "koffi.node"), readFileSync(NATIVE));
-  const isEntry = ({ path }) => dirname(path) === dist;
-  for (const { path, contents } of files.toSorted((a, b) => isEntry(a) - isEntry(b))) replace(path, contents);
+  for (const { path, contents } of files) replace(path, contents);
   await fillCodeCache();
-  removeStale(files.map(({ path }) => path));
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -23,19 +23,22 @@ export async function runFlanneld(
 ): Promise<void> {
   const clock = systemClock;
   using kernel = openKernel({ logger });
-  const external = await chooseExternalInterface(kernel, options, { signal });
-  logger.info("using interface", { name: external.link.name, address: external.address, publicIP: external.publicIP });
   const { stateDir, renewMargin } = options;
-  const registry = await untilItWorks(
-    () => openRegistry(options.store, { stateDir, networks: [SINGLE_NETWORK], renewMargin, clock, logger, signal }),
-    "the store cannot be used yet",
-    {
-      clock,
-      logger,
-      signal,
-      isFinal: (error) => error instanceof InvalidConfigError || error instanceof UnsupportedError,
-    },
-  );
+  // Side by side, since one computes while the other waits. If either fails, the program ends.
+  const [external, registry] = await Promise.all([
+    chooseExternalInterface(kernel, options, { signal }),
+    untilItWorks(
+      () => openRegistry(options.store, { stateDir, networks: [SINGLE_NETWORK], renewMargin, clock, logger, signal }),
+      "the store cannot be used yet",
+      {
+        clock,
+        logger,
+        signal,
+        isFinal: (error) => error instanceof InvalidConfigError || error instanceof UnsupportedError,
+      },
+    ),
+  ]);
+  logger.info("using interface", { name: external.link.name, address: external.address, publicIP: external.publicIP });
   await using store = new RegistrySubnetManager(registry, { clock, logger });
   await runNetwork(
     {

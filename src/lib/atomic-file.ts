@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import { open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 
@@ -7,6 +6,9 @@ export interface AtomicFileOptions {
   readonly mode: number;
 }
 
+/** Tells this process's files apart that are being written at the same time. */
+let written = 0;
+
 /**
  * Replaces the file at once and for good: a reader sees the old text or the new one, and after a power cut one of them is there.
  * The directory must exist. Not abortable: it is short, and half of it is of no use.
@@ -14,8 +16,9 @@ export interface AtomicFileOptions {
  */
 export async function writeFileAtomically(path: string, text: string, { mode }: AtomicFileOptions): Promise<void> {
   const directory = dirname(path);
-  const temporary = join(directory, `.${basename(path)}.${randomUUID()}.tmp`);
+  const temporary = join(directory, `.${basename(path)}.${process.pid}-${++written}.tmp`);
   try {
+    await rm(temporary, { force: true }); // of a process of the same number that was killed
     {
       await using file = await open(temporary, "wx", 0o600);
       await file.writeFile(text);

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { chmod, mkdir, readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import * as v from "valibot";
@@ -38,6 +37,9 @@ const StoredState = v.object({
   spareUntil: v.optional(v.pipe(v.number(), v.finite())),
 });
 
+/** A file name has at most 255 bytes. */
+const LONGEST_ID = 200;
+
 /** The state of one network, told apart from another daemon's on the same host by the file it publishes. */
 export class HostStateFile {
   readonly #directory: string;
@@ -46,7 +48,7 @@ export class HostStateFile {
   #written = "";
 
   constructor(stateDir: string, subnetFile: string, logger: Logger) {
-    const id = createHash("sha256").update(resolve(subnetFile)).digest("hex").slice(0, 12);
+    const id = encodeURIComponent(resolve(subnetFile)).slice(-LONGEST_ID);
     this.#directory = stateDir;
     this.#path = join(stateDir, `network-${id}.json`);
     this.#logger = logger;

@@ -15,7 +15,7 @@ import { backoff } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
 import { describeError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
-import type { Registry } from "./registry.ts";
+import type { LeaseListing, Registry } from "./registry.ts";
 
 export interface LeaseTakingParts {
   readonly registry: Registry;
@@ -29,6 +29,12 @@ const QUICK_ROUNDS = 5;
 const BETWEEN_ROUNDS = { first: 50, most: 2_000 };
 /** A write that got no answer may have been done: look and go on, but not for ever. */
 const UNANSWERED_WRITES = 3;
+
+export interface TakenLease {
+  readonly lease: Lease;
+  /** All leases when it was taken, it among them. */
+  readonly listing: LeaseListing;
+}
 
 /** One attempt of a host to have a lease, from first listing to last. */
 export class LeaseTaking {
@@ -45,18 +51,24 @@ export class LeaseTaking {
     this.#options = options;
   }
 
-  /** As SubnetManager.acquireLease(). */
-  async run(): Promise<Lease> {
+  /** As SubnetManager.acquireLease(), with the listing that the lease was taken by. */
+  async run(): Promise<TakenLease> {
     for (let round = 1; ; round++) {
       if (round > QUICK_ROUNDS) await this.#pause(round - QUICK_ROUNDS);
-      const { leases } = await this.#parts.registry.listLeases(this.#network, this.#options);
-      const own = leases.filter((lease) => this.#isOurs(lease));
+      const listing = await this.#list();
+      const own = listing.leases.filter((lease) => this.#isOurs(lease));
       const kept = this.#choose(own);
-      const lease = kept === undefined ? await this.#take(leases, own) : await this.#renew(kept);
-      if (lease === undefined) continue;
-      await this.#dropMisfits(own);
-      return lease;
+      const taken = kept === undefined ? await this.#take(listing.leases, own) : await this.#renew(kept, listing);
+      if (taken === undefined) continue;
+      const { leases, cursor } = taken.listing;
+      const misfits = await this.#dropMisfits(own);
+      const isMisfit = ({ subnet }: Lease) => misfits.some((misfit) => equalPrefix(misfit.subnet, subnet));
+      return { ...taken, listing: { leases: leases.filter((lease) => !isMisfit(lease)), cursor } };
     }
+  }
+
+  #list(): Promise<LeaseListing> {
+    return this.#parts.registry.listLeases(this.#network, this.#options);
   }
 
   /** Which of our leases to keep: a reservation before one we had last before the first. */
@@ -70,13 +82,17 @@ export class LeaseTaking {
     );
   }
 
-  async #renew(lease: Lease): Promise<Lease | undefined> {
-    const claim = { attributes: this.#request.attributes(lease), isReservation: lease.isReservation };
-    return await this.#attempt(() => this.#parts.registry.updateLease(this.#network, lease, claim, this.#options));
+  async #renew(found: Lease, { leases, cursor }: LeaseListing): Promise<TakenLease | undefined> {
+    const claim = { attributes: this.#request.attributes(found), isReservation: found.isReservation };
+    const lease = await this.#attempt(() =>
+      this.#parts.registry.updateLease(this.#network, found, claim, this.#options),
+    );
+    if (lease === undefined) return undefined;
+    return { lease, listing: { leases: leases.map((each) => (each === found ? lease : each)), cursor } };
   }
 
   /** A new lease, or `undefined` if others were quicker everywhere. @throws {OutOfSubnetsError} */
-  async #take(leases: readonly Lease[], own: readonly Lease[]): Promise<Lease | undefined> {
+  async #take(leases: readonly Lease[], own: readonly Lease[]): Promise<TakenLease | undefined> {
     const misfits = own.filter((lease) => !lease.isReservation);
     const attributes = this.#request.attributes(own[0]);
     let candidates = this.#candidates(leases);
@@ -93,7 +109,7 @@ export class LeaseTaking {
       const claim = { subnet, attributes, isReservation: false };
       const unanswered = this.#unanswered;
       const lease = await this.#attempt(() => this.#parts.registry.createLease(this.#network, claim, this.#options));
-      if (lease !== undefined) return (await this.#isContested(lease)) ? undefined : lease;
+      if (lease !== undefined) return await this.#confirm(lease);
       if (unanswered !== this.#unanswered) return undefined;
     }
     return undefined;
@@ -134,17 +150,17 @@ export class LeaseTaking {
    * A key that differs in length or names an IPv6 subnet too does not stop ours from being made, though both mean the same
    * addresses: who was first stays.
    */
-  async #isContested(lease: Lease): Promise<boolean> {
-    const { leases } = await this.#parts.registry.listLeases(this.#network, this.#options);
-    const older = leases.find(
+  async #confirm(lease: Lease): Promise<TakenLease | undefined> {
+    const listing = await this.#list();
+    const older = listing.leases.find(
       (each) => each.revision < lease.revision && !this.#isOurs(each) && overlaps(each.subnet, lease.subnet),
     );
-    if (older === undefined) return false;
+    if (older === undefined) return { lease, listing };
     await this.#drop([lease]);
-    return true;
+    return undefined;
   }
 
-  async #dropMisfits(own: readonly Lease[]): Promise<void> {
+  async #dropMisfits(own: readonly Lease[]): Promise<readonly Lease[]> {
     const misfits = own.filter((lease) => !lease.isReservation && !fitsConfig(lease.subnet, this.#request.config));
     try {
       await this.#drop(misfits);
@@ -152,6 +168,7 @@ export class LeaseTaking {
       if (!(error instanceof StoreUnavailableError || error instanceof StoreRefusedError)) throw error;
       this.#parts.logger.warn("a former lease could not be removed; it will expire", { reason: describeError(error) });
     }
+    return misfits;
   }
 
   async #drop(leases: readonly Lease[]): Promise<void> {

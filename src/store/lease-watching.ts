@@ -5,7 +5,7 @@ import { type BackoffRange, backoff } from "../lib/backoff.ts";
 import type { Clock, Instant, Milliseconds } from "../lib/clock.ts";
 import { describeError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
-import type { Registry } from "./registry.ts";
+import type { LeaseListing, Registry } from "./registry.ts";
 
 export interface LeaseWatchingParts {
   readonly registry: Registry;
@@ -20,20 +20,28 @@ const REFUSED: BackoffRange = { first: 1_000, most: 10_000 };
 /** A watch that lasted this long was a good one: what goes wrong next is a first failure. */
 const STEADY: Milliseconds = 10_000;
 
+export interface FollowOptions extends Abortable {
+  readonly since?: Cursor | undefined;
+  /** A listing to begin with, instead of making one. */
+  readonly listed?: LeaseListing | undefined;
+}
+
 /** As SubnetManager.watchLeases(): a registry's watch that survives everything but the signal. */
 export async function* followLeases(
   parts: LeaseWatchingParts,
   network: NetworkName,
-  { signal, since }: Abortable & { readonly since?: Cursor },
+  { signal, since, listed }: FollowOptions,
 ): AsyncIterable<LeaseUpdate> {
   const { registry } = parts;
   const outage = new Outage(parts);
   let cursor = since;
+  let known = listed;
   for (;;) {
     signal.throwIfAborted();
     try {
       if (cursor === undefined) {
-        const listing = await registry.listLeases(network, { signal });
+        const listing = known ?? (await registry.listLeases(network, { signal }));
+        known = undefined;
         cursor = listing.cursor;
         yield { type: "snapshot", leases: listing.leases, cursor };
       }

@@ -72,8 +72,12 @@ class EtcdOpening {
     const { clusterId, holdsConfig } = await import("./etcd-probe.ts");
     for (const { api, cluster } of await this.#memory.recall(this.#options.prefix)) {
       const registry = await this.#registry(api);
-      if ((await this.#insist(() => clusterId(registry, options), options)) !== cluster) continue;
-      if (!(await this.#insist(() => holdsConfig(registry, this.#networks, options), options))) {
+      const [present, isConfigured] = await Promise.all([
+        this.#insist(() => clusterId(registry, options), options),
+        this.#insist(() => holdsConfig(registry, this.#networks, options), options),
+      ]);
+      if (present !== cluster) continue;
+      if (!isConfigured) {
         // The config moved, or the cluster was made anew with the same id: what was chosen then says nothing now.
         this.#logger.warn("etcd's remembered API holds no config any more: asking both", { api });
         continue;

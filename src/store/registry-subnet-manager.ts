@@ -11,7 +11,7 @@ import { InvalidConfigError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
 import { LeaseTaking } from "./lease-taking.ts";
 import { followLeases } from "./lease-watching.ts";
-import type { LeaseClaim, Registry, StoredConfig } from "./registry.ts";
+import type { LeaseClaim, LeaseListing, Registry, StoredConfig } from "./registry.ts";
 
 /** How often a change by an administrator is tried again because a host renewed its lease at the same moment. */
 const RACES = 10;
@@ -25,6 +25,9 @@ export class RegistrySubnetManager implements SubnetManager, Administration {
     readonly logger: Logger;
     readonly random: () => number;
   };
+
+  /** What a lease was taken by, for the watch that follows: thousands of leases need not be read twice. */
+  readonly #listed = new Map<NetworkName, LeaseListing>();
 
   /** The registry is disposed of together with the manager. */
   constructor(
@@ -46,7 +49,9 @@ export class RegistrySubnetManager implements SubnetManager, Administration {
   }
 
   async acquireLease(network: NetworkName, request: LeaseRequest, options: Abortable): Promise<Lease> {
-    return await new LeaseTaking(this.#parts, network, request, options).run();
+    const { lease, listing } = await new LeaseTaking(this.#parts, network, request, options).run();
+    this.#listed.set(network, listing);
+    return lease;
   }
 
   async updateLease(
@@ -71,7 +76,9 @@ export class RegistrySubnetManager implements SubnetManager, Administration {
   }
 
   watchLeases(network: NetworkName, options: Abortable & { readonly since?: Cursor }): AsyncIterable<LeaseUpdate> {
-    return followLeases(this.#parts, network, options);
+    const listed = this.#listed.get(network);
+    this.#listed.delete(network);
+    return followLeases(this.#parts, network, { ...options, listed });
   }
 
   getConfig(network: NetworkName, options: Abortable): Promise<StoredConfig> {
