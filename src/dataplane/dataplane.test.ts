@@ -99,6 +99,8 @@ describe("Dataplane.want()", () => {
     }
     await host.passes(0);
     expect([asked, table.batches.length]).toEqual([1, 1]);
+    await host.passes(100_000);
+    expect(asked).toBe(1);
     expect(table.contents.length).toBe(99);
   });
 

@@ -1,8 +1,8 @@
-import { describeTable, type TableFixture } from "../dataplane/table-conformance.ts";
-import { parseAddress } from "../ip/address.ts";
-import { type MacAddress, parseMacAddress } from "../ip/mac-address.ts";
-import { parsePrefix } from "../ip/prefix.ts";
-import { FakeKernel } from "./fake-kernel.ts";
+import { describeTable, type TableFixture } from "../../src/dataplane/table-conformance.ts";
+import { parseAddress } from "../../src/ip/address.ts";
+import { type MacAddress, parseMacAddress } from "../../src/ip/mac-address.ts";
+import { parsePrefix } from "../../src/ip/prefix.ts";
+import { FakeKernel } from "../../src/kernel/fake-kernel.ts";
 
 const LINK = "flannel.1";
 const mac = (number: number): MacAddress => parseMacAddress(`66:72:44:0d:7e:0${number}`);
