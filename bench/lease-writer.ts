@@ -6,8 +6,8 @@ import { openSqliteRegistry } from "../src/store/sqlite/sqlite-registry.ts";
 import { fakePeer, fakeValue, type WriterCommand, type WriterReply } from "./fake-peers.ts";
 
 interface Writer {
-  put(index: number): Promise<void>;
-  remove(index: number): Promise<void>;
+  readonly put: (index: number) => Promise<void>;
+  readonly remove: (index: number) => Promise<void>;
   /** How many writes at once are quickest. */
   readonly atOnce: number;
 }
@@ -21,9 +21,10 @@ function call(method: string, url: string, body: string, type: string): Promise<
       let text = "";
       response.setEncoding("utf8");
       response.on("data", (chunk: string) => (text += chunk));
-      response.on("end", () =>
-        (response.statusCode ?? 500) < 300 ? resolve(text) : reject(new Error(`${method} ${url}: ${text}`)),
-      );
+      response.on("end", () => {
+        if ((response.statusCode ?? 500) < 300) resolve(text);
+        else reject(new Error(`${method} ${url}: ${text}`));
+      });
     });
     sent.on("error", reject);
     sent.end(body);

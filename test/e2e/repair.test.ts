@@ -57,7 +57,7 @@ const DAMAGES: Readonly<
     ["the whole device", () => ["ip", "link", "del", "flannel.1"]],
     [
       "a device of another kind in its place",
-      () => ["sh", "-c", "ip link del flannel.1 && ip link add flannel.1 type bridge"],
+      () => ["sh", "-c", "printf 'link del flannel.1\\nlink add flannel.1 type bridge\\n' | ip -batch -"],
     ],
     [
       "a link to the other hosts that was down",

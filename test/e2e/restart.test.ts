@@ -19,7 +19,7 @@ for (const backend of ["host-gw", "vxlan"])
         for (let restart = 0; restart < 10; restart++) await a.daemon.restart(how, { signal });
       });
       expect({ lost, missing }).toEqual({ lost: 0, missing: [] });
-      expect(sent).toBeGreaterThan(100);
+      expect(sent).toBeGreaterThan(50); // ten restarts take about a second
       expect(subnetOf(a)).toBe(subnet);
       expect((await ipJson(a, "link")).map(device)).toEqual(links.map(device));
     });
