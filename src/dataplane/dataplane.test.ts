@@ -639,7 +639,7 @@ describe("Dataplane.resync()", () => {
   });
 });
 
-describe("Dataplane.attempted() and settled()", () => {
+describe("Dataplane.attempted(), founded() and settled()", () => {
   test("resolve at once when nothing is wanted", async () => {
     await using host = new FakeHost();
     await expect(host.dataplane.attempted(host)).resolves.toBeUndefined();
@@ -672,6 +672,24 @@ describe("Dataplane.attempted() and settled()", () => {
     table.failRow("a", undefined);
     await host.passes(10_000);
     expect(state.settled).toBe(true);
+  });
+
+  test("founded() waits for the foundations, and of other rows only until they have been tried", async () => {
+    await using host = new FakeHost();
+    const [device, routes] = [host.table("device"), host.table("routes")];
+    device.failRow("a", new Error("no"));
+    routes.failRow("b", new Error("never"));
+    want(host, layer(device, [a], { isFoundation: true }), layer(routes, [b, c]));
+    let isFounded = false;
+    const founded = host.dataplane.founded(host).then(() => {
+      isFounded = true;
+    });
+    await host.passes(5_000);
+    expect(isFounded).toBe(false);
+    device.failRow("a", undefined);
+    await host.passes(10_000);
+    await founded;
+    expect([...device.contents, ...routes.contents]).toEqual(["a=a", "c=a"]);
   });
 
   test("settled() waits also for what is wanted while the last pass is under way", async () => {

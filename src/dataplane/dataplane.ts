@@ -47,6 +47,7 @@ export class Dataplane {
   readonly #resyncEvery: Milliseconds;
   readonly #tables = new Map<unknown, TableState>();
   #order: readonly TableState[] = [];
+  #foundations: readonly TableState[] = [];
   /** Counts every reason for a pass at once; a pass has seen all up to the number it began with. */
   #asked = 0;
   #seen = 0;
@@ -84,6 +85,12 @@ export class Dataplane {
   async attempted({ signal }: Abortable): Promise<void> {
     const asked = this.#asked;
     while (this.#seen < asked) await this.#nextPass(signal);
+  }
+
+  /** Resolves once all that is wanted now has been tried, and the foundations are in place. Rejects with `signal.reason`. */
+  async founded({ signal }: Abortable): Promise<void> {
+    const asked = this.#asked;
+    while (this.#seen < asked || !this.#foundations.every((state) => state.isSettled)) await this.#nextPass(signal);
   }
 
   /** Resolves once all that is wanted is in place, also what is wanted meanwhile. Rejects with `signal.reason`. */
@@ -128,12 +135,15 @@ export class Dataplane {
       state[Symbol.dispose]();
       this.#tables.delete(table);
     }
-    this.#order = layers.map(({ table, rows }) => {
+    const foundations: TableState[] = [];
+    this.#order = layers.map(({ table, rows, isFoundation }) => {
       const state = this.#tables.get(table) ?? new TableState(table, this.#clock, () => this.#notice());
       this.#tables.set(table, state);
       state.want(rows, spareUnknown);
+      if (isFoundation) foundations.push(state);
       return state;
     });
+    this.#foundations = foundations;
   }
 
   async #pass(options: Abortable): Promise<void> {

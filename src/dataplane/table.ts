@@ -42,8 +42,10 @@ export interface RowFailure<Row> {
 export interface Layer {
   readonly table: Table<unknown>;
   readonly rows: readonly unknown[];
+  /** Whether nothing works before these rows are in place; others are only worse off without one. */
+  readonly isFoundation: boolean;
 }
 
-export function layer<Row>(table: Table<Row>, rows: readonly Row[]): Layer {
-  return { table: table as unknown as Table<unknown>, rows };
+export function layer<Row>(table: Table<Row>, rows: readonly Row[], { isFoundation = false } = {}): Layer {
+  return { table: table as unknown as Table<unknown>, rows, isFoundation };
 }

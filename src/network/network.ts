@@ -114,7 +114,7 @@ class NetworkLife {
       report: new PeerReport(logger),
     };
     this.#program(session);
-    await this.#ownRowsInPlace({ signal });
+    await this.#dataplane.founded({ signal }); // before anyone is told of the subnet
     await this.#publish(session, { signal });
     await using scope = new Scope(signal);
     scope.spawn((signal) => session.own.keep({ signal }));
@@ -191,12 +191,6 @@ class NetworkLife {
     if (before !== undefined && !equalPrefix(before, lease.subnet))
       logger.warn("subnet changed: containers started before must be restarted", { before, now: lease.subnet });
     return lease;
-  }
-
-  /** Our own device and addresses, before anyone is told of the subnet. */
-  async #ownRowsInPlace({ signal }: Abortable): Promise<void> {
-    if (this.#known.cursor !== undefined) await this.#dataplane.attempted({ signal });
-    else await this.#dataplane.settled({ signal });
   }
 
   async #publish({ config, backend, heritage: { links, networks } }: Session, { signal }: Abortable): Promise<void> {

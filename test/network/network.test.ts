@@ -40,6 +40,18 @@ describe("runNetwork() on a new host", () => {
     await fleet.until(() => host.ready > 0, "it is ready", { step: 1_000 });
   });
 
+  test("is ready though a sysctl cannot be written and another's route has the whole Network", async () => {
+    await using fleet = new Fleet();
+    fleet.writeLease(2);
+    const host = await fleet.host(1);
+    const needless = / sysctl |route 10\.5\.0\.0\/16/;
+    host.kernel.refuse = (request) => (needless.test(request) ? "refused" : undefined);
+    host.start();
+    await fleet.until(() => host.ready > 0, "it is ready");
+    await fleet.until(() => host.leadsTo(2), "it leads to its peer");
+    expect(host.complaints().filter((line) => line.includes("refused")).length).toBe(2);
+  });
+
   test("waits for a config, saying so once, and finds it within a second", async () => {
     await using fleet = new Fleet("");
     const host = await fleet.host(1);

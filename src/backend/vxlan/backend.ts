@@ -33,11 +33,13 @@ interface PeerRows {
 export function vxlanOverlay(lease: Lease, network: Prefix, device: LinkRow, tables: VxlanTables): Backend {
   const link = device.name;
   const own: readonly Layer[] = [
-    layer(tables.links, [device]),
+    layer(tables.links, [device], { isFoundation: true }),
     layer(tables.sysctls, quietNeighborSysctls(link)),
-    layer(tables.addresses, [
-      { link, address: { address: lease.subnet.address, length: addressBits(lease.subnet.address.family) } },
-    ]),
+    layer(
+      tables.addresses,
+      [{ link, address: { address: lease.subnet.address, length: addressBits(lease.subnet.address.family) } }],
+      { isFoundation: true },
+    ),
   ];
   const wholeNetwork: RouteRow = { destination: network, link, onlink: false, scope: "global" };
   const rows = perPeer((peer) => peerRows(peer, device));
