@@ -191,6 +191,26 @@ describe("acquireLease() of a new lease", () => {
     expect(keys()).toEqual(["10.5.1.0-24", "10.5.1.0-24&fc00::-64"]);
   });
 
+  test("acquireLease() lists all leases once, and again only if somebody wrote in between", async () => {
+    const { registry, take, put } = bench(() => 0);
+    put("10.5.200.0/24", "192.0.2.3");
+    const list = registry.listLeases.bind(registry);
+    let listings = 0;
+    registry.listLeases = (...parameters) => {
+      listings++;
+      return list(...parameters);
+    };
+    await take();
+    expect(listings).toBe(1);
+    const create = registry.createLease.bind(registry);
+    registry.createLease = (...parameters) => {
+      put("10.5.201.0/24", "192.0.2.2");
+      return create(...parameters);
+    };
+    await take({ publicIP: OTHERS });
+    expect(listings).toBe(3);
+  });
+
   test("acquireLease() tries each candidate of a listing once", async () => {
     const { registry, take } = bench();
     const tried: string[] = [];

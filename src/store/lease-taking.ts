@@ -58,7 +58,7 @@ export class LeaseTaking {
       const listing = await this.#list();
       const own = listing.leases.filter((lease) => this.#isOurs(lease));
       const kept = this.#choose(own);
-      const taken = kept === undefined ? await this.#take(listing.leases, own) : await this.#renew(kept, listing);
+      const taken = kept === undefined ? await this.#take(listing, own) : await this.#renew(kept, listing);
       if (taken === undefined) continue;
       const { leases, cursor } = taken.listing;
       const misfits = await this.#dropMisfits(own);
@@ -92,7 +92,8 @@ export class LeaseTaking {
   }
 
   /** A new lease, or `undefined` if others were quicker everywhere. @throws {OutOfSubnetsError} */
-  async #take(leases: readonly Lease[], own: readonly Lease[]): Promise<TakenLease | undefined> {
+  async #take(listing: LeaseListing, own: readonly Lease[]): Promise<TakenLease | undefined> {
+    const { leases } = listing;
     const misfits = own.filter((lease) => !lease.isReservation);
     const attributes = this.#request.attributes(own[0]);
     let candidates = this.#candidates(leases);
@@ -109,7 +110,7 @@ export class LeaseTaking {
       const claim = { subnet, attributes, isReservation: false };
       const unanswered = this.#unanswered;
       const lease = await this.#attempt(() => this.#parts.registry.createLease(this.#network, claim, this.#options));
-      if (lease !== undefined) return await this.#confirm(lease);
+      if (lease !== undefined) return await this.#confirm(lease, listing);
       if (unanswered !== this.#unanswered) return undefined;
     }
     return undefined;
@@ -150,7 +151,10 @@ export class LeaseTaking {
    * A key that differs in length or names an IPv6 subnet too does not stop ours from being made, though both mean the same
    * addresses: who was first stays.
    */
-  async #confirm(lease: Lease): Promise<TakenLease | undefined> {
+  async #confirm(lease: Lease, { leases, cursor }: LeaseListing): Promise<TakenLease | undefined> {
+    // The very next change of the store: nobody was first, and thousands of leases need not be listed again.
+    if (lease.revision === cursor.index + 1n)
+      return { lease, listing: { leases: [...leases, lease], cursor: { ...cursor, index: lease.revision } } };
     const listing = await this.#list();
     const older = listing.leases.find(
       (each) => each.revision < lease.revision && !this.#isOurs(each) && overlaps(each.subnet, lease.subnet),
