@@ -323,7 +323,10 @@ export class FakeKernel implements Kernel {
     const taken = [...this.#links.values()].find(
       ({ name, vxlan }) => name !== row.name && vxlan !== undefined && sameVniAndPort(vxlan, row),
     );
-    if (taken !== undefined) throw new Refusal(EEXIST, `link ${taken.name} has this VNI and port already`);
+    if (taken !== undefined) {
+      if (taken.mac !== row.mac) throw new Refusal(EEXIST, `link ${taken.name} has this VNI and port already`);
+      this.#dropLink(taken.name, ["links"]);
+    }
     if (there !== undefined) this.#dropLink(row.name, ["links"]);
     const { name, mac, mtu, vni, local, lower, gbp, learning } = row;
     const vxlan = { vni, local, lower, port: row.port || VXLAN_DEFAULT_PORT, gbp, learning };

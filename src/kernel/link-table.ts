@@ -154,7 +154,10 @@ export class LinkTable implements Table<LinkRow> {
         ({ name, vxlan }) => name !== row.name && vxlan !== undefined && sameVniAndPort(row, vxlan),
       );
       if (other === undefined) throw error;
-      throw new NetlinkError(describe, EEXIST, `link ${other.name} has this VNI and port already`);
+      if (other.mac !== row.mac)
+        throw new NetlinkError(describe, EEXIST, `link ${other.name} has this VNI and port already`);
+      await this.#delete(other, options); // our own, as its MAC tells, which somebody renamed
+      await this.#request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, link, describe, options);
     }
   }
 

@@ -80,10 +80,19 @@ export function describeDeviceTables(name: string, harness: KernelHarness): void
 
     test("names the device that has the VNI and port already", async () => {
       const { kernel } = open(harness);
-      await put(kernel.linkTable({ owned: ["other7"] }), { ...FLANNEL_1, name: "other7" });
+      const other = { ...FLANNEL_1, name: "other7", mac: mac("66:72:44:00:00:77") };
+      await put(kernel.linkTable({ owned: ["other7"] }), other);
       const [failure] = await table(kernel).apply({ puts: [FLANNEL_1], removals: [] }, options);
       expect(failure?.error).toMatchObject({ code: "netlink", errnoName: "EEXIST" });
       expect(failure?.error.message).toContain("link other7 has this VNI and port already");
+    });
+
+    test("makes its own device anew that somebody renamed", async () => {
+      const { kernel } = open(harness);
+      await put(kernel.linkTable({ owned: ["other7"] }), { ...FLANNEL_1, name: "other7" });
+      await put(table(kernel), FLANNEL_1);
+      const names = (await kernel.listLinks(options)).map(({ name }) => name);
+      expect([names.includes("flannel.1"), names.includes("other7")]).toEqual([true, false]);
     });
 
     test("names the link below that is not there", async () => {
