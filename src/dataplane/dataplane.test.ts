@@ -681,9 +681,10 @@ describe("Dataplane.attempted(), founded() and settled()", () => {
     routes.failRow("b", new Error("never"));
     want(host, layer(device, [a], { isFoundation: true }), layer(routes, [b, c]));
     let isFounded = false;
-    const founded = host.dataplane.founded(host).then(() => {
+    const founded = (async () => {
+      await host.dataplane.founded(host);
       isFounded = true;
-    });
+    })();
     await host.passes(5_000);
     expect(isFounded).toBe(false);
     device.failRow("a", undefined);

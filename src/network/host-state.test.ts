@@ -83,12 +83,23 @@ describe("HostStateFile", () => {
     expect(await open(directory).file.read()).toEqual(FULL);
   });
 
-  test("goes on where it cannot write, and says so", async () => {
+  test("goes on where it cannot write, and says so once", async () => {
     const directory = await folder();
     await writeFile(directory, "a file is in the way");
     const { file, logger } = open(directory);
     await file.write(FULL);
+    await file.write(NO_STATE);
     expect(logger.messages("error")).toEqual(["cannot remember state for the next start"]);
+  });
+
+  test("writes nothing that was read just so", async () => {
+    const directory = await folder();
+    await open(directory).file.write(FULL);
+    const path = join(directory, (await readdir(directory))[0] ?? "");
+    const { ino } = await stat(path);
+    const { file } = open(directory);
+    await file.write(await file.read());
+    expect((await stat(path)).ino).toBe(ino);
   });
 });
 

@@ -45,7 +45,10 @@ export class HostStateFile {
   readonly #directory: string;
   readonly #path: string;
   readonly #logger: Logger;
+  /** What is on disk. */
   #written = "";
+  /** The failure that was told last. */
+  #complaint = "";
 
   constructor(stateDir: string, subnetFile: string, logger: Logger) {
     const id = encodeURIComponent(resolve(subnetFile)).slice(-LONGEST_ID);
@@ -57,7 +60,10 @@ export class HostStateFile {
   /** Nothing if there is none yet, or if it makes no sense: then what is in it is lost, which only costs comfort. */
   async read(): Promise<HostState> {
     try {
-      return decode(await readFile(this.#path, "utf8"));
+      const text = await readFile(this.#path, "utf8");
+      const state = decode(text);
+      this.#written = text;
+      return state;
     } catch (error) {
       if (error instanceof Error && "code" in error && error.code === "ENOENT") return NO_STATE;
       this.#logger.warn("state of an earlier run is not usable", { file: this.#path, reason: describeError(error) });
@@ -65,7 +71,7 @@ export class HostStateFile {
     }
   }
 
-  /** Atomic and durable. A failure is logged: a daemon with a full disk still carries packets. */
+  /** Atomic and durable. A failure is logged, once: a daemon with a full disk still carries packets. */
   async write(state: HostState): Promise<void> {
     const text = encode(state);
     if (text === this.#written) return;
@@ -74,13 +80,22 @@ export class HostStateFile {
       await chmod(this.#directory, 0o700);
       await writeFileAtomically(this.#path, text, { mode: 0o600 });
       this.#written = text;
+      this.#complaint = "";
     } catch (error) {
+      const reason = withoutNames(error);
+      if (this.#complaint === reason) return;
+      this.#complaint = reason;
       this.#logger.error("cannot remember state for the next start", {
         file: this.#path,
         reason: describeError(error),
       });
     }
   }
+}
+
+/** Temporary files have another name each time. */
+function withoutNames(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : describeError(error);
 }
 
 function decode(text: string): HostState {

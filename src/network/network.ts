@@ -113,6 +113,7 @@ class NetworkLife {
       select: peerSelector(lease, config.network),
       report: new PeerReport(logger),
     };
+    await this.#remember(session);
     this.#program(session);
     await this.#dataplane.founded({ signal }); // before anyone is told of the subnet
     await this.#publish(session, { signal });
@@ -193,7 +194,18 @@ class NetworkLife {
     return lease;
   }
 
-  async #publish({ config, backend, heritage: { links, networks } }: Session, { signal }: Abortable): Promise<void> {
+  /** Of what is made from now on, the next start must know that it is ours, whenever we are killed. */
+  #remember({ config, backend, heritage: { links, networks } }: Session): Promise<void> {
+    return this.#memory.remember({
+      network: config.network,
+      subnet: backend.lease.subnet,
+      links: [...new Set([...backend.links, ...links])],
+      networks: [config.network, ...networks],
+      ...(backend.mac !== undefined && { mac: backend.mac }),
+    });
+  }
+
+  async #publish({ config, backend }: Session, { signal }: Abortable): Promise<void> {
     const { subnetFile, clock, logger, onReady } = this.#options;
     const { subnet } = backend.lease;
     const env: SubnetEnv = {
@@ -202,13 +214,6 @@ class NetworkLife {
       mtu: backend.mtu,
       ipMasq: false,
     };
-    const remembered = this.#memory.remember({
-      network: config.network,
-      subnet,
-      links: [...new Set([...backend.links, ...links])],
-      networks: [config.network, ...networks],
-      ...(backend.mac !== undefined && { mac: backend.mac }),
-    });
     await untilItWorks(
       async () => {
         await mkdir(dirname(subnetFile), { recursive: true, mode: 0o755 });
@@ -217,7 +222,6 @@ class NetworkLife {
       "subnet file cannot be written",
       { clock, logger, signal },
     );
-    await remembered;
     logger.info("ready", { subnet, mtu: backend.mtu, file: subnetFile });
     onReady();
   }

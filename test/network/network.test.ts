@@ -297,6 +297,18 @@ describe("runNetwork() when started again", () => {
     expect(host.rows("route")).toEqual(["10.5.0.0/16 dev flannel.7 proto 241"]);
   });
 
+  test("removes also a device that it was killed over before it was ready", async () => {
+    await using fleet = new Fleet();
+    const host = await fleet.host(1);
+    host.kernel.refuse = (request) => (request.startsWith("add address") ? "not now" : undefined);
+    host.start();
+    await fleet.until(() => host.rows("link").length === 1, "the device is there");
+    host.kernel.refuse = () => undefined;
+    await restartWith(fleet, host, vxlanWith({ VNI: 7 }));
+    await fleet.until(() => host.rows("link").length === 1, "the former device is gone", { step: 100 });
+    expect(host.rows("route")).toEqual(["10.5.0.0/16 dev flannel.7 proto 241"]);
+  });
+
   test("leaves the former Network's rows nowhere, and tells that containers must be restarted", async () => {
     await using fleet = new Fleet();
     fleet.writeLease(9);
