@@ -29,5 +29,5 @@ export function localMacAddress(random: Uint8Array): MacAddress {
 
 /** Whether it names one station: neither a group address nor all zeros. */
 export function isUnicastMacAddress(mac: MacAddress): boolean {
-  return mac !== "00:00:00:00:00:00" && (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0;
+  return mac !== "00:00:00:00:00:00" && (Number.parseInt(mac.charAt(1), 16) & 1) === 0;
 }

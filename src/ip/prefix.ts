@@ -40,7 +40,9 @@ export function networkOf(address: Address, length: number): Prefix {
 
 /** Whether no host bit is set. */
 export function isNetwork(prefix: Prefix): boolean {
-  return equalPrefix(prefix, networkOf(prefix.address, prefix.length));
+  const { address, length } = prefix;
+  if (address.family === 4) return Number(address.value) % 2 ** (32 - length) === 0;
+  return equalAddress(address, networkOf(address, length).address);
 }
 
 export function firstAddress(prefix: Prefix): Address {
@@ -53,6 +55,11 @@ export function lastAddress(prefix: Prefix): Address {
 
 export function containsAddress(prefix: Prefix, address: Address): boolean {
   if (prefix.address.family !== address.family) return false;
+  if (address.family === 4) {
+    // by numbers: bigints are made anew at every step, and thousands of leases are looked at
+    const size = 2 ** (32 - prefix.length);
+    return Math.floor(Number(prefix.address.value) / size) === Math.floor(Number(address.value) / size);
+  }
   const hostBits = BigInt(addressBits(address.family) - prefix.length);
   return prefix.address.value >> hostBits === address.value >> hostBits;
 }

@@ -19,24 +19,37 @@ export function formatLeaseKey({ subnet, ipv6Subnet }: LeaseSubnets): string {
 
 /** @throws {InvalidConfigError} if it names no IPv4 subnet, saying why */
 export function parseLeaseKey(key: string): LeaseSubnets {
-  const [first = "", second, ...rest] = key.split("&");
-  const subnet = parseKeyPart(first);
-  if (rest.length > 0 || subnet?.address.family !== 4 || subnet.length === 0)
+  const ampersand = key.indexOf("&");
+  const subnet = parseKeyPart(ampersand < 0 ? key : key.slice(0, ampersand));
+  if (subnet?.address.family !== 4 || subnet.length === 0)
     throw new InvalidConfigError(key, "is not the key of a lease, as 10.5.34.0-24");
-  if (second === undefined) return { subnet };
-  const ipv6Subnet = parseKeyPart(second);
+  if (ampersand < 0) return { subnet };
+  const ipv6Subnet = parseKeyPart(key.slice(ampersand + 1));
   if (ipv6Subnet?.address.family !== 6) throw new InvalidConfigError(key, "names no IPv6 subnet after the &");
   return { subnet, ipv6Subnet };
 }
 
 function parseKeyPart(text: string): Prefix | undefined {
-  const match = /^([0-9a-f.:]+)-(0|[1-9]\d{0,2})$/.exec(text);
-  const address = tryParseAddress(match?.[1] ?? "");
-  const length = Number(match?.[2]);
-  if (address === undefined || length > addressBits(address.family)) return undefined;
+  const dash = text.indexOf("-");
+  const address = tryParseAddress(text.slice(0, Math.max(dash, 0)));
+  if (address === undefined) return undefined;
+  const length = parseLength(text, dash + 1);
+  if (length === undefined || length > addressBits(address.family)) return undefined;
   const prefix = { address, length };
-  // Of several ways to write an address only flannel's own is a key: we could not find our way back to another.
-  return isNetwork(prefix) && formatAddress(address) === match?.[1] ? prefix : undefined;
+  if (!isNetwork(prefix)) return undefined;
+  // Of several ways to write an IPv6 address only flannel's own is a key: we could not find our way back to another.
+  return address.family === 4 || text.startsWith(`${formatAddress(address)}-`) ? prefix : undefined;
+}
+
+/** The digits from there to the end, without leading zeros; by hand, since a listing may hold fifty thousand of them. */
+function parseLength(text: string, start: number): number | undefined {
+  let length: number | undefined;
+  for (let index = start; index < text.length; index++) {
+    const digit = text.charCodeAt(index) - 48;
+    if (digit < 0 || digit > 9 || length === 0) return undefined;
+    length = (length ?? 0) * 10 + digit;
+  }
+  return length;
 }
 
 /** The exact text that this format's flannels write as a lease's value. */
@@ -56,17 +69,30 @@ export function parseAttributes(text: string): LeaseAttributes {
   return attributesFromJson(parseJson(text));
 }
 
-type Field = "PublicIP" | "PublicIPv6" | "BackendType" | "BackendData" | "BackendV6Data";
-const FIELD_NAMES: readonly Field[] = ["PublicIP", "PublicIPv6", "BackendType", "BackendData", "BackendV6Data"];
+type Fields = {
+  PublicIP?: unknown;
+  PublicIPv6?: unknown;
+  BackendType?: unknown;
+  BackendData?: unknown;
+  BackendV6Data?: unknown;
+};
+const FIELD_NAMES: readonly (keyof Fields)[] = [
+  "PublicIP",
+  "PublicIPv6",
+  "BackendType",
+  "BackendData",
+  "BackendV6Data",
+];
 const FIELDS = new Map(FIELD_NAMES.flatMap((name) => [[name, name] as const, [name.toLowerCase(), name] as const]));
 
 /** The same from parsed JSON. Keys in any case, as Go reads them. @throws {InvalidConfigError} naming the field and its value */
 export function attributesFromJson(value: unknown): LeaseAttributes {
   if (typeof value !== "object" || value === null || Array.isArray(value))
     throw new InvalidConfigError("", `it must be a JSON object, not ${shown(value)}`);
-  const fields: Partial<Record<Field, unknown>> = {};
-  for (const [key, content] of Object.entries(value)) {
+  const fields: Fields = {};
+  for (const key of Object.keys(value)) {
     const field = FIELDS.get(key) ?? FIELDS.get(key.toLowerCase());
+    const content = (value as Readonly<Record<string, unknown>>)[key];
     if (field !== undefined && content !== null) fields[field] = content;
   }
   const { BackendType: backendType } = fields;
@@ -75,14 +101,16 @@ export function attributesFromJson(value: unknown): LeaseAttributes {
   const publicIP = parseField("PublicIP", fields.PublicIP, 4);
   if (publicIP === undefined) throw new InvalidConfigError("PublicIP", "is missing");
   const publicIPv6 = parseField("PublicIPv6", fields.PublicIPv6, 6);
-  return {
-    publicIP,
-    ...(publicIPv6 !== undefined && { publicIPv6 }),
-    ...(backendType !== undefined && backendType !== "" && { backendType }),
-    ...(fields.BackendData !== undefined && { backendData: fields.BackendData as Json }),
-    ...(fields.BackendV6Data !== undefined && { backendV6Data: fields.BackendV6Data as Json }),
-  };
+  const attributes: Writable<LeaseAttributes> = { publicIP };
+  if (publicIPv6 !== undefined) attributes.publicIPv6 = publicIPv6;
+  if (backendType !== undefined && backendType !== "") attributes.backendType = backendType;
+  if (fields.BackendData !== undefined) attributes.backendData = fields.BackendData as Json;
+  if (fields.BackendV6Data !== undefined) attributes.backendV6Data = fields.BackendV6Data as Json;
+  return attributes;
 }
+
+/** While it is being made. */
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 function parseField(field: string, value: unknown, family: 4 | 6): Address | undefined {
   if (value === undefined) return undefined;

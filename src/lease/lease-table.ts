@@ -79,7 +79,8 @@ export class LeaseTable {
   }
 
   #replace(leases: readonly Lease[], cursor: Cursor, now: Instant): LeaseTableChange {
-    const listed = new Map(leases.map((lease) => [leaseKey(lease), lease]));
+    const listed = new Map<string, Lease>();
+    for (const lease of leases) listed.set(leaseKey(lease), lease);
     const missing = [...this.#leases].filter(([key]) => !listed.has(key) && !this.#retainedUntil.has(key));
     const told = this.#leases.size - this.#retainedUntil.size;
     const continues = this.#cursor === undefined || continuesHistory(this.#cursor, cursor);
@@ -95,16 +96,16 @@ export class LeaseTable {
         this.#retainedUntil.set(key, lease.expiresAt ?? now + LEASE_TTL);
       }
     }
-    return { ...this.#put(leases), removed, retained };
+    return { ...this.#put(listed), removed, retained };
   }
 
   #follow(events: readonly LeaseEvent[]): LeaseTableChange {
     const last = new Map(events.map((event) => [leaseKey(event.type === "added" ? event.lease : event), event]));
     const removed: Lease[] = [];
-    const put: Lease[] = [];
+    const put = new Map<string, Lease>();
     for (const [key, event] of last) {
       if (event.type === "added") {
-        put.push(event.lease);
+        put.set(key, event.lease);
         continue;
       }
       const lease = this.#leases.get(key);
@@ -114,17 +115,16 @@ export class LeaseTable {
     return { ...this.#put(put), removed, retained: [] };
   }
 
-  #put(leases: readonly Lease[]): Pick<LeaseTableChange, "added" | "changed"> {
+  #put(leases: ReadonlyMap<string, Lease>): Pick<LeaseTableChange, "added" | "changed"> {
     const added: Lease[] = [];
     const changed: Lease[] = [];
-    for (const lease of leases) {
-      const key = leaseKey(lease);
+    for (const [key, lease] of leases) {
       const known = this.#leases.get(key);
       if (known === undefined) added.push(lease);
       else if (!sameAttributes(known, lease)) changed.push(lease);
       this.#retainedUntil.delete(key);
       // A listing of what is known keeps the object, so that what was computed from it stays valid.
-      this.#leases.set(key, known !== undefined && sameLease(known, lease) ? known : lease);
+      if (known === undefined || !sameLease(known, lease)) this.#leases.set(key, lease);
     }
     return { added, changed };
   }

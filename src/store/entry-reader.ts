@@ -26,7 +26,9 @@ export class EntryReader {
    */
   read(key: string, value: string, shownKey = key): LeaseEntry | undefined {
     try {
-      return { ...parseLeaseKey(key), attributes: parseAttributes(value) };
+      const { subnet, ipv6Subnet } = parseLeaseKey(key);
+      const attributes = parseAttributes(value);
+      return ipv6Subnet === undefined ? { subnet, attributes } : { subnet, ipv6Subnet, attributes };
     } catch (error) {
       if (!(error instanceof InvalidConfigError)) throw error;
       this.#complain(shownKey, error.message);

@@ -20,15 +20,11 @@ export function arrivalTime(clock: Clock): NodeTime {
 export function leaseOfNode(node: KeyNode, reader: EntryReader, time: NodeTime): Lease | undefined {
   const entry = reader.read(lastSegment(node.key), node.dir === true ? "" : (node.value ?? ""), node.key);
   if (entry === undefined) return undefined;
-  const lease = { ...entry, revision: BigInt(node.modifiedIndex) };
+  const revision = BigInt(node.modifiedIndex);
   const left = timeLeft(node, time);
-  if (left === undefined) return { ...lease, isReservation: true };
-  return {
-    ...lease,
-    isReservation: false,
-    expiresAt: time.now + left,
-    expiration: new Date(time.wallClock + left),
-  };
+  if (left === undefined) return { ...entry, revision, isReservation: true };
+  const expiration = new Date(time.wallClock + left);
+  return { ...entry, revision, isReservation: false, expiresAt: time.now + left, expiration };
 }
 
 export function lastSegment(key: string): string {
