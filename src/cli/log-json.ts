@@ -17,6 +17,7 @@ export function jsonLogger({ verbosity, write, component }: LoggerParts): Logger
   const wrap = (inherited: LogFields): Logger => {
     const merge = (fields: LogFields | undefined) => plainValue({ ...inherited, ...fields });
     return {
+      debugs: verbosity > 0,
       error: (message, fields) => root.error(merge(fields), message),
       warn: (message, fields) => root.warn(merge(fields), message),
       info: (message, fields) => root.info(merge(fields), message),

@@ -10,6 +10,7 @@ export function textLogger(parts: LoggerParts, inherited: LogFields = {}): Logge
   const line = (severity: string, message: string, fields: LogFields | undefined) =>
     parts.write(formatLine(severity, parts.component, message, { ...inherited, ...fields }));
   return {
+    debugs: parts.verbosity > 0,
     error: (message, fields) => line("E", message, fields),
     warn: (message, fields) => line("W", message, fields),
     info: (message, fields) => line("I", message, fields),

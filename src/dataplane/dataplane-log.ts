@@ -1,5 +1,6 @@
 import { describeError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
+import type { Table } from "./table.ts";
 import type { TableState, Undone, UndoneRow } from "./table-state.ts";
 
 /** Rows named in one log line. */
@@ -17,11 +18,16 @@ export class DataplaneLog {
   }
 
   put({ table }: TableState, rows: readonly unknown[]): void {
-    for (const row of rows) this.#logger.debug("put", { table: table.name, row: table.format(row) });
+    this.#each("put", table, rows);
   }
 
   removed({ table }: TableState, rows: readonly unknown[]): void {
-    for (const row of rows) this.#logger.debug("removed", { table: table.name, row: table.format(row) });
+    this.#each("removed", table, rows);
+  }
+
+  #each(message: string, table: Table<unknown>, rows: readonly unknown[]): void {
+    if (!this.#logger.debugs) return;
+    for (const row of rows) this.#logger.debug(message, { table: table.name, row: table.format(row) });
   }
 
   undone({ table }: TableState, { repaired, contested }: Undone): void {

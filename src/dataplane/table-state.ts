@@ -127,10 +127,9 @@ export class TableState implements Disposable {
   async fill(options: Abortable): Promise<readonly unknown[]> {
     const puts = this.#due(this.#pendingPuts());
     const done = await this.#apply(puts, { puts: puts.map(({ row }) => row), removals: [] }, options);
-    for (const entry of done) {
-      this.#puts.delete(entry.key);
-      this.#place(entry);
-    }
+    if (done.length === this.#puts.size) this.#puts.clear();
+    else for (const { key } of done) this.#puts.delete(key);
+    for (const entry of done) this.#place(entry);
     return done.map(({ row }) => row);
   }
 
@@ -159,9 +158,9 @@ export class TableState implements Disposable {
   ): Promise<readonly Entry[]> {
     if (entries.length === 0) return [];
     try {
-      const failures = new Map(
-        (await this.table.apply(todo, options)).map(({ row, error }) => [this.table.key(row), error]),
-      );
+      const failed = await this.table.apply(todo, options);
+      if (failed.length === 0 && this.#failures.size === 0) return entries;
+      const failures = new Map(failed.map(({ row, error }) => [this.table.key(row), error]));
       const done: Entry[] = [];
       const now = this.#clock.now();
       for (const entry of entries) {
@@ -223,12 +222,15 @@ export class TableState implements Disposable {
       }
     }
     // Of several wanted rows with one key the one in place counts, else the first.
-    for (const key of unplaced.keys()) if (this.#known.get(key)?.wantedIn === round) unplaced.delete(key);
-    const others = kept === this.#placed.size ? [] : [...this.#placed.values()].filter((e) => e.wantedIn !== round);
+    if (kept > 0) for (const key of unplaced.keys()) if (this.#known.get(key)?.wantedIn === round) unplaced.delete(key);
+    this.#puts = unplaced;
+    this.#removals = new Map();
+    if (kept === this.#placed.size) return; // nothing is there that is not wanted
+    const others = [...this.#placed.values()].filter((entry) => entry.wantedIn !== round);
     const { puts, removals } = plan(this.#entries, unplaced.values(), others);
-    this.#puts = puts.length === unplaced.size ? unplaced : new Map(puts.map((entry) => [entry.key, entry]));
-    this.#removals = new Map(removals.map((entry) => [entry.key, entry]));
-    if (this.#puts === unplaced) return;
+    for (const entry of removals) this.#removals.set(entry.key, entry);
+    if (puts.length === unplaced.size) return;
+    this.#puts = new Map(puts.map((entry) => [entry.key, entry]));
     for (const entry of unplaced.values()) if (!this.#puts.has(entry.key)) this.#place(entry);
   }
 
@@ -270,6 +272,7 @@ export class TableState implements Disposable {
     const contested: UndoneRow[] = [];
     const now = this.#clock.now();
     this.#wars.forgetPeace(now);
+    if (before.size === 0) return { repaired, contested };
     for (const { key, row } of this.#pendingPuts()) {
       const was = before.get(key);
       if (was === undefined || !this.table.equal(row, was.row)) continue; // was not as wanted before either

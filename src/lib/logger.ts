@@ -5,6 +5,8 @@ export type LogFields = Readonly<Record<string, unknown>>;
  * error = needs a person; warn = we cope, but look; info = a handful per lease change; debug = per row.
  */
 export interface Logger {
+  /** Whether anything comes of `debug`: to be asked before thousands of lines are put into words. */
+  readonly debugs: boolean;
   error(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
   info(message: string, fields?: LogFields): void;
@@ -15,6 +17,7 @@ export interface Logger {
 
 /** Says nothing. */
 export const silentLogger: Logger = {
+  debugs: false,
   error() {},
   warn() {},
   info() {},

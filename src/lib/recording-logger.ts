@@ -8,6 +8,7 @@ export interface LogLine {
 
 /** A logger for tests: keeps what it is told. */
 export class RecordingLogger implements Logger {
+  readonly debugs = true;
   readonly #fields: LogFields;
   readonly #lines: LogLine[];
 

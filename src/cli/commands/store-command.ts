@@ -92,7 +92,7 @@ async function openStore<T>(
 
 /** A command's output says what it did; only what needs attention is said besides. */
 function warningsOnly(logger: Logger): Logger {
-  return { ...logger, info() {}, debug() {}, child: (fields) => warningsOnly(logger.child(fields)) };
+  return { ...logger, debugs: false, info() {}, debug() {}, child: (fields) => warningsOnly(logger.child(fields)) };
 }
 
 const EXPECTED = [
