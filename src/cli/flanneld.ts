@@ -4,8 +4,16 @@ const stop = new AbortController();
 /** How long an orderly end may take before it is cut short, ms; the promise to the outside is one second. */
 const GRACE = 900;
 
+/** Ctrl-C reaches us twice, from the terminal and from the launcher; only a later signal is impatience, ms. */
+const ECHO = 100;
+let stoppedAt = 0;
+
 function onSignal(signal: NodeJS.Signals): void {
-  if (stop.signal.aborted) process.exit(0); // the second one is impatience
+  if (stop.signal.aborted) {
+    if (performance.now() - stoppedAt > ECHO) process.exit(0);
+    return;
+  }
+  stoppedAt = performance.now();
   setTimeout(() => process.exit(0), GRACE).unref();
   stop.abort(new DOMException(`${signal} received`, "AbortError"));
 }
