@@ -1,8 +1,9 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { Lab } from "../src/lab/lab.ts";
+import { cpuSeconds, peakResidentMiB, residentMiB } from "../test/support/process-usage.ts";
 import { BENCH_NETWORK, PEERS_LINK } from "./fake-peers.ts";
 import type { Report } from "./figures.ts";
-import { countRoutes, cpuSeconds, memory, routesReach } from "./observe.ts";
+import { countRoutes, routesReach } from "./observe.ts";
 import { PeerWriter } from "./peer-writer.ts";
 
 const BURST = 1_000;
@@ -64,7 +65,6 @@ async function measure(report: Report, { lab, writer, backend, store, count }: R
   const seconds = Number(programmed - started) / 1e9;
   const cpu = cpuSeconds(pid);
   await delay(1_000);
-  const { now, peak } = memory(pid);
   const what = `${count.toLocaleString("en")} leases, ${backend}, ${store}`;
   const aim = AIMS[count];
   const reference = REFERENCE[backend]?.[count];
@@ -77,8 +77,14 @@ async function measure(report: Report, { lab, writer, backend, store, count }: R
     ...(reference && { reference }),
   });
   report({ part: "leases", what: `${what}: CPU`, value: cpu, unit: "s" });
-  report({ part: "memory", what: `${what}: RSS`, value: now, unit: "MiB", ...(count === 10_000 && { aim: "≤ 100" }) });
-  report({ part: "memory", what: `${what}: RSS at its peak`, value: peak, unit: "MiB" });
+  report({
+    part: "memory",
+    what: `${what}: RSS`,
+    value: residentMiB(pid),
+    unit: "MiB",
+    ...(count === 10_000 && { aim: "≤ 100" }),
+  });
+  report({ part: "memory", what: `${what}: RSS at its peak`, value: peakResidentMiB(pid), unit: "MiB" });
   if (count === 1_000) await burst(report, { lab, writer, backend, store, count }, path, pid);
   await host.daemon.stop("SIGTERM");
 }

@@ -24,17 +24,3 @@ export async function routesReach(
     await delay(5);
   }
 }
-
-/** CPU seconds that a process has used so far. proc(5), stat. */
-export function cpuSeconds(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / 100;
-}
-
-/** Resident memory now and at its highest, MiB. */
-export function memory(pid: number): { readonly now: number; readonly peak: number } {
-  const status = readFileSync(`/proc/${pid}/status`, "latin1");
-  const mebibytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1]) / 1024;
-  return { now: mebibytes("VmRSS"), peak: mebibytes("VmHWM") };
-}

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { Lab } from "../src/lab/lab.ts";
+import { residentMiB } from "../test/support/process-usage.ts";
 import { median, type Report } from "./figures.ts";
-import { memory } from "./observe.ts";
 
 const STARTS = 10;
 
@@ -29,11 +29,10 @@ export async function benchStartup(report: Report, signal: AbortSignal): Promise
         reference: "15",
       });
       await delay(1_000);
-      const { now } = memory(host.daemon.pid ?? 0);
       report({
         part: "memory",
         what: `RSS 1 s after READY, ${backend}, ${store}`,
-        value: now,
+        value: residentMiB(host.daemon.pid ?? 0),
         unit: "MiB",
         aim: "≤ 75",
         reference: "19",
