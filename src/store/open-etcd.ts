@@ -106,11 +106,12 @@ class EtcdOpening {
 
   /** The registry of the API that is flannel's, if both have answered and one has a config. */
   async #choose(options: Abortable): Promise<Registry | undefined> {
-    const { holdsConfig, holdsLeases, isEtcd2 } = await import("./etcd-probe.ts");
-    const [v2, v3] = [await this.#registry(2), await this.#registry(3)];
+    const { gatewayShowsNoConfig, holdsConfig, holdsLeases, isEtcd2 } = await import("./etcd-probe.ts");
+    const v2 = await this.#registry(2);
     const v3HoldsConfig = async () => {
+      if (await gatewayShowsNoConfig(this.#options, this.#networks, this.#clock, options)) return false;
       try {
-        return await holdsConfig(v3, this.#networks, options);
+        return await holdsConfig(await this.#registry(3), this.#networks, options);
       } catch (error) {
         if (!(error instanceof StoreUnavailableError) || !(await isEtcd2(this.#options, this.#clock, options)))
           throw error;
@@ -120,7 +121,10 @@ class EtcdOpening {
     const hasConfig = await both(holdsConfig(v2, this.#networks, options), v3HoldsConfig());
     const hasLeases =
       hasConfig.v2 && hasConfig.v3
-        ? await both(holdsLeases(v2, this.#networks, options), holdsLeases(v3, this.#networks, options))
+        ? await both(
+            holdsLeases(v2, this.#networks, options),
+            holdsLeases(await this.#registry(3), this.#networks, options),
+          )
         : { v2: false, v3: false };
     const choice = chooseEtcdApi(
       { hasConfig: hasConfig.v2, hasLeases: hasLeases.v2 },

@@ -10,6 +10,7 @@ import { systemClock } from "../../src/lib/clock.ts";
 import { InvalidConfigError } from "../../src/lib/errors.ts";
 import { RecordingLogger } from "../../src/lib/recording-logger.ts";
 import { parseEtcdOptions } from "../../src/store/etcd/options.ts";
+import { gatewayShowsNoConfig } from "../../src/store/etcd-probe.ts";
 import { EtcdV2Registry } from "../../src/store/etcd-v2/etcd-v2-registry.ts";
 import { EtcdV3Registry } from "../../src/store/etcd-v3/etcd-v3-registry.ts";
 import { type OpenEtcdOptions, openEtcdRegistry } from "../../src/store/open-etcd.ts";
@@ -259,3 +260,29 @@ test(
     await expect(opening).rejects.toThrow(/--etcd-password.*v3 API/);
   }),
 );
+
+test("gatewayShowsNoConfig() is true only if etcd itself says that none of the networks has one", async () => {
+  const { signal } = new AbortController();
+  const ask = (endpoints: string, networks: readonly string[], more = {}) =>
+    gatewayShowsNoConfig(parseEtcdOptions({ endpoints, prefix: "/gateway", ...more }), networks, systemClock, {
+      signal,
+    });
+  await using v3 = new EtcdV3Registry(parseEtcdOptions({ endpoints: server.endpoint, prefix: "/gateway" }), {
+    clock: systemClock,
+    logger: new RecordingLogger(),
+  });
+  expect(await ask(server.endpoint, ["", "blue"])).toBe(true);
+  await v3.setConfig("blue", CONFIG, { signal });
+  expect(await ask(server.endpoint, [""])).toBe(true);
+  expect(await ask(server.endpoint, ["", "blue"])).toBe(false);
+  expect(await ask(server.endpoint, [""], { username: "root", password: "x" })).toBe(false);
+  expect(await ask(`http://127.0.0.1:${await freePort()}`, [""])).toBe(false);
+  for (const answer of ["{}", "<html>", '{"header":{"cluster_id":"1","revision":"2"},"count":"1"}']) {
+    await using stranger = createServer((_, response) => response.end(answer));
+    await new Promise<void>((resolve) => stranger.listen(0, "127.0.0.1", resolve));
+    const address = stranger.address();
+    if (address === null || typeof address === "string") throw new Error("no port");
+    expect(await ask(`http://127.0.0.1:${address.port}`, [""]), answer).toBe(false);
+    stranger.closeAllConnections();
+  }
+});

@@ -16,11 +16,12 @@ const http = process.getBuiltinModule("node:http");
 const https = () => process.getBuiltinModule("node:https");
 
 export interface HttpRequest {
-  readonly method: "GET" | "PUT" | "DELETE";
+  /** POST is a question like GET, of etcd's v3 gateway. */
+  readonly method: "GET" | "PUT" | "DELETE" | "POST";
   /** With the query. */
   readonly path: string;
-  /** A form, already encoded. */
-  readonly form?: string;
+  /** A form, already encoded; JSON in a POST. */
+  readonly body?: string;
 }
 
 export interface HttpAnswer {
@@ -62,7 +63,8 @@ export class HttpClient implements Disposable {
         return await readAnswer(await attempt.response, progress);
       } catch (error) {
         const failure = explain(error, endpoint, attempt, alive);
-        const isUncertain = request.method !== "GET" && attempt.wasSent() && failure instanceof StoreUnavailableError;
+        const isWrite = request.method === "PUT" || request.method === "DELETE";
+        const isUncertain = isWrite && attempt.wasSent() && failure instanceof StoreUnavailableError;
         throw isUncertain ? new UncertainWriteError(failure) : failure;
       }
     });
@@ -105,11 +107,13 @@ export class HttpClient implements Disposable {
     return whileAlive({ clock: this.#clock, silence: SILENCE, signal, late }, work);
   }
 
-  #send(endpoint: string, { method, path, form }: HttpRequest, agents: Agents, signal: AbortSignal): Sent {
+  #send(endpoint: string, { method, path, body }: HttpRequest, agents: Agents, signal: AbortSignal): Sent {
     const isTls = endpoint.startsWith("https:");
     const headers = {
       ...(this.#authorization !== undefined && { Authorization: this.#authorization }),
-      ...(form !== undefined && { "Content-Type": "application/x-www-form-urlencoded" }),
+      ...(body !== undefined && {
+        "Content-Type": method === "POST" ? "application/json" : "application/x-www-form-urlencoded",
+      }),
     };
     const url = `${endpoint}${path}`;
     const request = isTls
@@ -133,7 +137,7 @@ export class HttpClient implements Disposable {
       request.once("response", resolve);
       request.on("error", reject);
     });
-    request.end(form);
+    request.end(body);
     return { request, response, wasSent: () => wasSent };
   }
 

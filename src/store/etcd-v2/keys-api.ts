@@ -144,7 +144,7 @@ function writeRequest({ key, condition, value, ttl }: KeyWrite): HttpRequest {
   const path = `${keyPath(key)}?${name}=${expected}`;
   if (value === undefined) return { method: "DELETE", path };
   const form = new URLSearchParams([...(ttl === undefined ? [] : [["ttl", String(ttl)]]), ["value", value]]);
-  return { method: "PUT", path, form: form.toString() };
+  return { method: "PUT", path, body: form.toString() };
 }
 
 /** @throws {StoreUnavailableError} if it is not etcd's JSON, {StoreRefusedError} */
