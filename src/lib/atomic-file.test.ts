@@ -33,6 +33,14 @@ test("writeFileAtomically() leaves no temporary file behind when it fails", asyn
   expect(await readdir(directory)).toEqual(["subnet.env"]);
 });
 
+test("writeFileAtomically() fails with the same message each time, so that it need be logged only once", async () => {
+  const path = join(directory, "nowhere", "subnet.env");
+  const fail = () => writeFileAtomically(path, "new", { mode: 0o644 }).catch((error: unknown) => String(error));
+  const first = await fail();
+  expect(first).toMatch(/ENOENT/);
+  expect(await fail()).toBe(first);
+});
+
 test("writeFileAtomically() keeps each of many writes at once whole", async () => {
   const path = join(directory, "subnet.env");
   const texts = Array.from({ length: 20 }, (_, index) => `${index}`.repeat(10_000));

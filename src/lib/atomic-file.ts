@@ -6,8 +6,8 @@ export interface AtomicFileOptions {
   readonly mode: number;
 }
 
-/** Tells this process's files apart that are being written at the same time. */
-let written = 0;
+/** Temporary files being written. The same failure shall have the same message each time, so no name is new without need. */
+const busy = new Set<string>();
 
 /**
  * Replaces the file at once and for good: a reader sees the old text or the new one, and after a power cut one of them is there.
@@ -16,7 +16,8 @@ let written = 0;
  */
 export async function writeFileAtomically(path: string, text: string, { mode }: AtomicFileOptions): Promise<void> {
   const directory = dirname(path);
-  const temporary = join(directory, `.${basename(path)}.${process.pid}-${++written}.tmp`);
+  const temporary = freeName(join(directory, `.${basename(path)}.${process.pid}`));
+  busy.add(temporary);
   try {
     await rm(temporary, { force: true }); // of a process of the same number that was killed
     {
@@ -29,7 +30,16 @@ export async function writeFileAtomically(path: string, text: string, { mode }: 
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
+  } finally {
+    busy.delete(temporary);
   }
   await using handle = await open(directory, "r"); // the new name is in the directory, which is on disk only once synced
   await handle.sync();
+}
+
+function freeName(prefix: string): string {
+  for (let number = 1; ; number++) {
+    const name = `${prefix}-${number}.tmp`;
+    if (!busy.has(name)) return name;
+  }
 }

@@ -82,20 +82,15 @@ export class HostStateFile {
       this.#written = text;
       this.#complaint = "";
     } catch (error) {
-      const reason = withoutNames(error);
+      const reason = describeError(error);
       if (this.#complaint === reason) return;
       this.#complaint = reason;
       this.#logger.error("cannot remember state for the next start", {
         file: this.#path,
-        reason: describeError(error),
+        reason,
       });
     }
   }
-}
-
-/** Temporary files have another name each time. */
-function withoutNames(error: unknown): string {
-  return error instanceof Error && "code" in error ? String(error.code) : describeError(error);
 }
 
 function decode(text: string): HostState {
