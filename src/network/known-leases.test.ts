@@ -68,6 +68,16 @@ describe("KnownLeases.isComplete", () => {
     expect(known.isComplete).toBe(true);
   });
 
+  test("is false for a lease's time at most, whatever a wall clock that was years ahead made an earlier run remember", async () => {
+    const { known, snapshot, clock, memory, stored } = await begin({ spareUntil: 4_000_000_000_000 });
+    snapshot(at(10), 1);
+    expect(known.isComplete).toBe(false);
+    await clock.advance(LEASE_TTL);
+    expect(known.isComplete).toBe(true);
+    await memory.flush();
+    expect(stored().spareUntil).toBe(clock.wallClock().getTime());
+  });
+
   test("is false for a lease's time if the history is reset while we run", async () => {
     const { known, snapshot, all } = await begin();
     snapshot(at(10), 1, 2);

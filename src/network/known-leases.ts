@@ -4,6 +4,7 @@ import { LeaseTable, type LeaseTableChange } from "../lease/lease-table.ts";
 import type { Clock, Instant } from "../lib/clock.ts";
 import type { Logger } from "../lib/logger.ts";
 import type { HostMemory } from "./host-memory.ts";
+import type { HostState } from "./host-state.ts";
 
 /**
  * What is known of a network's leases, also while our own is lost: the peers are still there. And whether what is not known is gone:
@@ -14,11 +15,17 @@ export class KnownLeases {
   readonly #memory: HostMemory;
   readonly #clock: Clock;
   readonly #logger: Logger;
+  /** Until when who is not known is not believed to be gone. */
+  #spareUntil: Instant;
 
   constructor(memory: HostMemory, clock: Clock, logger: Logger) {
     this.#memory = memory;
     this.#clock = clock;
     this.#logger = logger;
+    // What an earlier run wrote is by a wall clock that may have been years ahead.
+    const left = (memory.state.spareUntil ?? 0) - clock.wallClock().getTime();
+    this.#spareUntil = clock.now() + Math.min(left, LEASE_TTL);
+    if (left > LEASE_TTL) this.#rememberSparing({});
   }
 
   get all(): readonly Lease[] {
@@ -38,8 +45,7 @@ export class KnownLeases {
 
   /** Whether who is not among the leases is gone: a full snapshot has come, of a history that nobody reset lately. */
   get isComplete(): boolean {
-    const { spareUntil = 0 } = this.#memory.state;
-    return this.cursor !== undefined && spareUntil <= this.#clock.wallClock().getTime();
+    return this.cursor !== undefined && this.#spareUntil <= this.#clock.now();
   }
 
   apply(update: LeaseUpdate): LeaseTableChange {
@@ -72,6 +78,12 @@ export class KnownLeases {
       now,
       kept: retained,
     });
-    void this.#memory.remember({ cursor: now, spareUntil: this.#clock.wallClock().getTime() + LEASE_TTL });
+    this.#spareUntil = this.#clock.now() + LEASE_TTL;
+    this.#rememberSparing({ cursor: now });
+  }
+
+  #rememberSparing(news: Pick<HostState, "cursor">): void {
+    const left = this.#spareUntil - this.#clock.now();
+    void this.#memory.remember({ ...news, spareUntil: this.#clock.wallClock().getTime() + left });
   }
 }
