@@ -57,8 +57,8 @@ export function containsAddress(prefix: Prefix, address: Address): boolean {
   if (prefix.address.family !== address.family) return false;
   if (address.family === 4) {
     // by numbers: bigints are made anew at every step, and thousands of leases are looked at
-    const size = 2 ** (32 - prefix.length);
-    return Math.floor(Number(prefix.address.value) / size) === Math.floor(Number(address.value) / size);
+    const shift = 32 - prefix.length;
+    return shift === 32 || Number(prefix.address.value) >>> shift === Number(address.value) >>> shift;
   }
   const hostBits = BigInt(addressBits(address.family) - prefix.length);
   return prefix.address.value >> hostBits === address.value >> hostBits;

@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { localMacAddress, type MacAddress } from "../../ip/mac-address.ts";
 import type { LinkRow } from "../../kernel/kernel.ts";
 import type { Lease } from "../../lease/lease.ts";
@@ -17,7 +16,7 @@ export const vxlan: BackendType<VxlanOptions> = {
   ) {
     const name = `flannel.${vni}`;
     const present = (await kernel.listLinks({ signal })).find((link) => link.name === name && link.kind === "vxlan");
-    const fallbackMac = present?.mac ?? rememberedMac ?? localMacAddress(randomBytes(6));
+    const fallbackMac = present?.mac ?? rememberedMac ?? localMacAddress(randomBytes());
     const tables = {
       links: kernel.linkTable({ owned: [name] }),
       sysctls: kernel.sysctlTable({ keys: neighborSysctlKeys(name) }),
@@ -50,6 +49,11 @@ export const vxlan: BackendType<VxlanOptions> = {
     };
   },
 };
+
+/** Six bytes. A MAC is no secret, and loading node:crypto takes 10 ms. */
+function randomBytes(): Uint8Array {
+  return Uint8Array.from({ length: 6 }, () => Math.random() * 256);
+}
 
 /** The MAC that peers know us by; none in a lease that another backend or an administrator made. */
 function macOf(lease: Lease | undefined): MacAddress | undefined {

@@ -76,9 +76,13 @@ export class EtcdV2Registry implements Registry {
     }
   }
 
-  async listLeases(network: NetworkName, options: Abortable): Promise<LeaseListing> {
-    const { node, header } = await this.#get(this.#leasesKey(network), { ...options, recursive: true });
-    const time = arrivalTime(this.#clock);
+  async listLeases(
+    network: NetworkName,
+    { signal, withExpirations = false }: Abortable & { readonly withExpirations?: boolean },
+  ): Promise<LeaseListing> {
+    const { node, header } = await this.#get(this.#leasesKey(network), { signal, recursive: true });
+    const { now, wallClock } = arrivalTime(this.#clock);
+    const time = { now, wallClock: withExpirations ? wallClock : undefined };
     const leases: Lease[] = [];
     for (const child of node?.nodes ?? []) {
       const lease = leaseOfNode(child, this.#reader, time);

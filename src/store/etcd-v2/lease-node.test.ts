@@ -21,6 +21,12 @@ describe("leaseOfNode()", () => {
     expect(lease?.expiration).toEqual(new Date("2026-11-23T21:00:00Z"));
   });
 
+  test("makes no date where nobody is shown one", () => {
+    const lease = leaseOfNode(node, reader, { now: time.now });
+    expect(lease).toMatchObject({ expiresAt: 86_401_000 });
+    expect(lease).not.toHaveProperty("expiration");
+  });
+
   test("gives an event from the history what is left of its TTL by the server's clock", () => {
     const serverTime = Date.parse("2026-11-23T19:00:00Z");
     expect(leaseOfNode(node, reader, { ...time, serverTime })?.expiresAt).toBe(3_601_500);

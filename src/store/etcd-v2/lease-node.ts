@@ -6,8 +6,8 @@ import type { KeyNode } from "./keys-api.ts";
 /** The moment when nodes came, so that their ends can be told by our own clocks; asked once for many nodes, since that is a system call. */
 export interface NodeTime {
   readonly now: Instant;
-  /** Milliseconds since 1970. */
-  readonly wallClock: number;
+  /** Milliseconds since 1970; absent where nobody is shown when leases end. */
+  readonly wallClock?: number | undefined;
   /** The server's `Date` when it sent the node, if the TTL may be older than that: an event from its history. */
   readonly serverTime?: number;
 }
@@ -20,11 +20,17 @@ export function arrivalTime(clock: Clock): NodeTime {
 export function leaseOfNode(node: KeyNode, reader: EntryReader, time: NodeTime): Lease | undefined {
   const entry = reader.read(lastSegment(node.key), node.dir === true ? "" : (node.value ?? ""), node.key);
   if (entry === undefined) return undefined;
+  const { subnet, ipv6Subnet, attributes } = entry;
   const revision = BigInt(node.modifiedIndex);
   const left = timeLeft(node, time);
-  if (left === undefined) return { ...entry, revision, isReservation: true };
-  const expiration = new Date(time.wallClock + left);
-  return { ...entry, revision, isReservation: false, expiresAt: time.now + left, expiration };
+  const lease: Lease =
+    left === undefined
+      ? { subnet, attributes, isReservation: true, revision }
+      : { subnet, attributes, isReservation: false, revision, expiresAt: time.now + left };
+  const { wallClock } = time;
+  const expiration = left === undefined || wallClock === undefined ? undefined : new Date(wallClock + left);
+  if (ipv6Subnet === undefined && expiration === undefined) return lease; // as nearly all of thousands
+  return { ...lease, ...(ipv6Subnet !== undefined && { ipv6Subnet }), ...(expiration !== undefined && { expiration }) };
 }
 
 export function lastSegment(key: string): string {
