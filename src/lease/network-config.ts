@@ -5,6 +5,8 @@ import {
   addToAddress,
   compareAddress,
   formatAddress,
+  isLoopback,
+  isMulticast,
   tryParseAddress,
 } from "../ip/address.ts";
 import { containsAddress, formatPrefix, lastAddress, networkOf, type Prefix, parsePrefix } from "../ip/prefix.ts";
@@ -80,6 +82,8 @@ function parseNetwork(text: string): Prefix {
   if (prefix.address.family !== 4)
     throw new InvalidConfigError("Network", `must be an IPv4 network, not ${shown(text)}`);
   if (prefix.length === 0) throw new InvalidConfigError("Network", `must not be the whole Internet: ${shown(text)}`);
+  if (isLoopback(prefix.address) || isMulticast(prefix.address))
+    throw new InvalidConfigError("Network", `no host can have an address in ${shown(text)}`);
   return networkOf(prefix.address, prefix.length);
 }
 
