@@ -1,3 +1,4 @@
+import { monotonicTime } from "../lib/clock.ts";
 import type { LogFields, Logger } from "../lib/logger.ts";
 import { plainValue } from "./log-value.ts";
 import type { LoggerParts } from "./logger-parts.ts";
@@ -36,9 +37,12 @@ function formatValue(value: unknown): string {
   return typeof plain === "string" && !/^[^\s"=\p{Cc}]+$/u.test(text) ? JSON.stringify(text) : text;
 }
 
+/** When the monotonic clock was 0, milliseconds since 1970: lines stay in order if the wall clock steps. */
+const BEGINNING = Date.now() - monotonicTime();
+
 /** Month, day and local time to the microsecond. */
 function timestamp(): string {
-  const micros = Math.trunc((performance.timeOrigin + performance.now()) * 1000);
+  const micros = Math.trunc((BEGINNING + monotonicTime()) * 1000);
   const date = new Date(micros / 1000);
   const two = (number: number) => String(number).padStart(2, "0");
   const fraction = String(micros % 1_000_000).padStart(6, "0");

@@ -114,9 +114,9 @@ export class TableState implements Disposable {
   /** Lists the table and tells what others undid since. */
   async refresh(options: Abortable): Promise<Undone> {
     this.dirty = false; // a change during the listing makes it dirty again
-    const start = performance.now();
+    const start = this.#clock.now();
     const rows = await this.table.list(options);
-    this.listingTook = performance.now() - start;
+    this.listingTook = this.#clock.now() - start;
     const before = this.#known;
     this.#learn(rows);
     this.#failures.retrySoon();

@@ -25,12 +25,18 @@ const UPTIME_EVERY: Milliseconds = 1_000;
 /** The uptime is ahead of the monotonic clock by this much more: the host was suspended. */
 const SUSPENDED: Milliseconds = 100;
 
-/** What CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC, from Node's own beginning on. */
-let ahead = uptime() * 1000 - performance.now();
-let lookedAt = performance.now();
+/** CLOCK_MONOTONIC. `performance` would tell the same, but is 5 ms of code to load. */
+export function monotonicTime(): Milliseconds {
+  const [seconds, nanoseconds] = process.hrtime();
+  return seconds * 1000 + nanoseconds / 1e6;
+}
+
+/** What CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC. */
+let ahead = uptime() * 1000 - monotonicTime();
+let lookedAt = monotonicTime();
 
 function bootTime(): Instant {
-  const monotonic = performance.now();
+  const monotonic = monotonicTime();
   if (monotonic - lookedAt > UPTIME_EVERY) {
     lookedAt = monotonic;
     const now = uptime() * 1000 - monotonic;

@@ -1,6 +1,9 @@
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
 
+/** Made once: an error of its own for each request costs more than all else here. */
+const OVER = new Error("the work is over");
+
 /** Passed to watched work: call it whenever something moved. */
 export type Progress = () => void;
 
@@ -30,6 +33,6 @@ export async function whileAlive<T>(
     });
   } finally {
     signal.removeEventListener("abort", onAbort);
-    over.abort();
+    over.abort(OVER);
   }
 }
