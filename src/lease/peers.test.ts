@@ -2,9 +2,10 @@ import { describe, expect, test } from "vitest";
 import { parseAddress } from "../ip/address.ts";
 import { formatPrefix, parsePrefix } from "../ip/prefix.ts";
 import type { Lease } from "./lease.ts";
+import { parseNetworkConfig } from "./network-config.ts";
 import { peerSelector } from "./peers.ts";
 
-const NETWORK = parsePrefix("10.5.0.0/16");
+const CONFIG = parseNetworkConfig('{"Network":"10.5.0.0/16","SubnetMin":"10.5.0.0","Backend":{"Type":"alloc"}}');
 
 function lease(subnet: string, publicIP: string): Lease {
   return {
@@ -20,7 +21,7 @@ const peer = lease("10.5.2.0/24", "192.0.2.2");
 
 /** The peers, and why others are none. */
 function select(...leases: readonly Lease[]) {
-  const { peers, rejected } = peerSelector(own, NETWORK)(leases);
+  const { peers, rejected } = peerSelector(own, CONFIG)(leases);
   return {
     peers: peers.map(({ subnet }) => formatPrefix(subnet)),
     rejected: rejected.map(({ lease, reason }) => `${formatPrefix(lease.subnet)}: ${reason}`),
@@ -37,6 +38,19 @@ describe("peerSelector()", () => {
       peers: [],
       rejected: [],
     });
+  });
+
+  test("takes hosts inside the Network where SubnetMin and SubnetMax keep the subnets off them", () => {
+    const config = parseNetworkConfig('{"Network":"10.0.0.0/8","SubnetMin":"10.10.0.0","SubnetMax":"10.99.0.0"}');
+    const us = lease("10.10.1.0/24", "10.240.0.1");
+    const [there, among] = [lease("10.10.2.0/24", "10.240.0.2"), lease("10.10.3.0/24", "10.99.0.3")];
+    const upon = lease("10.240.0.0/24", "10.240.1.4");
+    const { peers, rejected } = peerSelector(us, config)([us, there, among, upon]);
+    expect(peers).toEqual([there]);
+    expect(rejected.map(({ reason }) => reason)).toEqual([
+      "its public IP 10.99.0.3 lies in the Network 10.0.0.0/8",
+      "its subnet holds a host's own address, 10.240.0.1",
+    ]);
   });
 
   test.each([
@@ -67,7 +81,7 @@ describe("peerSelector()", () => {
   });
 
   test("judges a lease anew when it is another object", () => {
-    const selectPeers = peerSelector(own, NETWORK);
+    const selectPeers = peerSelector(own, CONFIG);
     expect(selectPeers([peer]).peers).toEqual([peer]);
     expect(selectPeers([{ ...peer, attributes: { publicIP: parseAddress("127.0.0.1") } }]).peers).toEqual([]);
     expect(selectPeers([peer]).peers[0]).toBe(peer);

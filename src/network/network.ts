@@ -110,7 +110,7 @@ class NetworkLife {
       backend,
       heritage,
       own: new OwnLease(lease, { store, network: name, renewMargin, clock, logger }),
-      select: peerSelector(lease, config.network),
+      select: peerSelector(lease, config),
       report: new PeerReport(logger),
     };
     await this.#remember(session);
