@@ -14,6 +14,8 @@ for (const backend of ["host-gw", "vxlan"])
       const [a, b, c] = hostsOf(lab, 3);
       if (a === undefined || b === undefined || c === undefined) throw new Error("no hosts");
 
+      for (const from of [a, b, c])
+        for (const to of [a, b, c]) if (from !== to) await untilPing(from.pod, to.pod, ceiling(1_000));
       expect((await lab.ping()).filter((result) => result.time === undefined)).toEqual([]);
       expect(await tcpDelivers(a.pod, c.pod, { signal })).toBe(true);
       const { mtu } = a.subnetEnv();

@@ -21,6 +21,9 @@ export const VXLAN = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}';
 export const HOST_GW = '{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}';
 
 /** Hosts on fake kernels with one store in memory and one clock; only their files are real. */
+/** Hosts take the first free subnets, and so none of those that a test gives to others. */
+const IN_ORDER = () => 0.5;
+
 export class Fleet implements AsyncDisposable {
   readonly clock = new FakeClock();
   readonly store = new MemoryStore({ clock: this.clock });
@@ -109,7 +112,7 @@ export class Host implements AsyncDisposable {
     this.ready = 0;
     this.#running = this.#run({
       name: "",
-      store: new RegistrySubnetManager(this.registry, { clock, logger: this.logger }),
+      store: new RegistrySubnetManager(this.registry, { clock, logger: this.logger, random: IN_ORDER }),
       kernel: this.kernel,
       subnetFile: this.subnetFile,
       state: new HostStateFile(this.stateDir, this.subnetFile, this.logger),
