@@ -12,6 +12,7 @@ export function errnoName(errno: number): string {
 
 export const {
   EAGAIN,
+  EBUSY,
   EEXIST,
   EINTR,
   EINVAL,

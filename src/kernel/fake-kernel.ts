@@ -2,7 +2,7 @@ import type { Plan, RowFailure, Table } from "../dataplane/table.ts";
 import { isLinkLocal } from "../ip/address.ts";
 import { containsAddress, containsPrefix, formatPrefix, type Prefix } from "../ip/prefix.ts";
 import type { Abortable } from "../lib/abortable.ts";
-import { EEXIST, ENODEV, ENOENT } from "./errno.ts";
+import { EBUSY, EEXIST, ENODEV, ENOENT } from "./errno.ts";
 import {
   type AddressRow,
   type AddressScope,
@@ -21,6 +21,10 @@ import {
   type RouteScope,
   type SysctlRow,
   type SysctlScope,
+  type TunRow,
+  type TunScope,
+  type UdpSocketRow,
+  type UdpSocketScope,
   VXLAN_DEFAULT_PORT,
 } from "./kernel.ts";
 import { NetlinkError } from "./netlink-error.ts";
@@ -35,9 +39,11 @@ import {
   routeRows,
   sameVniAndPort,
   sysctlRows,
+  tunRows,
+  udpSocketRows,
 } from "./rows.ts";
 
-type Kind = "links" | "addresses" | "routes" | "neighbors" | "fdb" | "sysctls";
+type Kind = "links" | "addresses" | "routes" | "neighbors" | "fdb" | "sysctls" | "sockets";
 
 /** A link as a test describes it; what is left out is usual. */
 export type FakeLink = Pick<Link, "name"> & Partial<Link>;
@@ -166,6 +172,40 @@ export class FakeKernel implements Kernel {
       this.#fdb.set(`${row.link} ${row.mac}`, row);
     };
     return this.#table("fdb", `fdb ${link}`, fdbRows, list, put, (row) => this.#fdb.delete(`${row.link} ${row.mac}`));
+  }
+
+  tunTable({ name, offload, onOpened }: TunScope): Table<TunRow> {
+    let isHeld = false;
+    const list = () => (isHeld ? [...this.#links.values()].filter((link) => link.name === name).map(toTunRow) : []);
+    const put = ({ mtu }: TunRow) => {
+      const there = this.#links.get(name);
+      if (there === undefined || !isHeld) {
+        if (there !== undefined) throw new Refusal(EBUSY, `link ${name} is there already`);
+        isHeld = true;
+        this.setLink({ name, kind: "tun", mtu });
+        onOpened({ fd: -1, name, offloads: { header: offload, checksum: offload, tcp: offload, udp: offload } });
+      }
+      this.setLink({ name, mtu, up: true, running: true });
+    };
+    return this.#table("links", `tun ${name}`, tunRows, list, put, () => {
+      isHeld = false;
+      this.#dropLink(name, ["links"]);
+      onOpened(undefined);
+    });
+  }
+
+  udpSocketTable({ offload, onOpened }: UdpSocketScope): Table<UdpSocketRow> {
+    let held: UdpSocketRow | undefined;
+    const put = (row: UdpSocketRow) => {
+      held = row;
+      onOpened({ fd: -1, segments: offload, merges: offload });
+    };
+    const list = () => (held === undefined ? [] : [held]);
+    return this.#table("sockets", "udp socket", udpSocketRows, list, put, (row) => {
+      if (row !== held) return;
+      held = undefined;
+      onOpened(undefined);
+    });
   }
 
   sysctlTable({ keys }: SysctlScope): Table<SysctlRow> {
@@ -376,7 +416,7 @@ export class FakeKernel implements Kernel {
   }
 }
 
-const ALL_KINDS: readonly Kind[] = ["links", "addresses", "routes", "neighbors", "fdb", "sysctls"];
+const ALL_KINDS: readonly Kind[] = ["links", "addresses", "routes", "neighbors", "fdb", "sysctls", "sockets"];
 
 const NOUNS: Readonly<Record<Kind, string>> = {
   links: "link",
@@ -385,6 +425,7 @@ const NOUNS: Readonly<Record<Kind, string>> = {
   neighbors: "neighbor",
   fdb: "fdb",
   sysctls: "sysctl",
+  sockets: "udp socket",
 };
 
 const USUAL_LINK: Omit<Link, "index" | "name"> = {
@@ -437,4 +478,8 @@ function toLinkRow({ name, mac, mtu, vxlan, up }: Link): LinkRow[] {
   if (vxlan?.local === undefined || vxlan.lower === undefined || mac === undefined) return [];
   const { local, lower } = vxlan;
   return [{ kind: "vxlan", name, mac, mtu, ...vxlan, local, lower, ...(up ? {} : { up: false }) }];
+}
+
+function toTunRow({ name, mtu, up }: Link): TunRow {
+  return { name, mtu, ...(up ? {} : { up: false }) };
 }

@@ -3,6 +3,8 @@ import type { Address } from "../ip/address.ts";
 import type { MacAddress } from "../ip/mac-address.ts";
 import type { Prefix } from "../ip/prefix.ts";
 import type { Abortable } from "../lib/abortable.ts";
+import type { TunDevice } from "./tun.ts";
+import type { UdpSocket } from "./udp-socket.ts";
 
 /** Written into every route and nexthop object we make; how they are known again. A number nobody has registered. */
 export const ROUTE_PROTOCOL = 241;
@@ -31,6 +33,10 @@ export interface Kernel extends Disposable {
   neighborTable(scope: NeighborScope): Table<NeighborRow>;
   /** Permanent unicast forwarding entries of a vxlan device of ours. */
   fdbTable(scope: FdbScope): Table<FdbRow>;
+  /** A TUN device of ours, which lives as long as somebody holds its descriptor. */
+  tunTable(scope: TunScope): Table<TunRow>;
+  /** A UDP socket of ours. */
+  udpSocketTable(scope: UdpSocketScope): Table<UdpSocketRow>;
   /** Values under `/proc/sys`. One whose file is missing, as of a device that is not there, is listed as absent. Removal does nothing. */
   sysctlTable(scope: SysctlScope): Table<SysctlRow>;
 }
@@ -164,6 +170,38 @@ export interface FdbRow {
   readonly link: string;
   readonly mac: MacAddress;
   readonly destination: Address;
+}
+
+export interface TunScope {
+  readonly name: string;
+  /** Whether the kernel is asked to hand over more than one packet at a time. */
+  readonly offload: boolean;
+  /** A descriptor that an earlier daemon left, which is ours from then on; asked whenever a device is wanted and none is held. */
+  readonly inherited?: (options: Abortable) => Promise<number | undefined>;
+  /** Called with every device made or adopted, whose descriptor is the listener's to close, and with undefined when none is wanted. */
+  readonly onOpened: (device: TunDevice | undefined) => void;
+}
+
+export interface TunRow {
+  readonly name: string;
+  readonly mtu: number;
+  /** Only in listed rows, where the device is down; a put always brings it up. */
+  readonly up?: false;
+}
+
+export interface UdpSocketScope {
+  /** Whether the kernel is asked to cut and merge datagrams. */
+  readonly offload: boolean;
+  /** As of {@link TunScope}. */
+  readonly inherited?: (options: Abortable) => Promise<number | undefined>;
+  /** As of {@link TunScope}. */
+  readonly onOpened: (socket: UdpSocket | undefined) => void;
+}
+
+/** Where a socket is bound. IPv4. */
+export interface UdpSocketRow {
+  readonly address: Address;
+  readonly port: number;
 }
 
 export interface SysctlScope {

@@ -18,11 +18,16 @@ const cSendto = libc.func(
 const cRecv = libc.func("int64_t recv(int fd, void *data, uint64_t length, int flags)");
 const cSetns = libc.func("int setns(int fd, int kind)");
 const cClose = libc.func("int close(int fd)");
+const cIoctl = libc.func("int ioctl(int fd, uint64_t request, void *argument)");
+const cIoctlNumber = libc.func("ioctl", "int", ["int", "uint64_t", "uint64_t"]);
+const cEventfd = libc.func("int eventfd(uint32_t value, int flags)");
 
 export const AF_UNIX = 1;
+export const AF_INET = 2;
 export const AF_NETLINK = 16;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
+export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_TRUNC = 0x20;
@@ -50,6 +55,21 @@ export function setsockopt(fd: number, level: number, name: number, value: Uint8
 
 export function setIntegerOption(fd: number, level: number, name: number, value: number): void {
   setsockopt(fd, level, name, new Uint8Array(new Int32Array([value]).buffer));
+}
+
+/** Hands `argument` to the driver behind the descriptor, which may change it. */
+export function ioctl(fd: number, request: number, argument: Uint8Array): void {
+  checked("ioctl", cIoctl(fd, request, argument));
+}
+
+/** The same for a request whose argument is a number. */
+export function ioctlNumber(fd: number, request: number, argument: number): void {
+  checked("ioctl", cIoctlNumber(fd, request, argument));
+}
+
+/** A descriptor that becomes readable when a number is written to it: eventfd(2). */
+export function eventfd(): number {
+  return checked("eventfd", cEventfd(0, SOCK_CLOEXEC | SOCK_NONBLOCK));
 }
 
 export function send(fd: number, data: Uint8Array, flags: number): number {

@@ -22,6 +22,10 @@ import type {
   RouteScope,
   SysctlRow,
   SysctlScope,
+  TunRow,
+  TunScope,
+  UdpSocketRow,
+  UdpSocketScope,
 } from "./kernel.ts";
 import { LinkTable } from "./link-table.ts";
 import { LINK_NOTIFICATIONS } from "./link-watch.ts";
@@ -35,6 +39,8 @@ import { NexthopIds } from "./nexthops.ts";
 import { RouteTable } from "./route-table.ts";
 import { dumpRoutes, toKernelRoute } from "./routes.ts";
 import { SysctlTable } from "./sysctl-table.ts";
+import { TunTable } from "./tun-table.ts";
+import { UdpSocketTable } from "./udp-socket-table.ts";
 
 export interface KernelOptions {
   /** The network namespace, a path such as `/run/netns/red`; undefined is where we are. */
@@ -121,6 +127,14 @@ class LinuxKernel implements Kernel {
 
   fdbTable(scope: FdbScope): Table<FdbRow> {
     return new FdbTable(this.#netlink, scope);
+  }
+
+  tunTable(scope: TunScope): Table<TunRow> {
+    return new TunTable(this.#netlink, scope, this.#namespace);
+  }
+
+  udpSocketTable(scope: UdpSocketScope): Table<UdpSocketRow> {
+    return new UdpSocketTable(scope, this.#namespace);
   }
 
   sysctlTable(scope: SysctlScope): Table<SysctlRow> {

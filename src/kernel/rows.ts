@@ -9,6 +9,8 @@ import {
   type NeighborRow,
   type RouteRow,
   type SysctlRow,
+  type TunRow,
+  type UdpSocketRow,
   VXLAN_DEFAULT_PORT,
   type VxlanSettings,
 } from "./kernel.ts";
@@ -59,6 +61,18 @@ export const fdbRows: RowKind<FdbRow> = {
   key: (row) => row.mac,
   equal: (desired, actual) => desired.mac === actual.mac && equalAddress(desired.destination, actual.destination),
   format: (row) => `${row.mac} dst ${formatAddress(row.destination)} dev ${row.link}`,
+};
+
+export const tunRows: RowKind<TunRow> = {
+  key: (row) => row.name,
+  equal: (desired, actual) => actual.up !== false && desired.mtu === actual.mtu,
+  format: (row) => `${row.name} tun mtu ${row.mtu}${row.up === false ? " down" : ""}`,
+};
+
+export const udpSocketRows: RowKind<UdpSocketRow> = {
+  key: (row) => `${formatAddress(row.address)}:${row.port}`,
+  equal: (desired, actual) => desired.port === actual.port && equalAddress(desired.address, actual.address),
+  format: (row) => `${formatAddress(row.address)}:${row.port}`,
 };
 
 export const sysctlRows: RowKind<SysctlRow> = {
