@@ -80,8 +80,11 @@ describe("PrefixIndex", () => {
       { prefix: parsePrefix("10.5.34.0/24"), value: 1 },
       { prefix: parsePrefix("fc00::/7"), value: 2 },
     ];
-    expect(lookup(new PrefixIndex(buildPrefixIndex(4, entries)), parseAddress("10.5.34.1"))).toBe(1);
-    expect(lookup(new PrefixIndex(buildPrefixIndex(6, entries)), parseAddress("fd00::1"))).toBe(2);
+    const [v4, v6] = [new PrefixIndex(buildPrefixIndex(4, entries)), new PrefixIndex(buildPrefixIndex(6, entries))];
+    const found = (index: PrefixIndex, ...texts: readonly string[]) =>
+      texts.map((text) => lookup(index, parseAddress(text)));
+    expect(found(v4, "10.5.34.1", "0.0.0.0", "252.0.0.1")).toEqual([1, NONE, NONE]);
+    expect(found(v6, "fd00::1", "::", "::10.5.34.1", "a05:2200::")).toEqual([2, NONE, NONE, NONE]);
   });
 
   test("lookup4() works with all 33 lengths at once", () => {
