@@ -1,4 +1,5 @@
 import type { Abortable } from "../lib/abortable.ts";
+import { Alarm } from "../lib/alarm.ts";
 import type { Clock, Instant, Milliseconds } from "../lib/clock.ts";
 import { isAbort } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
@@ -12,9 +13,6 @@ const NOTIFICATION_DELAY: Milliseconds = 20;
 const RESYNC_EVERY: Milliseconds = 30_000;
 /** A resync may take at most this share of a processor: large tables are compared less often. */
 const RESYNC_SHARE = 0.005;
-
-/** Why a nap ends early; made once, since an error of its own costs more than a small pass. */
-const WOKEN = new Error("woken");
 
 export interface DataplaneOptions {
   readonly clock: Clock;
@@ -107,6 +105,8 @@ export class Dataplane {
 
   /** Works until the signal aborts, once; what is in place stays. */
   async run({ signal }: Abortable): Promise<never> {
+    using alarm = new Alarm(this.#clock, () => this.#wake());
+    signal.addEventListener("abort", () => this.#wake(), { once: true });
     try {
       for (;;) {
         await nextTurn();
@@ -116,7 +116,7 @@ export class Dataplane {
         await this.#pass({ signal });
         this.#seen = asked;
         for (const resume of this.#waiting) resume();
-        while (this.#asked === asked && this.#nextDue > this.#clock.now()) await this.#nap(signal);
+        while (this.#asked === asked && this.#nextDue > this.#clock.now()) await this.#nap(alarm, signal);
       }
     } finally {
       for (const state of this.#order) state[Symbol.dispose]();
@@ -216,21 +216,12 @@ export class Dataplane {
   }
 
   /** Sleeps until something is due, or something happens. */
-  async #nap(signal: AbortSignal): Promise<void> {
-    const over = new AbortController();
-    const woken = new Promise<void>((resolve) => {
+  async #nap(alarm: Alarm, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    alarm.set(this.#nextDue);
+    await new Promise<void>((resolve) => {
       this.#wake = resolve;
     });
-    const slept = this.#clock.sleep(this.#nextDue - this.#clock.now(), {
-      signal: AbortSignal.any([signal, over.signal]),
-    });
-    try {
-      await Promise.race([slept, woken]);
-    } finally {
-      this.#wake = () => {};
-      over.abort(WOKEN);
-      await slept.catch(() => {});
-    }
   }
 
   #ask(): void {

@@ -1,10 +1,12 @@
 import type { MacAddress } from "../ip/mac-address.ts";
 import type { Abortable } from "../lib/abortable.ts";
+import type { Codec } from "../wire/codec.ts";
 import {
   IFF_LOOPBACK,
   IFF_LOWER_UP,
   IFF_RUNNING,
   IFF_UP,
+  LinkHeaderMessage,
   LinkMessage,
   RTEXT_FILTER_SKIP_STATS,
   RTM_GETLINK,
@@ -36,13 +38,13 @@ export class Links {
 
   /** Undefined if there is no such link. */
   async find(name: string, options: Abortable): Promise<Link | undefined> {
-    const message = await this.#get({ name }, `look up link ${name}`, options);
+    const message = await this.#get({ name }, `look up link ${name}`, options, LinkMessage);
     if (message === undefined) return undefined;
     const names = new Map<number, string>();
     const lowers = [message.lower, message.master, message.info?.vxlan?.lower];
     for (const index of lowers) {
       if (index === undefined || index === 0 || names.has(index)) continue;
-      const lower = await this.#get({ index }, `look up link ${index}`, options);
+      const lower = await this.#get({ index }, `look up link ${index}`, options, LinkMessage);
       if (lower?.name !== undefined) names.set(index, lower.name);
     }
     return toLink(message, names);
@@ -50,16 +52,21 @@ export class Links {
 
   /** The index, and whether the link can carry packets: what tables need to know of the link they stand on. */
   async state(name: string, options: Abortable): Promise<LinkState | undefined> {
-    const message = await this.#get({ name }, `look up link ${name}`, options);
+    const message = await this.#get({ name }, `look up link ${name}`, options, LinkHeaderMessage);
     return message === undefined ? undefined : linkState(message.index, message.flags);
   }
 
   async nameOf(index: number, options: Abortable): Promise<string | undefined> {
-    return (await this.#get({ index }, `look up link ${index}`, options))?.name;
+    return (await this.#get({ index }, `look up link ${index}`, options, LinkMessage))?.name;
   }
 
-  async #get(which: { name: string } | { index: number }, describe: string, { signal }: Abortable) {
-    const answer = await this.#connection.get(RTM_GETLINK, LinkMessage, { ...ASK, ...which }, { signal, describe });
+  async #get<T>(
+    which: { name: string } | { index: number },
+    describe: string,
+    { signal }: Abortable,
+    codec: Pick<typeof LinkMessage, "size" | "write"> & Pick<Codec<T>, "read">,
+  ): Promise<T | undefined> {
+    const answer = await this.#connection.get(RTM_GETLINK, codec, { ...ASK, ...which }, { signal, describe });
     if (!(answer instanceof NetlinkError)) return answer;
     if (answer.errno === ENODEV) return undefined;
     throw answer;

@@ -1,5 +1,4 @@
 import { uptime } from "node:os";
-import { setTimeout as delay } from "node:timers/promises";
 import type { Abortable } from "./abortable.ts";
 
 /** A span of time in milliseconds; may be Infinity. */
@@ -58,10 +57,17 @@ export const systemClock: Clock = {
   },
 };
 
-async function nap(span: Milliseconds, signal: AbortSignal): Promise<void> {
-  try {
-    await delay(span, undefined, { signal });
-  } catch (error) {
-    throw signal.aborted ? signal.reason : error;
-  }
+/** As `setTimeout` of node:timers/promises, which makes an error with its stack for every sleep that ends early: most do. */
+function nap(span: Milliseconds, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", onAbort);
+      resolve();
+    }, span);
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
 }

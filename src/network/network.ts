@@ -5,6 +5,7 @@ import { backendType } from "../backend/types.ts";
 import { Dataplane } from "../dataplane/dataplane.ts";
 import { addToAddress } from "../ip/address.ts";
 import { equalPrefix, type Prefix } from "../ip/prefix.ts";
+import type { DescriptorKeeper } from "../kernel/descriptor-keeper.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { LeaseLostError, OutOfSubnetsError } from "../lease/errors.ts";
 import type { Lease, LeaseUpdate, NetworkName } from "../lease/lease.ts";
@@ -35,6 +36,7 @@ export interface NetworkOptions {
   readonly name: NetworkName;
   readonly store: SubnetManager;
   readonly kernel: Kernel;
+  readonly keeper: DescriptorKeeper;
   readonly external: ExternalInterface;
   /** Where `FLANNEL_*` is published. */
   readonly subnetFile: string;
@@ -129,7 +131,7 @@ class NetworkLife {
 
   /** Waits for a config that this host can serve: what is wrong is said once, and a better one is found within a second. */
   #configured({ signal }: Abortable) {
-    const { store, name, kernel, external, clock, logger } = this.#options;
+    const { store, name, kernel, keeper, external, clock, logger } = this.#options;
     return untilItWorks(
       async () => {
         const config = await store.networkConfig(name, { signal });
@@ -147,6 +149,7 @@ class NetworkLife {
             external,
             leaseFormat: store.leaseFormat,
             kernel,
+            keeper,
             routes: inherited.routes,
             rememberedMac: this.#memory.state.mac,
           },
@@ -233,6 +236,7 @@ class NetworkLife {
       const change = this.#known.apply(update);
       this.#followOwn(session, update);
       this.#program(session);
+      await this.#dataplane.attempted({ signal }); // the kernel first, then the log; and what comes meanwhile is one batch
       session.report.changed(change, session.own.lease);
     }
   }
