@@ -5,9 +5,10 @@ import { StoreRefusedError, StoreUnavailableError } from "../../lease/errors.ts"
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
 import { describeError, InvalidConfigError } from "../../lib/errors.ts";
+import { isTlsFailure, type TlsMaterial, type TlsSource } from "../../lib/tls-source.ts";
 import { UncertainWriteError } from "../etcd/endpoints.ts";
 import type { EtcdCredentials, EtcdOptions } from "../etcd/options.ts";
-import { describeTlsFailure, isTlsFailure, type TlsMaterial, TlsSource } from "../etcd/tls.ts";
+import { describeEtcdTlsFailure, etcdTlsSource } from "../etcd/tls.ts";
 import { type Progress, whileAlive } from "./watchdog.ts";
 
 // An import statement would evaluate all of node:http's lazy exports, undici among them: 50 ms and 15 MiB for nothing.
@@ -48,7 +49,7 @@ export class HttpClient implements Disposable {
 
   constructor(options: Pick<EtcdOptions, "files" | "credentials">, clock: Clock) {
     this.#clock = clock;
-    this.#tls = new TlsSource(options.files);
+    this.#tls = etcdTlsSource(options.files);
     this.#authorization = options.credentials && basicAuthorization(options.credentials);
   }
 
@@ -253,7 +254,7 @@ async function readBody(message: IncomingMessage, progress: Progress): Promise<s
 function explain(error: unknown, endpoint: string, attempt: Sent, signal: AbortSignal): unknown {
   if (signal.aborted) return signal.reason;
   if (error instanceof StoreUnavailableError || error instanceof StoreRefusedError) return error;
-  if (isTlsFailure(error)) return new StoreRefusedError(endpoint, describeTlsFailure(error));
+  if (isTlsFailure(error)) return new StoreRefusedError(endpoint, describeEtcdTlsFailure(error));
   // A name with several addresses fails once for each.
   const reasons = error instanceof AggregateError ? error.errors.map(describeError).join(", ") : describeError(error);
   return new StoreUnavailableError(endpoint, `${reasons}${isReset(error) ? protocolHint(endpoint, attempt) : ""}`);

@@ -1,8 +1,8 @@
 import { StoreRefusedError } from "../../lease/errors.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { describeError, InvalidConfigError } from "../../lib/errors.ts";
-import type { TlsFiles } from "../etcd/options.ts";
-import { type TlsMaterial, TlsSource } from "../etcd/tls.ts";
+import type { TlsFiles, TlsMaterial, TlsSource } from "../../lib/tls-source.ts";
+import { etcdTlsSource } from "../etcd/tls.ts";
 import { GrpcChannel } from "./grpc-channel.ts";
 
 interface Connection {
@@ -20,7 +20,7 @@ export class Connections {
   readonly #former: GrpcChannel[] = [];
 
   constructor(files: TlsFiles, clock: Clock) {
-    this.#tls = new TlsSource(files);
+    this.#tls = etcdTlsSource(files);
     this.#clock = clock;
   }
 

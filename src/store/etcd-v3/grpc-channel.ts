@@ -12,7 +12,7 @@ import {
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
 import { Mailbox } from "../../lib/mailbox.ts";
-import type { TlsMaterial } from "../etcd/tls.ts";
+import type { TlsMaterial } from "../../lib/tls-source.ts";
 import { encodeFrame, FrameDecoder } from "./grpc-frames.ts";
 import { checkResponse, type Headers, statusOf, TransportError } from "./grpc-status.ts";
 

@@ -1,5 +1,6 @@
 import { StoreRefusedError, StoreUnavailableError } from "../../lease/errors.ts";
-import { describeTlsFailure, isTlsFailure } from "../etcd/tls.ts";
+import { isTlsFailure } from "../../lib/tls-source.ts";
+import { describeEtcdTlsFailure } from "../etcd/tls.ts";
 import { GrpcCode, GrpcStatusError, TransportError } from "./grpc-status.ts";
 
 /** The revision asked for, or the one a listing was pinned to, is no longer in the store's history. */
@@ -37,7 +38,7 @@ export function explainFailure(error: unknown, endpoint: string, purpose: string
   if (error instanceof GrpcStatusError) return explainStatus(error, endpoint, purpose);
   if (!(error instanceof TransportError)) return error instanceof Error ? error : new Error(String(error));
   return isTlsFailure(error.cause)
-    ? new StoreRefusedError(endpoint, `${purpose}: ${describeTlsFailure(error.cause)}`, { cause: error })
+    ? new StoreRefusedError(endpoint, `${purpose}: ${describeEtcdTlsFailure(error.cause)}`, { cause: error })
     : new StoreUnavailableError(endpoint, `${purpose}: ${error.message}`, { cause: error });
 }
 

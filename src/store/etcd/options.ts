@@ -1,4 +1,5 @@
 import { InvalidConfigError } from "../../lib/errors.ts";
+import type { TlsFiles } from "../../lib/tls-source.ts";
 
 /** The values of the `--etcd-*` flags, as they were given. */
 export interface EtcdFlags {
@@ -20,12 +21,6 @@ export interface EtcdOptions {
   readonly prefix: string;
   readonly files: TlsFiles;
   readonly credentials?: EtcdCredentials;
-}
-
-/** Paths. The certificate and its key come together or not at all; a CA may come alone. */
-export interface TlsFiles {
-  readonly ca?: string;
-  readonly certificate?: { readonly cert: string; readonly key: string };
 }
 
 export interface EtcdCredentials {

@@ -1,93 +1,13 @@
-import { readFileSync, statSync } from "node:fs";
-import { describeError, InvalidConfigError } from "../../lib/errors.ts";
-import type { TlsFiles } from "./options.ts";
+import { describeTlsFailure, type TlsFiles, TlsSource } from "../../lib/tls-source.ts";
 
-/** PEM texts, ready for node:tls, node:https or node:http2. Without a `ca` the system's authorities are trusted. */
-export interface TlsMaterial {
-  readonly ca?: Buffer;
-  readonly cert?: Buffer;
-  readonly key?: Buffer;
+const FLAGS = { ca: "--etcd-cafile", cert: "--etcd-certfile", key: "--etcd-keyfile" };
+
+/** The files that the `--etcd-*` flags name. */
+export function etcdTlsSource(files: TlsFiles): TlsSource {
+  return new TlsSource(files, FLAGS);
 }
 
-/** The TLS files, read again when one of them was changed: certificates are rotated under running daemons. */
-export class TlsSource {
-  readonly #files: TlsFiles;
-  #loaded: { readonly stamp: string; readonly material: TlsMaterial } | undefined;
-
-  constructor(files: TlsFiles) {
-    this.#files = files;
-  }
-
-  /**
-   * Call for each new connection; the same object as long as no file has changed.
-   * @throws {InvalidConfigError} naming the flag whose file cannot be read or used
-   */
-  load(): TlsMaterial {
-    const { ca, certificate } = this.#files;
-    const stamp = [
-      fileStamp("--etcd-cafile", ca),
-      fileStamp("--etcd-certfile", certificate?.cert),
-      fileStamp("--etcd-keyfile", certificate?.key),
-    ].join();
-    if (this.#loaded?.stamp !== stamp) this.#loaded = { stamp, material: readMaterial(this.#files) };
-    return this.#loaded.material;
-  }
-}
-
-function readMaterial({ ca, certificate }: TlsFiles): TlsMaterial {
-  const authority = ca === undefined ? {} : { ca: readPem("--etcd-cafile", ca) };
-  check("--etcd-cafile", authority);
-  if (certificate === undefined) return authority;
-  const cert = { cert: readPem("--etcd-certfile", certificate.cert) };
-  const pair = { ...cert, key: readPem("--etcd-keyfile", certificate.key) };
-  check("--etcd-certfile", cert);
-  check("--etcd-keyfile", pair);
-  return { ...authority, ...pair };
-}
-
-function check(flag: string, material: TlsMaterial): void {
-  try {
-    process.getBuiltinModule("node:tls").createSecureContext(material); // an import would load it also where no TLS is used
-  } catch (error) {
-    throw new InvalidConfigError(flag, `its file cannot be used: ${describeError(error)}`, { cause: error });
-  }
-}
-
-function readPem(flag: string, path: string): Buffer {
-  const pem = attempt(flag, () => readFileSync(path));
-  // OpenSSL takes a file without any certificate for an empty list, and would then trust nobody without saying why.
-  if (!pem.includes("-----BEGIN ")) throw new InvalidConfigError(flag, `${path} is not in PEM form`);
-  return pem;
-}
-
-function fileStamp(flag: string, path: string | undefined): string {
-  if (path === undefined) return "";
-  const { ino, size, mtimeNs, ctimeNs } = attempt(flag, () => statSync(path, { bigint: true }));
-  return `${ino}/${size}/${mtimeNs}/${ctimeNs}`;
-}
-
-function attempt<T>(flag: string, read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    throw new InvalidConfigError(flag, `cannot be read: ${describeError(error)}`, { cause: error });
-  }
-}
-
-/** What happened, without OpenSSL's file names and addresses, and what a person should look at. */
-export function describeTlsFailure(error: unknown): string {
-  const reason = error instanceof Error && "reason" in error ? String(error.reason) : describeError(error);
-  return `${reason.trim()} (${TLS_HINT})`;
-}
-
-export const TLS_HINT =
-  "check --etcd-cafile, --etcd-certfile and --etcd-keyfile, and the names and dates in the server's certificate";
-
-/** Whether one side did not take the other's certificate, or does not speak TLS at all: OpenSSL's alerts, X509_V_ERR_* as Node names them. */
-export function isTlsFailure(error: unknown): boolean {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  return (
-    /^(ERR_SSL_|ERR_TLS_|EPROTO$|UNABLE_TO_|CERT_|CRL_|ERROR_IN_C|SELF_SIGNED|DEPTH_ZERO)/.test(code) ||
-    ["HOSTNAME_MISMATCH", "INVALID_CA", "INVALID_PURPOSE", "PATH_LENGTH_EXCEEDED"].includes(code)
-  );
+/** What happened in the handshake with an etcd, and what a person should look at. */
+export function describeEtcdTlsFailure(error: unknown): string {
+  return describeTlsFailure(error, FLAGS);
 }
