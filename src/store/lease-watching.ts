@@ -35,7 +35,7 @@ export async function* followLeases(
   const { registry } = parts;
   const outage = new Outage(parts);
   let cursor = since;
-  let known = listed;
+  let known = since === undefined ? listed : undefined; // a listing from before a long watch is no news
   for (;;) {
     signal.throwIfAborted();
     try {
