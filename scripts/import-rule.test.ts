@@ -50,11 +50,13 @@ test("brokenImports() names both files and the room that may not be imported, fo
   expect(broken(files)).toEqual(["src/network/run.ts imports src/store/registry.ts: network may not import store"]);
 });
 
-test("brokenImports() lets a backend have the kernel's port and nothing else of the kernel", () => {
+test("brokenImports() lets a backend have the kernel's ports and nothing else of the kernel", () => {
   const file = (target: string) => ({ [target]: "", "backend/vxlan/type.ts": `import { x } from "../../${target}";` });
   expect(broken(file("kernel/kernel.ts"))).toEqual([]);
   expect(broken(file("kernel/libc.ts"))).toEqual([
-    "src/backend/vxlan/type.ts imports src/kernel/libc.ts: backend may import only kernel/kernel.ts of that room",
+    expect.stringMatching(
+      /^src\/backend\/vxlan\/type.ts imports src\/kernel\/libc.ts: backend may import only kernel\/kernel.ts.* of that room$/,
+    ),
   ]);
 });
 

@@ -2,6 +2,7 @@ import type { Layer } from "../dataplane/table.ts";
 import type { Address } from "../ip/address.ts";
 import type { MacAddress } from "../ip/mac-address.ts";
 import type { Prefix } from "../ip/prefix.ts";
+import type { DescriptorKeeper } from "../kernel/descriptor-keeper.ts";
 import type { Kernel, Link, RouteScope } from "../kernel/kernel.ts";
 import type { Lease, LeaseAttributes } from "../lease/lease.ts";
 import type { NetworkConfig } from "../lease/network-config.ts";
@@ -23,6 +24,8 @@ export interface OpenRequest<Options> {
   readonly external: ExternalInterface;
   readonly leaseFormat: LeaseFormat;
   readonly kernel: Kernel;
+  /** Takes descriptors from one daemon to the next. */
+  readonly keeper: DescriptorKeeper;
   /** Which routes are this network's. */
   readonly routes: RouteScope;
   /** The device's MAC that an earlier run remembered. */

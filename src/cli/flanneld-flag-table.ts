@@ -67,6 +67,12 @@ const HOST_FLAGS = {
     default: 60,
     help: "how long before its end a lease is renewed, 1 to 1439",
   },
+  "handover-timeout": {
+    kind: "int",
+    value: "SECONDS",
+    default: 30,
+    help: "how long after its end packets wait for the next start, where packets pass through flanneld; 0: not at all",
+  },
 } as const;
 
 const PROGRAM_FLAGS = {

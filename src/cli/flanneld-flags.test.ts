@@ -86,6 +86,7 @@ describe("parseFlanneld()", () => {
         iface: undefined,
         publicIP: undefined,
         renewMargin: 3_600_000,
+        handoverTimeout: 30_000,
         log: { format: "text", verbosity: 0 },
       },
     });
@@ -124,6 +125,7 @@ describe("parseFlanneld()", () => {
         "--iface=eth1",
         "--public-ip=192.0.2.7",
         "--subnet-lease-renew-margin=1439",
+        "--handover-timeout=5",
         "--log-format=json",
         "-v=2",
       ),
@@ -134,6 +136,7 @@ describe("parseFlanneld()", () => {
       iface: "eth1",
       publicIP: parseAddress("192.0.2.7"),
       renewMargin: 1439 * 60_000,
+      handoverTimeout: 5_000,
       log: { format: "json", verbosity: 2 },
     });
   });
@@ -207,6 +210,8 @@ describe("parseFlanneld()", () => {
       "flanneld: --subnet-lease-renew-margin is 1440, but must be 1 to 1439 minutes",
     ],
     [["--subnet-lease-renew-margin=-5"], "flanneld: --subnet-lease-renew-margin is -5, but must be 1 to 1439 minutes"],
+    [["--handover-timeout=-1"], "flanneld: --handover-timeout is -1, but must be 0 to 3600 seconds"],
+    [["--handover-timeout=3601"], "flanneld: --handover-timeout is 3601, but must be 0 to 3600 seconds"],
     [["--public-ip=zz"], "flanneld: --public-ip: invalid public IP address: zz (not an IPv4 address)"],
     [["--public-ip=fd00::1"], "flanneld: --public-ip: invalid public IP address: fd00::1 (not an IPv4 address)"],
     [["--etcd-api=v3"], 'flanneld: --etcd-api is "v3", but must be 2, 3 or auto'],

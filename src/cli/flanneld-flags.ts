@@ -23,6 +23,8 @@ export interface FlanneldOptions {
   readonly publicIP: Address | undefined;
   /** How long before its end a lease is renewed. */
   readonly renewMargin: Milliseconds;
+  /** How long a small process keeps what packets wait in for the next daemon. */
+  readonly handoverTimeout: Milliseconds;
   readonly log: LogOptions;
 }
 
@@ -51,6 +53,9 @@ export interface Warning {
 }
 
 type Values = FlagValues<typeof FLANNELD_FLAGS>;
+
+/** Seconds. What stays for longer would surprise whoever stopped flanneld for good. */
+const LONGEST_HANDOVER = 3600;
 
 const USAGE = `Usage: flanneld [OPTION]...
 
@@ -109,6 +114,9 @@ function outOfRange(values: Values): string[] {
   const margin = values["subnet-lease-renew-margin"];
   if (margin < 1 || margin > 1439)
     wrong.push(`--subnet-lease-renew-margin is ${margin}, but must be 1 to 1439 minutes`);
+  const handover = values["handover-timeout"];
+  if (handover < 0 || handover > LONGEST_HANDOVER)
+    wrong.push(`--handover-timeout is ${handover}, but must be 0 to ${LONGEST_HANDOVER} seconds`);
   const publicIP = values["public-ip"];
   if (publicIP !== "" && tryParseAddress(publicIP)?.family !== 4)
     wrong.push(`--public-ip: invalid public IP address: ${publicIP} (not an IPv4 address)`);
@@ -136,6 +144,7 @@ function options(values: Values): FlanneldOptions {
     iface: orAbsent(values.iface),
     publicIP: publicIP === "" ? undefined : tryParseAddress(publicIP),
     renewMargin: values["subnet-lease-renew-margin"] * 60_000,
+    handoverTimeout: values["handover-timeout"] * 1_000,
     log: { format: values["log-format"] === "json" ? "json" : "text", verbosity: values.v },
   };
 }

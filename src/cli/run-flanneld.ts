@@ -11,6 +11,7 @@ import { runNetwork } from "../network/network.ts";
 import { notifyReady } from "../operate/notify.ts";
 import { RegistrySubnetManager } from "../store/registry-subnet-manager.ts";
 import type { FlanneldOptions } from "./flanneld-flags.ts";
+import { openKeeper } from "./open-keeper.ts";
 import { openRegistry } from "./open-registry.ts";
 
 /** The unnamed network of single-network mode. */
@@ -39,12 +40,14 @@ export async function runFlanneld(
     ),
   ]);
   logger.info("using interface", { name: external.link.name, address: external.address, publicIP: external.publicIP });
+  await using keeper = openKeeper({ stateDir, timeout: options.handoverTimeout, logger });
   await using store = new RegistrySubnetManager(registry, { clock, logger });
   await runNetwork(
     {
       name: SINGLE_NETWORK,
       store,
       kernel,
+      keeper,
       external,
       subnetFile: options.subnetFile,
       state: new HostStateFile(options.stateDir, options.subnetFile, logger),

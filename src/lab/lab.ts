@@ -1,5 +1,6 @@
 import { formatAddress } from "../ip/address.ts";
 import { type Prefix, parsePrefix } from "../ip/prefix.ts";
+import { processId } from "../kernel/process-id.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { InvalidConfigError } from "../lib/errors.ts";
 import { chooseUnderlay, type LabName, machineNetworks, parseLabName } from "./address-plan.ts";
@@ -9,7 +10,6 @@ import { embeddedStore, etcdStore, type LabStore } from "./lab-store.ts";
 import { launcher } from "./launcher.ts";
 import type { LabLife } from "./namespace.ts";
 import { type PingOptions, type PingResult, pingAll } from "./ping.ts";
-import { processId } from "./processes.ts";
 import { claim, type LabRecord, labDirectory, type StoreKind, writeRecord } from "./record.ts";
 import { requireForLab } from "./requirements.ts";
 import { Switch } from "./switch.ts";

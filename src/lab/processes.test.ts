@@ -1,17 +1,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { expect, test } from "vitest";
-import { isAlive, processesInNamespaces, processId, signalProcess } from "./processes.ts";
-
-test("processId() tells this process from a later one with its pid", () => {
-  const self = running(process.pid);
-  expect(isAlive(self)).toBe(true);
-  expect(isAlive({ ...self, startTime: `${self.startTime}0` })).toBe(false);
-});
-
-test("processId() is undefined where no process is", () => {
-  expect(processId(0x7fff_fff0)).toBeUndefined();
-});
+import { isAlive, processId } from "../kernel/process-id.ts";
+import { processesInNamespaces, signalProcess } from "./processes.ts";
 
 test("signalProcess() leaves a process alone that was given the pid later", async () => {
   const child = spawn(process.execPath, ["-e", "setInterval(() => {}, 1e9)"], { stdio: "ignore" });

@@ -1,31 +1,7 @@
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
+import { isAlive, type ProcessId, processId } from "../kernel/process-id.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { systemClock } from "../lib/clock.ts";
-
-/** A process that can be told from a later one with the same pid. */
-export interface ProcessId {
-  readonly pid: number;
-  /** Clock ticks since boot: field 22 of /proc/PID/stat, proc(5). */
-  readonly startTime: string;
-}
-
-/** @returns undefined if there is no such process, or nothing but its unread exit status is left of it */
-export function processId(pid: number): ProcessId | undefined {
-  let stat: string;
-  try {
-    stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-  } catch {
-    return undefined;
-  }
-  // The program's name may hold spaces and parentheses; what follows its last parenthesis begins with field 3.
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const [state, startTime] = [fields[0], fields[19]];
-  return state === "Z" || state === "X" || startTime === undefined ? undefined : { pid, startTime };
-}
-
-export function isAlive({ pid, startTime }: ProcessId): boolean {
-  return processId(pid)?.startTime === startTime;
-}
 
 /** Every process, but this one, whose network is one of these namespaces, given as paths. */
 export function processesInNamespaces(paths: readonly string[]): readonly ProcessId[] {

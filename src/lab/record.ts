@@ -1,8 +1,8 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { isAlive, type ProcessId, processId } from "../kernel/process-id.ts";
 import { InvalidConfigError } from "../lib/errors.ts";
 import type { LabName } from "./address-plan.ts";
-import { isAlive, type ProcessId, processId } from "./processes.ts";
 
 /** One directory per lab; what is in none of them needs no cleaning up. */
 export const LABS_DIRECTORY = "/run/flannel-lab";

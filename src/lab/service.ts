@@ -2,11 +2,12 @@ import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { type ProcessId, processId } from "../kernel/process-id.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Milliseconds } from "../lib/clock.ts";
 import type { Namespace } from "./namespace.ts";
 import { NotifySocket } from "./notify-socket.ts";
-import { type ProcessId, processId, signalProcess } from "./processes.ts";
+import { signalProcess } from "./processes.ts";
 import { ended } from "./program.ts";
 import { orAbort, waitFor } from "./wait.ts";
 

@@ -1,4 +1,4 @@
-import { isAlive } from "./processes.ts";
+import { isAlive } from "../kernel/process-id.ts";
 import { isOrphan, type LabRecord } from "./record.ts";
 import { renderTable, type TextOptions } from "./table.ts";
 

@@ -4,9 +4,10 @@ import { existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
+import { isAlive } from "../../src/kernel/process-id.ts";
 import { parseLabName } from "../../src/lab/address-plan.ts";
 import { dismantle, namespacesOf } from "../../src/lab/dismantle.ts";
-import { isAlive, processesInNamespaces } from "../../src/lab/processes.ts";
+import { processesInNamespaces } from "../../src/lab/processes.ts";
 import { labDirectory, readRecord } from "../../src/lab/record.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 

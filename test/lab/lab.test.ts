@@ -1,9 +1,10 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
+import { isAlive } from "../../src/kernel/process-id.ts";
 import { namespacesOf } from "../../src/lab/dismantle.ts";
 import { Lab, type LabOptions } from "../../src/lab/lab.ts";
-import { isAlive, processesInNamespaces } from "../../src/lab/processes.ts";
+import { processesInNamespaces } from "../../src/lab/processes.ts";
 import { labDirectory } from "../../src/lab/record.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { silentLogger } from "../../src/lib/logger.ts";

@@ -5,6 +5,7 @@ import type { ExternalInterface } from "../../src/backend/backend.ts";
 import { parseAddress } from "../../src/ip/address.ts";
 import { parseMacAddress } from "../../src/ip/mac-address.ts";
 import { formatPrefix, parsePrefix } from "../../src/ip/prefix.ts";
+import { FakeDescriptorKeeper } from "../../src/kernel/fake-descriptor-keeper.ts";
 import { FakeKernel } from "../../src/kernel/fake-kernel.ts";
 import { FakeClock } from "../../src/lib/fake-clock.ts";
 import { RecordingLogger } from "../../src/lib/recording-logger.ts";
@@ -84,6 +85,7 @@ export function macOf(number: number) {
 
 export class Host implements AsyncDisposable {
   readonly kernel = new FakeKernel();
+  readonly keeper = new FakeDescriptorKeeper();
   readonly logger = new RecordingLogger();
   readonly registry: MemoryRegistry;
   readonly address: string;
@@ -114,6 +116,7 @@ export class Host implements AsyncDisposable {
       name: "",
       store: new RegistrySubnetManager(this.registry, { clock, logger: this.logger, random: IN_ORDER }),
       kernel: this.kernel,
+      keeper: this.keeper,
       subnetFile: this.subnetFile,
       state: new HostStateFile(this.stateDir, this.subnetFile, this.logger),
       renewMargin: 60 * 60 * 1000,

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { parseAddress } from "../../ip/address.ts";
 import { type MacAddress, parseMacAddress } from "../../ip/mac-address.ts";
 import { parsePrefix } from "../../ip/prefix.ts";
+import { FakeDescriptorKeeper } from "../../kernel/fake-descriptor-keeper.ts";
 import { FakeKernel } from "../../kernel/fake-kernel.ts";
 import type { Json, Lease } from "../../lease/lease.ts";
 import { parseNetworkConfig } from "../../lease/network-config.ts";
@@ -40,6 +41,7 @@ async function chosenMac(given: { kernel?: FakeKernel; remembered?: MacAddress; 
       external: { link: external, address, publicIP: address },
       leaseFormat: "0.7",
       kernel,
+      keeper: new FakeDescriptorKeeper(),
       routes: { networks: [config.network], adoptable: () => false },
       rememberedMac: given.remembered,
     },
