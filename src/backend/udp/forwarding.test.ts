@@ -5,15 +5,7 @@ import { containsAddress, formatPrefix, type Prefix, parsePrefix } from "../../i
 import { Arena } from "../../lib/arena.ts";
 import { IpPacket } from "../../wire/packet/ip-packet.ts";
 import { DROP_REASONS } from "./drop-reason.ts";
-import {
-  ACCEPTED,
-  buildForwarding,
-  Forwarding,
-  type ForwardingTable,
-  forwardingBuffers,
-  NO_ROUTE,
-  STRANGER,
-} from "./forwarding.ts";
+import { ACCEPTED, buildForwarding, Forwarding, type ForwardingTable, NO_ROUTE, STRANGER } from "./forwarding.ts";
 import { putPacket } from "./forwarding-packets.ts";
 
 const arena = new Arena(8192);
@@ -39,7 +31,7 @@ function peer(subnet: string, publicIP: string, slot: number) {
 
 function forwarding(table: Partial<ForwardingTable> = {}): Forwarding {
   const data = buildForwarding({ ...TABLE, ...table });
-  return new Forwarding(structuredClone(data, { transfer: forwardingBuffers(data) }), arena);
+  return new Forwarding(structuredClone(data, { transfer: data.buffers }), arena);
 }
 
 const word = (text: string) => Number(parseAddress(text).value);

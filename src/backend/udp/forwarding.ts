@@ -25,7 +25,7 @@ export interface ForwardingTable {
   readonly acceptFrom: readonly Prefix[];
 }
 
-/** A `ForwardingTable` as the packet thread reads it: nothing but memory, to be handed over by `forwardingBuffers()`. */
+/** A `ForwardingTable` as the packet thread reads it: nothing but memory, so that it is handed over without a copy. */
 export interface ForwardingData {
   /** Whose an inner address is: a slot, `OWN`, `UNLEASED`, or `NONE` outside the overlay. */
   readonly owners4: PrefixIndexData;
@@ -38,6 +38,8 @@ export interface ForwardingData {
   /** Slot to public address. */
   readonly addresses: Int32Array<ArrayBuffer>;
   readonly hasIPv6: boolean;
+  /** All of the memory: what to transfer with the rest. */
+  readonly buffers: ArrayBuffer[];
 }
 
 /** The slot of a peer, or one of the two below. */
@@ -84,21 +86,23 @@ export function buildForwarding(table: ForwardingTable): ForwardingData {
     ...acceptFrom.map((prefix) => ({ prefix, value: ACCEPTED })),
     ...peers.map(({ publicIP, slot }) => ({ prefix: hostPrefix(publicIP), value: slot })),
   ];
-  return {
+  const indexes = {
     owners4: buildPrefixIndex(4, owners),
     owners6: buildPrefixIndex(6, owners),
     refused4: buildPrefixIndex(4, refused),
     refused6: buildPrefixIndex(6, refused),
     senders: buildPrefixIndex(4, senders),
-    addresses: addressesBySlot(peers),
-    hasIPv6: networks.some((network) => network.address.family === 6),
   };
-}
-
-/** What to hand over with the data, rather than to copy it. */
-export function forwardingBuffers(data: ForwardingData): ArrayBuffer[] {
-  const indexes = [data.owners4, data.owners6, data.refused4, data.refused6, data.senders];
-  return [...indexes.flatMap(({ levels, cells }) => [levels.buffer, cells.buffer]), data.addresses.buffer];
+  const addresses = addressesBySlot(peers);
+  return {
+    ...indexes,
+    addresses,
+    hasIPv6: networks.some((network) => network.address.family === 6),
+    buffers: [
+      ...Object.values(indexes).flatMap(({ levels, cells }) => [levels.buffer, cells.buffer]),
+      addresses.buffer,
+    ],
+  };
 }
 
 function hostPrefix(address: Address): Prefix {
