@@ -1,4 +1,5 @@
 import { sendDatagram } from "../kernel/datagram.ts";
+import { closeAllOnExec } from "../kernel/descriptors.ts";
 import { openKernel } from "../kernel/linux-kernel.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { systemClock } from "../lib/clock.ts";
@@ -8,6 +9,7 @@ import { untilItWorks } from "../lib/until-it-works.ts";
 import { chooseExternalInterface } from "../network/external-interface.ts";
 import { HostStateFile } from "../network/host-state.ts";
 import { runNetwork } from "../network/network.ts";
+import { takeInherited } from "../operate/inherited.ts";
 import { notifyReady } from "../operate/notify.ts";
 import { RegistrySubnetManager } from "../store/registry-subnet-manager.ts";
 import type { FlanneldOptions } from "./flanneld-flags.ts";
@@ -23,6 +25,10 @@ export async function runFlanneld(
   { signal, logger }: Abortable & { readonly logger: Logger },
 ): Promise<void> {
   const clock = systemClock;
+  const { env } = process;
+  const { descriptors: inherited, complaints } = takeInherited(env, process.pid);
+  if (inherited.length > 0) closeAllOnExec();
+  for (const complaint of complaints) logger.warn("not all that the service manager passed is there", { complaint });
   using kernel = openKernel({ logger });
   const { stateDir, renewMargin } = options;
   // Side by side, since one computes while the other waits. If either fails, the program ends.
@@ -40,7 +46,14 @@ export async function runFlanneld(
     ),
   ]);
   logger.info("using interface", { name: external.link.name, address: external.address, publicIP: external.publicIP });
-  await using keeper = openKeeper({ stateDir, timeout: options.handoverTimeout, logger });
+  await using keeper = openKeeper({
+    network: SINGLE_NETWORK,
+    stateDir,
+    timeout: options.handoverTimeout,
+    env,
+    inherited,
+    logger,
+  });
   await using store = new RegistrySubnetManager(registry, { clock, logger });
   await runNetwork(
     {
@@ -56,10 +69,11 @@ export async function runFlanneld(
       logger,
       onReady: () => {
         try {
-          notifyReady(process.env["NOTIFY_SOCKET"], sendDatagram);
+          notifyReady(env["NOTIFY_SOCKET"], sendDatagram);
         } catch (error) {
           logger.warn("cannot tell the service manager that we are ready", { reason: describeError(error) });
         }
+        keeper.ready({ signal }).catch(() => {}); // rejects only by the signal
       },
     },
     { signal },

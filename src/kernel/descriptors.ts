@@ -3,7 +3,6 @@ import koffi from "koffi";
 import { SystemCallError } from "./errno.ts";
 
 // include/uapi/asm-generic/fcntl.h and include/uapi/linux/fcntl.h
-const F_GETFD = 1;
 const F_SETFD = 2;
 const F_DUPFD_CLOEXEC = 1030;
 const FD_CLOEXEC = 1;
@@ -11,18 +10,9 @@ const FIRST_AFTER_STANDARD = 3;
 
 const cFcntl = koffi.load(null).func("int fcntl(int fd, int command, ...)");
 
-function fcntl(fd: number, command: number, argument: number): number {
-  return cFcntl(fd, command, "int", argument);
-}
-
-/** Whether there is a descriptor of this number. */
-export function isDescriptor(fd: number): boolean {
-  return fcntl(fd, F_GETFD, 0) >= 0;
-}
-
 /** A second descriptor of the same, closed on exec. @throws {SystemCallError} */
 export function duplicate(fd: number): number {
-  const copy = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_AFTER_STANDARD);
+  const copy: number = cFcntl(fd, F_DUPFD_CLOEXEC, "int", FIRST_AFTER_STANDARD);
   if (copy < 0) throw new SystemCallError("fcntl", koffi.errno());
   return copy;
 }
@@ -30,5 +20,5 @@ export function duplicate(fd: number): number {
 /** Has no program that is started from now on inherit more than it is given, whatever our own parent left open for us. */
 export function closeAllOnExec(): void {
   for (const name of readdirSync("/proc/self/fd"))
-    if (Number(name) >= FIRST_AFTER_STANDARD) fcntl(Number(name), F_SETFD, FD_CLOEXEC);
+    if (Number(name) >= FIRST_AFTER_STANDARD) cFcntl(Number(name), F_SETFD, "int", FD_CLOEXEC);
 }

@@ -36,7 +36,8 @@ interface Run {
 }
 
 /** Settings meant for a daemon that somebody runs on this machine must not reach those of a lab. */
-const FOREIGN_VARIABLES = /^(FLANNELD|ETCD|ETCDCTL)_|^(LISTEN_(PID|FDS|FDNAMES)|NOTIFY_SOCKET|WATCHDOG_(PID|USEC))$/;
+const FOREIGN_VARIABLES =
+  /^(FLANNELD|ETCD|ETCDCTL)_|^(LISTEN_(PID|FDS|FDNAMES|PIDFDID)|FDSTORE|NOTIFY_SOCKET|WATCHDOG_(PID|USEC))$/;
 
 /** A long-running program in a namespace that tells by sd_notify when it is ready, as systemd would run it. */
 export class Service {

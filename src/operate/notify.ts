@@ -1,5 +1,5 @@
-/** Sends one datagram to a Unix socket; the kernel room's. */
-export type SendDatagram = (path: string, bytes: Uint8Array) => void;
+/** Sends one datagram, perhaps with descriptors, to a Unix socket; the kernel room's. */
+export type SendDatagram = (path: string, bytes: Uint8Array, descriptors?: readonly number[]) => void;
 
 /**
  * Tells the service manager, if there is one. sd_notify(3).
