@@ -24,6 +24,7 @@ const ENTRIES = {
   flanneld: "src/cli/flanneld.ts",
   "flanneld-main": "src/cli/flanneld-main.ts",
   flannel: "src/cli/flannel.ts",
+  "packet-thread": "src/backend/udp/packet-thread.ts",
 };
 
 /** A `require` of our own for every chunk: CommonJS libraries call it, and see `lazyBuiltins`. */

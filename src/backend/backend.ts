@@ -8,6 +8,7 @@ import type { Lease, LeaseAttributes } from "../lease/lease.ts";
 import type { NetworkConfig } from "../lease/network-config.ts";
 import type { LeaseFormat } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
+import type { Logger } from "../lib/logger.ts";
 
 /** The link that carries packets between hosts. */
 export interface ExternalInterface {
@@ -28,6 +29,7 @@ export interface OpenRequest<Options> {
   readonly keeper: DescriptorKeeper;
   /** Which routes are this network's. */
   readonly routes: RouteScope;
+  readonly logger: Logger;
   /** The device's MAC that an earlier run remembered. */
   readonly rememberedMac: MacAddress | undefined;
 }

@@ -6,13 +6,13 @@ export interface Speaking {
   readonly unreachable: readonly UnreachablePeer[];
 }
 
-/** The peers whose leases name this backend; the others cannot be reached by it. */
+/** The peers whose leases name this backend; the others cannot be reached by it. Leases of udp, the first backend there was, name none. */
 export function speaks(type: string, peers: readonly Lease[]): Speaking {
   const speaking: Lease[] = [];
   const unreachable: UnreachablePeer[] = [];
   for (const peer of peers) {
     const other = peer.attributes.backendType;
-    if (other === type) speaking.push(peer);
+    if (other === type || (other === undefined && type === "udp")) speaking.push(peer);
     else
       unreachable.push({
         subnet: peer.subnet,

@@ -16,6 +16,8 @@ export const {
   EEXIST,
   EINTR,
   EINVAL,
+  EMSGSIZE,
+  EIO,
   ENOBUFS,
   ENODEV,
   ENOENT,

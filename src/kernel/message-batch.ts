@@ -134,6 +134,10 @@ export class SendBatch extends MessageBatch {
     return isSegmented ? this.view.getUint16(this.controlAt(index) + 16, true) : 0;
   }
 
+  firstPieceOf(index: number): number {
+    return this.pieces.indexOf(this.words[this.word(index) + PIECES] ?? 0);
+  }
+
   pieceCountOf(index: number): number {
     return this.words[this.word(index) + PIECE_COUNT] ?? 0;
   }
@@ -180,6 +184,19 @@ export class ReceiveBatch extends MessageBatch {
       this.view.getInt32(control + 12, true) === UDP_GRO;
     const segment = isMerged ? this.view.getInt32(control + CONTROL_HEADER, true) : 0;
     return segment > 0 ? segment : this.lengthOf(index);
+  }
+
+  /** Says of a message what the kernel says of it when it has received one. */
+  fill(index: number, source: number, length: number, segment: number): void {
+    const word = this.word(index);
+    this.view.setUint32(this.nameAt(index) + 4, source);
+    this.words[word + LENGTH] = length;
+    const isMerged = segment > 0 && segment < length;
+    this.words[word + CONTROL_LENGTH] = isMerged ? CONTROL_HEADER + 8 : 0;
+    const control = this.controlAt(index);
+    this.view.setInt32(control + 8, SOL_UDP, true);
+    this.view.setInt32(control + 12, UDP_GRO, true);
+    this.view.setInt32(control + CONTROL_HEADER, segment, true);
   }
 
   /** Makes the first `count` messages, which the kernel wrote to, ready to receive again. */

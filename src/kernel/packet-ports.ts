@@ -1,7 +1,11 @@
 import type { Arena } from "../lib/arena.ts";
+import { SystemCallError } from "./errno.ts";
+import { AF_INET, SOCK_NONBLOCK, SOCK_RAW, socket } from "./libc.ts";
 import type { ReceiveBatch, SendBatch } from "./message-batch.ts";
 import { addressOf, read, recvmmsg, sendmmsg, sendto, writev } from "./packet-calls.ts";
 import type { ScatterList } from "./scatter-list.ts";
+
+const IPPROTO_RAW = 255;
 
 /** A TUN device as the packet path sees it: a packet per call, never waiting. Failures are negative errnos. */
 export interface TunPort {
@@ -40,12 +44,22 @@ export function socketPort(arena: Arena, fd: number): SocketPort {
   };
 }
 
-/** @param fd a raw socket that is given IP headers, AF_INET and IPPROTO_RAW */
+/** A socket that is given IPv4 packets with their headers; undefined without CAP_NET_RAW. */
+export function openRawSocket(): number | undefined {
+  try {
+    return socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK, IPPROTO_RAW);
+  } catch (error) {
+    if (error instanceof SystemCallError) return undefined;
+    throw error;
+  }
+}
+
+/** @param fd of {@link openRawSocket} */
 export function rawPort(arena: Arena, fd: number): RawPort {
   const base = addressOf(arena);
   const name = arena.reserve(16);
   const DESTINATION = 16; // in an IPv4 header
-  arena.view.setUint16(name, 2, true);
+  arena.view.setUint16(name, AF_INET, true);
   return {
     send(at, length) {
       arena.view.setUint32(name + 4, arena.view.getUint32(at + DESTINATION));

@@ -43,6 +43,11 @@ export class ScatterList {
     return this.at + index * IOVEC;
   }
 
+  /** Which piece has its `struct iovec` at an address, of which the lower 32 bits are given. */
+  indexOf(low: number): number {
+    return ((low - this.#low - this.at) | 0) / IOVEC;
+  }
+
   /** Where a piece lies. */
   startOf(index: number): number {
     const low = (this.#words[this.offsetOf(index) >> 2] ?? 0) >>> 0;

@@ -151,6 +151,7 @@ class NetworkLife {
             kernel,
             keeper,
             routes: inherited.routes,
+            logger,
             rememberedMac: this.#memory.state.mac,
           },
           { signal },

@@ -6,6 +6,7 @@ import { FakeDescriptorKeeper } from "../../kernel/fake-descriptor-keeper.ts";
 import { FakeKernel } from "../../kernel/fake-kernel.ts";
 import type { Json, Lease } from "../../lease/lease.ts";
 import { parseNetworkConfig } from "../../lease/network-config.ts";
+import { silentLogger } from "../../lib/logger.ts";
 import { vxlan } from "./type.ts";
 
 const [STORED, PRESENT, REMEMBERED] = ["01", "02", "03"].map((last) => parseMacAddress(`66:72:44:0d:7e:${last}`)) as [
@@ -43,6 +44,7 @@ async function chosenMac(given: { kernel?: FakeKernel; remembered?: MacAddress; 
       kernel,
       keeper: new FakeDescriptorKeeper(),
       routes: { networks: [config.network], adoptable: () => false },
+      logger: silentLogger,
       rememberedMac: given.remembered,
     },
     { signal },

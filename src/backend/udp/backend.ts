@@ -1,0 +1,65 @@
+import { type Layer, layer, type Table } from "../../dataplane/table.ts";
+import type { Prefix } from "../../ip/prefix.ts";
+import type { DescriptorKeeper } from "../../kernel/descriptor-keeper.ts";
+import type { AddressRow, TunRow, UdpSocketRow } from "../../kernel/kernel.ts";
+import type { Lease } from "../../lease/lease.ts";
+import type { Abortable } from "../../lib/abortable.ts";
+import type { Backend, UnreachablePeer } from "../backend.ts";
+import { perPeer } from "../per-peer.ts";
+import { speaks } from "../speaks.ts";
+import type { PacketPath } from "./packet-path.ts";
+import type { PeerRow } from "./peer-table.ts";
+
+/** Where the rows of one udp network stand. */
+export interface UdpTables {
+  readonly sockets: Table<UdpSocketRow>;
+  readonly tuns: Table<TunRow>;
+  readonly addresses: Table<AddressRow>;
+  readonly peers: Table<PeerRow>;
+}
+
+export interface UdpParts {
+  readonly network: Prefix;
+  readonly device: TunRow;
+  readonly socket: UdpSocketRow;
+  readonly tables: UdpTables;
+  readonly path: PacketPath;
+  readonly keeper: DescriptorKeeper;
+}
+
+/**
+ * udp: a TUN device that the whole Network leads to, a socket that other hosts' packets come to, and a thread between them that knows
+ * which peer has which subnet.
+ */
+export function udpOverlay(lease: Lease, { network, device, socket, tables, path, keeper }: UdpParts): Backend {
+  const own: readonly Layer[] = [
+    layer(tables.sockets, [socket], { isFoundation: true }),
+    layer(tables.tuns, [device], { isFoundation: true }),
+    // With the Network's length: the kernel makes the route of the whole Network from it.
+    layer(
+      tables.addresses,
+      [{ link: device.name, address: { address: lease.subnet.address, length: network.length } }],
+      { isFoundation: true },
+    ),
+  ];
+  const row = perPeer<PeerRow>((peer) => ({ subnet: peer.subnet, publicIP: peer.attributes.publicIP }));
+  return {
+    lease,
+    mtu: device.mtu,
+    links: [device.name],
+    desired(peers) {
+      const { speaking, unreachable } = speaks("udp", peers);
+      const refused: UnreachablePeer[] = [];
+      const rows: PeerRow[] = [];
+      for (const peer of speaking) {
+        if (peer.attributes.publicIP.family === 4) rows.push(row(peer));
+        else refused.push({ subnet: peer.subnet, reason: "its public IP is not IPv4" });
+      }
+      return { layers: [layer(tables.peers, rows), ...own], unreachable: [...unreachable, ...refused] };
+    },
+    async run({ signal }: Abortable) {
+      for (;;) await keeper.keep(await path.descriptors({ signal }), { signal });
+    },
+    [Symbol.asyncDispose]: () => path[Symbol.asyncDispose](),
+  };
+}

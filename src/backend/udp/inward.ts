@@ -1,0 +1,117 @@
+import { EAGAIN, EINTR } from "../../kernel/errno.ts";
+import { ReceiveBatch } from "../../kernel/message-batch.ts";
+import type { SocketPort, TunPort } from "../../kernel/packet-ports.ts";
+import { ScatterList } from "../../kernel/scatter-list.ts";
+import type { Checksum } from "../../wire/packet/checksum.ts";
+import { IpPacket, PacketFault } from "../../wire/packet/ip-packet.ts";
+import { Coalescer, type Merges } from "./coalesce.ts";
+import { STRANGER } from "./forwarding.ts";
+import type { Outcome } from "./outward.ts";
+import type { PacketContext } from "./packet-context.ts";
+
+const MESSAGES = 16;
+/** The kernel merges up to what fits an IP packet. */
+const MESSAGE_BYTES = 65_536;
+const MOST_FAILURES = 1000;
+/** Pieces of one packet for the TUN device: the virtio header, the first packet, the payload of further ones. */
+const PIECES = 80;
+
+/** Packets from the peers' hosts to this host's TUN device. */
+export class Inward {
+  socket: SocketPort | undefined;
+  #tun: TunPort | undefined;
+  readonly #context: PacketContext;
+  readonly #packet: IpPacket;
+  readonly #batch: ReceiveBatch;
+  readonly #pieces: ScatterList;
+  readonly #coalescer: Coalescer;
+  #failures = 0;
+
+  constructor(context: PacketContext, checksum: Checksum) {
+    const { arena, base } = context;
+    this.#context = context;
+    this.#packet = new IpPacket(arena);
+    this.#batch = new ReceiveBatch(arena, base, { messages: MESSAGES, bytes: MESSAGE_BYTES });
+    this.#pieces = new ScatterList(arena, base, PIECES);
+    this.#coalescer = new Coalescer(arena, checksum, this);
+  }
+
+  /**
+   * @param hasHeader whether the device wants a virtio header before each packet
+   * @param merges what it takes as one packet, however many segments it is
+   */
+  setTun(tun: TunPort | undefined, hasHeader: boolean, merges: Merges): void {
+    this.#tun = tun;
+    this.#coalescer.hasHeader = hasHeader;
+    this.#coalescer.merges = merges;
+  }
+
+  /** Receives once and hands over what came. */
+  run(): Outcome {
+    const { socket } = this;
+    if (socket === undefined) return "gone";
+    const batch = this.#batch;
+    const count = socket.receive(batch);
+    if (count === -EAGAIN) return "empty";
+    if (count < 0) return this.#failed(-count);
+    this.#failures = 0;
+    for (let index = 0; index < count; index++) this.#message(index);
+    this.#coalescer.flush();
+    batch.clear(count);
+    return count < MESSAGES ? "empty" : "more";
+  }
+
+  /** An error about what we sent earlier may be told here, once; a socket that does nothing but fail must not be asked for ever. */
+  #failed(errno: number): Outcome {
+    if (errno !== EINTR) this.#failures++;
+    return this.#failures > MOST_FAILURES ? "gone" : "more";
+  }
+
+  #message(index: number): void {
+    const batch = this.#batch;
+    const { forwarding, counters } = this.#context;
+    const length = batch.lengthOf(index);
+    const segment = batch.segmentOf(index);
+    const start = batch.bufferAt(index);
+    const end = start + length;
+    const source = batch.sourceOf(index);
+    if (length === 0) return counters.dropped("bad packet", 1);
+    const sender = forwarding.sender(source);
+    if (sender === STRANGER) {
+      counters.dropped("stranger", Math.ceil(length / segment));
+      if (this.#packet.parse(start, Math.min(segment, length)) === PacketFault.none)
+        this.#context.sample("stranger", source, this.#packet);
+      return;
+    }
+    for (let at = start; at < end; at += segment) this.#datagram(at, Math.min(segment, end - at), sender, source);
+  }
+
+  #datagram(at: number, length: number, sender: number, source: number): void {
+    const { forwarding, counters } = this.#context;
+    const packet = this.#packet;
+    if (packet.parse(at, length) !== PacketFault.none) return counters.dropped("bad packet", 1);
+    const verdict = forwarding.judge(sender, packet);
+    if (verdict !== 0) {
+      counters.dropped(verdict, 1);
+      return this.#context.sample(verdict, source, packet);
+    }
+    if (!packet.decrementTtl()) {
+      counters.dropped("ttl exceeded", 1);
+      return this.#context.refuse(packet, "ttl exceeded");
+    }
+    counters.received(sender, 1, packet.length);
+    this.#coalescer.add(packet);
+  }
+
+  /** A piece of the packet that is handed over next. */
+  piece(at: number, length: number): void {
+    this.#pieces.piece(at, length);
+  }
+
+  /** The packet is complete. */
+  end(): void {
+    const result = this.#tun?.write(this.#pieces) ?? -1;
+    this.#pieces.clear();
+    if (result < 0) this.#context.counters.dropped("device refused", 1);
+  }
+}

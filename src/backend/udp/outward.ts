@@ -1,0 +1,182 @@
+import { EAGAIN, EINTR } from "../../kernel/errno.ts";
+import { SendBatch } from "../../kernel/message-batch.ts";
+import type { TunPort } from "../../kernel/packet-ports.ts";
+import type { Arena } from "../../lib/arena.ts";
+import type { Checksum } from "../../wire/packet/checksum.ts";
+import { IpPacket, PacketFault } from "../../wire/packet/ip-packet.ts";
+import { VIRTIO_HEADER_SIZE, VirtioHeader } from "../../wire/packet/virtio-header.ts";
+import { NO_ROUTE } from "./forwarding.ts";
+import type { PacketContext } from "./packet-context.ts";
+import { Segmenter } from "./segment.ts";
+import { Sender } from "./sender.ts";
+
+/** The most that one read can bring. */
+const PACKET_ROOM = VIRTIO_HEADER_SIZE + 65_535;
+/** Bytes read before they are sent: what is still in the processor's cache is cheap to send. */
+const BATCH_BYTES = 64 << 10;
+const BATCH_MESSAGES = 64;
+const BATCH_PIECES = 1024 + 2 * BATCH_MESSAGES;
+/** Reads before the other direction has its turn. */
+const READS = 64;
+
+/** The most datagrams and bytes that the kernel cuts one message into: UDP_MAX_SEGMENTS, and what fits an IPv4 packet. */
+const MESSAGE_SEGMENTS = 64;
+const MESSAGE_BYTES = 65_507;
+
+/** Why one direction stopped. */
+export type Outcome = "empty" | "more" | "blocked" | "gone";
+
+/** Packets from the host's TUN device to the peers' hosts. */
+export class Outward {
+  readonly sender: Sender;
+  readonly #context: PacketContext;
+  readonly #arena: Arena;
+  readonly #packet: IpPacket;
+  readonly #header = new VirtioHeader();
+  readonly #segmenter: Segmenter;
+  readonly #batch: SendBatch;
+  readonly #region: number;
+  #used = 0;
+  #tun: TunPort | undefined;
+  #headerSize = 0;
+  // The last message, as long as more may join it: equal datagrams to one peer go out as one message.
+  #openPeer = -1;
+  #openSegment = 0;
+  #openCount = 0;
+  #openBytes = 0;
+  #openFirst = 0;
+
+  constructor(context: PacketContext, checksum: Checksum, port: number) {
+    const { arena, base } = context;
+    this.#context = context;
+    this.#arena = arena;
+    this.#packet = new IpPacket(arena);
+    this.#segmenter = new Segmenter(arena, checksum);
+    this.#batch = new SendBatch(arena, base, { messages: BATCH_MESSAGES, pieces: BATCH_PIECES, port });
+    this.sender = new Sender(context, this.#batch, port);
+    this.#region = arena.reserve(BATCH_BYTES + PACKET_ROOM + 64);
+  }
+
+  /** @param hasHeader whether the device precedes packets by a virtio header */
+  setTun(tun: TunPort | undefined, hasHeader: boolean): void {
+    this.#tun = tun;
+    this.#headerSize = hasHeader ? VIRTIO_HEADER_SIZE : 0;
+    this.#header.clear();
+  }
+
+  get hasTun(): boolean {
+    return this.#tun !== undefined;
+  }
+
+  /** Reads and sends until there is no more, or the other direction should have its turn. */
+  run(): Outcome {
+    if (!this.#flush()) return "blocked";
+    const tun = this.#tun;
+    if (tun === undefined) return "gone";
+    const headerSize = this.#headerSize;
+    for (let reads = 0; reads < READS; reads++) {
+      // The IP header comes to lie on a multiple of 16.
+      const at = ((this.#region + this.#used + 63) & ~63) + 16;
+      const length = tun.read(at - headerSize, PACKET_ROOM);
+      if (length <= headerSize) {
+        if (!this.#flush()) return "blocked";
+        if (length === -EAGAIN) return "empty";
+        if (length === -EINTR) continue;
+        if (length < 0) return "gone";
+        this.#context.counters.dropped("bad packet", 1);
+        continue;
+      }
+      this.#used = at + length - headerSize - this.#region;
+      this.#take(at, length - headerSize);
+      if (this.#isFull && !this.#flush()) return "blocked";
+    }
+    return this.#flush() ? "more" : "blocked";
+  }
+
+  get #isFull(): boolean {
+    return (
+      this.#used > BATCH_BYTES ||
+      this.#batch.count > BATCH_MESSAGES - 32 ||
+      this.#batch.pieces.count > BATCH_PIECES / 2 ||
+      !this.#segmenter.hasRoom
+    );
+  }
+
+  #flush(): boolean {
+    if (this.#batch.count > 0 && !this.sender.send()) return false;
+    this.#used = 0;
+    this.#openPeer = -1;
+    this.#segmenter.clear();
+    return true;
+  }
+
+  #take(at: number, length: number): void {
+    const context = this.#context;
+    const { counters, forwarding } = context;
+    const packet = this.#packet;
+    if (packet.parse(at, length) !== PacketFault.none) return counters.dropped("bad packet", 1);
+    const peer = forwarding.route(packet);
+    if (peer === NO_ROUTE) {
+      counters.dropped("no route", 1);
+      return context.refuse(packet, "no route");
+    }
+    if (!packet.decrementTtl()) {
+      counters.dropped("ttl exceeded", 1);
+      return context.refuse(packet, "ttl exceeded");
+    }
+    if (this.#headerSize > 0) this.#header.read(this.#arena.view, at - VIRTIO_HEADER_SIZE);
+    const { pieces } = this.#batch;
+    const first = pieces.count;
+    const segmenter = this.#segmenter;
+    if (segmenter.segment(packet, this.#header, pieces) !== 0) {
+      pieces.count = first;
+      return counters.dropped("bad packet", 1);
+    }
+    const { count } = segmenter;
+    counters.sent(peer, count, segmenter.totalBytes);
+    if (count === 1) this.#one(peer, first, segmenter.lastSize);
+    else this.#many(peer, first, count, segmenter.segmentSize, segmenter.lastSize);
+  }
+
+  /** A packet that is one datagram: joins those before it, if they go the same way and are no shorter. */
+  #one(peer: number, first: number, size: number): void {
+    if (
+      peer === this.#openPeer &&
+      size <= this.#openSegment &&
+      this.#openCount < MESSAGE_SEGMENTS &&
+      this.#openBytes + size <= MESSAGE_BYTES &&
+      this.sender.segments
+    ) {
+      this.#openCount++;
+      this.#openBytes += size;
+      this.#batch.resize(first + 1 - this.#openFirst, this.#openSegment);
+      if (size < this.#openSegment) this.#openPeer = -1;
+      return;
+    }
+    this.#batch.add(this.#context.forwarding.addressOf(peer), first, 1, 0);
+    this.#open(peer, first, size, 1, size);
+  }
+
+  /** Datagrams of two pieces each, as many to a message as it may have. */
+  #many(peer: number, first: number, count: number, segment: number, last: number): void {
+    const address = this.#context.forwarding.addressOf(peer);
+    const most = this.sender.segments
+      ? Math.max(1, Math.min(MESSAGE_SEGMENTS, Math.floor(MESSAGE_BYTES / segment)))
+      : 1;
+    for (let done = 0; done < count; done += most) {
+      const here = Math.min(most, count - done);
+      this.#batch.add(address, first + done * 2, here * 2, here === 1 ? 0 : segment);
+      if (done + here < count) continue;
+      if (last === segment) this.#open(peer, first + done * 2, segment, here, here * segment);
+      else this.#openPeer = -1;
+    }
+  }
+
+  #open(peer: number, first: number, segment: number, count: number, bytes: number): void {
+    this.#openPeer = peer;
+    this.#openFirst = first;
+    this.#openSegment = segment;
+    this.#openCount = count;
+    this.#openBytes = bytes;
+  }
+}

@@ -1,0 +1,107 @@
+import type { Address } from "../../ip/address.ts";
+import type { Prefix } from "../../ip/prefix.ts";
+import type { TunDevice } from "../../kernel/tun.ts";
+import type { UdpSocket } from "../../kernel/udp-socket.ts";
+import type { Abortable } from "../../lib/abortable.ts";
+import type { Logger } from "../../lib/logger.ts";
+import { Mailbox } from "../../lib/mailbox.ts";
+import { buildForwarding, type Peer } from "./forwarding.ts";
+import type { PacketThread, PacketThreadOptions } from "./thread.ts";
+import type { ThreadNews } from "./thread-messages.ts";
+
+/** Names that descriptors are kept under. */
+export interface DescriptorNames {
+  readonly tun: string;
+  readonly socket: string;
+}
+
+export interface PacketPathOptions {
+  readonly port: number;
+  readonly networks: readonly Prefix[];
+  readonly ownSubnets: readonly Prefix[];
+  readonly ownAddresses: readonly Address[];
+  readonly acceptFrom: readonly Prefix[];
+  readonly names: DescriptorNames;
+  readonly logger: Logger;
+  readonly startThread: (options: PacketThreadOptions) => PacketThread;
+}
+
+/** The packet thread as the main thread sees it: what it works with, which peers it knows, what it has to say. */
+export class PacketPath implements AsyncDisposable {
+  readonly #options: PacketPathOptions;
+  readonly #thread: PacketThread;
+  readonly #descriptors = new Map<string, number>();
+  readonly #changes = new Mailbox<"changed">();
+  #tun: TunDevice | undefined;
+  #socket: UdpSocket | undefined;
+
+  constructor(options: PacketPathOptions) {
+    this.#options = options;
+    this.#thread = options.startThread({
+      port: options.port,
+      forwarding: buildForwarding({ ...options, peers: [] }),
+      onNews: (news) => this.#hear(news),
+    });
+  }
+
+  setTun(device: TunDevice | undefined): void {
+    this.#tun = device;
+    this.#keep(this.#options.names.tun, device?.fd);
+    this.#thread.setTun(device);
+    this.#tellFeatures();
+  }
+
+  setSocket(socket: UdpSocket | undefined): void {
+    this.#socket = socket;
+    this.#keep(this.#options.names.socket, socket?.fd);
+    this.#thread.setSocket(socket);
+    this.#tellFeatures();
+  }
+
+  setPeers(peers: readonly Peer[]): void {
+    this.#thread.setForwarding(buildForwarding({ ...this.#options, peers }));
+  }
+
+  /** What the next daemon should find open, as soon as it is something else than when last asked. Rejects if the thread has failed. */
+  async descriptors({ signal }: Abortable): Promise<ReadonlyMap<string, number>> {
+    await Promise.race([this.#changes.takeAll({ signal }), this.#thread.ended]);
+    signal.throwIfAborted();
+    return this.#descriptors;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve(this.#thread[Symbol.asyncDispose]());
+  }
+
+  #keep(name: string, fd: number | undefined): void {
+    if (fd === undefined) this.#descriptors.delete(name);
+    else this.#descriptors.set(name, fd);
+    this.#changes.put("changed");
+  }
+
+  #hear(news: ThreadNews): void {
+    this.#options.logger.warn("udp packet path works with less", { reason: news.reason });
+  }
+
+  /** Once both are there, and again when one was replaced. */
+  #tellFeatures(): void {
+    if (this.#tun === undefined || this.#socket === undefined) return;
+    const { checksum, tcp, udp } = this.#tun.offloads;
+    const { segments, merges } = this.#socket;
+    const features = { checksum, tcp, udp, segments, merges };
+    const used = Object.entries(FEATURES).filter(([key]) => features[key as keyof typeof features]);
+    this.#options.logger.info("udp packet path", {
+      device: this.#tun.name,
+      port: this.#options.port,
+      with: used.map(([, name]) => name).join(", ") || "one packet per call",
+    });
+  }
+}
+
+const FEATURES = {
+  checksum: "checksum offload",
+  tcp: "TCP segmentation offload",
+  udp: "UDP segmentation offload",
+  segments: "UDP GSO",
+  merges: "UDP GRO",
+} as const;

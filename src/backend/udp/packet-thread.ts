@@ -1,0 +1,84 @@
+import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { close } from "../../kernel/libc.ts";
+import { addressOf } from "../../kernel/packet-calls.ts";
+import { Poller } from "../../kernel/packet-poller.ts";
+import { openRawSocket, socketPort, tunPort } from "../../kernel/packet-ports.ts";
+import { NO_OFFLOADS, type TunDevice } from "../../kernel/tun.ts";
+import type { UdpSocket } from "../../kernel/udp-socket.ts";
+import { Arena } from "../../lib/arena.ts";
+import { Checksum } from "../../wire/packet/checksum.ts";
+import { Forwarding } from "./forwarding.ts";
+import { Inward } from "./inward.ts";
+import { Outward } from "./outward.ts";
+import { runPacketLoop } from "./packet-loop.ts";
+import { STOP, type ThreadNews, type ThreadOrder, type ThreadStart } from "./thread-messages.ts";
+
+/**
+ * The entry of the thread that moves packets. It waits in the kernel, never in the event loop: messages are fetched when the wake
+ * descriptor says so. Nothing in the loop allocates, so that the collector has nothing to do.
+ */
+const ARENA_SIZE = 4 << 20;
+
+function main(): void {
+  if (parentPort === null) throw new Error("packet-thread is a worker's entry");
+  const port = parentPort;
+  const { port: peerPort, wake, control, forwarding } = workerData as ThreadStart;
+  const flag = new Int32Array(control);
+  const tell = (news: ThreadNews) => port.postMessage(news);
+  const arena = new Arena(ARENA_SIZE);
+  const raw = openRawSocket();
+  const context = {
+    arena,
+    base: addressOf(arena),
+    counters: { sent() {}, received() {}, dropped() {} },
+    forwarding: new Forwarding(forwarding, arena),
+    refuse() {},
+    sample() {},
+    degraded: (reason: string) => tell({ type: "degraded", reason }),
+  };
+  const checksum = new Checksum(arena);
+  const outward = new Outward(context, checksum, peerPort);
+  const inward = new Inward(context, checksum);
+  const poller = new Poller(arena, wake);
+
+  const setTun = (device: TunDevice | undefined) => {
+    if (poller.tun >= 0) close(poller.tun);
+    poller.tun = device?.fd ?? -1;
+    const tun = device === undefined ? undefined : tunPort(arena, device.fd);
+    const { header, tcp, udp } = device?.offloads ?? NO_OFFLOADS;
+    outward.setTun(tun, header);
+    inward.setTun(tun, header, { tcp4: tcp, tcp6: tcp, udp4: udp, udp6: udp });
+  };
+  const setSocket = (socket: UdpSocket | undefined) => {
+    if (poller.socket >= 0) close(poller.socket);
+    poller.socket = socket?.fd ?? -1;
+    const ways = socket === undefined ? undefined : socketPort(arena, socket.fd);
+    outward.sender.socket = ways;
+    outward.sender.segments = socket?.segments ?? false;
+    inward.socket = ways;
+  };
+  const obey = (order: ThreadOrder) => {
+    if (order.type === "tun") setTun(order.device);
+    else if (order.type === "socket") setSocket(order.socket);
+    else context.forwarding = new Forwarding(order.forwarding, arena);
+  };
+  const onWoken = () => {
+    for (;;) {
+      const received = receiveMessageOnPort(port);
+      if (received === undefined) break;
+      obey(received.message as ThreadOrder);
+    }
+    return Atomics.load(flag, 0) !== STOP;
+  };
+  const onTunGone = () => {
+    outward.setTun(undefined, false);
+    inward.setTun(undefined, false, { tcp4: false, tcp6: false, udp4: false, udp6: false });
+  };
+  if (onWoken()) runPacketLoop({ outward, inward, poller, onWoken, onTunGone });
+  setTun(undefined);
+  setSocket(undefined);
+  if (raw !== undefined) close(raw);
+  port.close();
+}
+
+main();
