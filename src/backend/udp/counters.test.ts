@@ -64,8 +64,8 @@ describe("CountersReader", () => {
 
   test("drops() and work() have every name, each counted for itself", () => {
     const { writer, reader } = counters(1);
-    for (const [index, reason] of DROP_REASONS.entries()) writer.drops(reason, index);
-    for (const reason of DROP_REASONS) writer.drop(reason);
+    for (const [index, reason] of DROP_REASONS.entries()) writer.dropped(reason, index);
+    for (const reason of DROP_REASONS) writer.dropped(reason, 1);
     for (const [index, work] of WORK.entries()) for (let times = 0; times <= index; times++) writer.works(work);
     expect(reader.drops()).toEqual(Object.fromEntries(DROP_REASONS.map((reason, index) => [reason, index + 1])));
     expect(reader.work()).toEqual(Object.fromEntries(WORK.map((work, index) => [work, index + 1])));

@@ -73,11 +73,7 @@ export class CountersWriter {
     this.#add(at + RECEIVED_BYTES, bytes);
   }
 
-  drop(reason: DropReason): void {
-    this.drops(reason, 1);
-  }
-
-  drops(reason: DropReason, packets: number): void {
+  dropped(reason: DropReason, packets: number): void {
     this.#add(this.#reasons.get(reason) as number, packets);
   }
 
