@@ -1,7 +1,9 @@
 import type { Arena } from "../../lib/arena.ts";
 import type { IpPacket } from "../../wire/packet/ip-packet.ts";
+import type { CountersWriter } from "./counters.ts";
 import type { DropReason } from "./drop-reason.ts";
 import type { Forwarding } from "./forwarding.ts";
+import type { IcmpErrorReason } from "./icmp-error.ts";
 
 /** What both directions of the packet path work with. Called once per packet: nothing here may allocate. */
 export interface PacketContext {
@@ -10,19 +12,11 @@ export interface PacketContext {
   readonly base: number;
   /** Replaced between two batches. */
   readonly forwarding: Forwarding;
-  readonly counters: PacketCounters;
+  readonly counters: CountersWriter;
   /** Tells the sender of a packet that is going out, or came in, why it goes no further. */
-  refuse(packet: IpPacket, reason: "no route" | "ttl exceeded"): void;
+  refuse(packet: IpPacket, reason: IcmpErrorReason): void;
   /** Shows one of many dropped packets to whoever keeps the log. @param outerSource IPv4 address as a number */
   sample(reason: DropReason, outerSource: number, packet: IpPacket): void;
   /** A feature that the kernel offered does not work. */
   degraded(reason: string): void;
-}
-
-export interface PacketCounters {
-  /** @param peer its slot */
-  sent(peer: number, packets: number, bytes: number): void;
-  /** @param sender a slot, or nobody's */
-  received(sender: number, packets: number, bytes: number): void;
-  dropped(reason: DropReason, packets: number): void;
 }

@@ -39,6 +39,7 @@ export class PacketPath implements AsyncDisposable {
     this.#options = options;
     this.#thread = options.startThread({
       port: options.port,
+      addresses: options.ownSubnets.map(({ address }) => address),
       forwarding: buildForwarding({ ...options, peers: [] }),
       onNews: (news) => this.#hear(news),
     });

@@ -2,12 +2,15 @@ import { parentPort, receiveMessageOnPort, workerData } from "node:worker_thread
 import { close } from "../../kernel/libc.ts";
 import { addressOf } from "../../kernel/packet-calls.ts";
 import { Poller } from "../../kernel/packet-poller.ts";
-import { openRawSocket, socketPort, tunPort } from "../../kernel/packet-ports.ts";
+import { openRawSocket, rawPort, socketPort, tunPort } from "../../kernel/packet-ports.ts";
 import { NO_OFFLOADS, type TunDevice } from "../../kernel/tun.ts";
 import type { UdpSocket } from "../../kernel/udp-socket.ts";
 import { Arena } from "../../lib/arena.ts";
 import { Checksum } from "../../wire/packet/checksum.ts";
+import type { IpPacket } from "../../wire/packet/ip-packet.ts";
+import { CountersWriter } from "./counters.ts";
 import { Forwarding } from "./forwarding.ts";
+import { type IcmpErrorReason, IcmpErrors } from "./icmp-error.ts";
 import { Inward } from "./inward.ts";
 import { Outward } from "./outward.ts";
 import { runPacketLoop } from "./packet-loop.ts";
@@ -22,21 +25,26 @@ const ARENA_SIZE = 4 << 20;
 function main(): void {
   if (parentPort === null) throw new Error("packet-thread is a worker's entry");
   const port = parentPort;
-  const { port: peerPort, wake, control, forwarding } = workerData as ThreadStart;
+  const { port: peerPort, wake, control, counters, addresses, forwarding } = workerData as ThreadStart;
   const flag = new Int32Array(control);
   const tell = (news: ThreadNews) => port.postMessage(news);
   const arena = new Arena(ARENA_SIZE);
+  const checksum = new Checksum(arena);
   const raw = openRawSocket();
+  const rawWay = raw === undefined ? undefined : rawPort(arena, raw);
+  const errors = new IcmpErrors(arena, checksum, addresses);
   const context = {
     arena,
     base: addressOf(arena),
-    counters: { sent() {}, received() {}, dropped() {} },
+    counters: new CountersWriter(counters),
     forwarding: new Forwarding(forwarding, arena),
-    refuse() {},
+    refuse(packet: IpPacket, reason: IcmpErrorReason) {
+      const length = rawWay === undefined ? 0 : errors.build(packet, reason, performance.now());
+      if (length > 0) rawWay?.send(errors.at, length);
+    },
     sample() {},
     degraded: (reason: string) => tell({ type: "degraded", reason }),
   };
-  const checksum = new Checksum(arena);
   const outward = new Outward(context, checksum, peerPort);
   const inward = new Inward(context, checksum);
   const poller = new Poller(arena, wake);

@@ -1,5 +1,7 @@
+import type { Address } from "../../ip/address.ts";
 import type { TunDevice } from "../../kernel/tun.ts";
 import type { UdpSocket } from "../../kernel/udp-socket.ts";
+import type { CountersMemory } from "./counters.ts";
 import type { ForwardingData } from "./forwarding.ts";
 
 /** What the packet thread is started with. */
@@ -10,6 +12,9 @@ export interface ThreadStart {
   readonly wake: number;
   /** {@link STOP} once the thread must end; looked at whenever it is woken. */
   readonly control: SharedArrayBuffer;
+  readonly counters: CountersMemory;
+  /** What ICMP errors come from: the TUN device's. */
+  readonly addresses: readonly Address[];
   readonly forwarding: ForwardingData;
 }
 

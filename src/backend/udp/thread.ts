@@ -1,8 +1,10 @@
 import { writeSync } from "node:fs";
 import { Worker } from "node:worker_threads";
+import type { Address } from "../../ip/address.ts";
 import { close, eventfd } from "../../kernel/libc.ts";
 import type { TunDevice } from "../../kernel/tun.ts";
 import type { UdpSocket } from "../../kernel/udp-socket.ts";
+import { type CountersMemory, createCounters } from "./counters.ts";
 import type { ForwardingData } from "./forwarding.ts";
 import { STOP, type ThreadNews, type ThreadOrder, type ThreadStart } from "./thread-messages.ts";
 
@@ -10,6 +12,7 @@ const WAKE = new BigUint64Array([1n]);
 
 /** What the rest of the backend needs of the packet thread. */
 export interface PacketThread extends AsyncDisposable {
+  readonly counters: CountersMemory;
   /** The descriptor is the thread's from now on. */
   setTun(device: TunDevice | undefined): void;
   /** The descriptor is the thread's from now on. */
@@ -22,15 +25,18 @@ export interface PacketThread extends AsyncDisposable {
 
 export interface PacketThreadOptions {
   readonly port: number;
+  /** Of the TUN device. */
+  readonly addresses: readonly Address[];
   readonly forwarding: ForwardingData;
   readonly onNews: (news: ThreadNews) => void;
 }
 
 /** Starts the thread that moves packets; see packet-thread.ts. */
-export function startPacketThread({ port, forwarding, onNews }: PacketThreadOptions): PacketThread {
+export function startPacketThread({ port, addresses, forwarding, onNews }: PacketThreadOptions): PacketThread {
   const control = new Int32Array(new SharedArrayBuffer(4));
   const wake = eventfd();
-  const start: ThreadStart = { port, wake, control: control.buffer, forwarding };
+  const counters = createCounters();
+  const start: ThreadStart = { port, wake, control: control.buffer, counters, addresses, forwarding };
   const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
   const worker = new Worker(new URL(`./packet-thread.${extension}`, import.meta.url), {
     workerData: start,
@@ -62,6 +68,7 @@ export function startPacketThread({ port, forwarding, onNews }: PacketThreadOpti
     ring();
   };
   return {
+    counters,
     ended,
     setTun: (device) => order({ type: "tun", device }),
     setSocket: (socket) => order({ type: "socket", socket }),
