@@ -7,7 +7,7 @@ import { ip4, ip6, payload, type TcpFields, tcp, udp } from "../../wire/packet/p
 import { VirtioHeader } from "../../wire/packet/virtio-header.ts";
 import { Coalescer } from "./coalesce.ts";
 import { Segmenter } from "./segment.ts";
-import { Collector, expand, type TunPacket } from "./superpackets.ts";
+import { Collector, expand, readCaptured, type TunPacket } from "./superpackets.ts";
 
 const ROOM = 400_000;
 const CANARY = 0xc5;
@@ -71,6 +71,19 @@ function stream(sizes: readonly number[], fields: TcpFields & { id?: number; isS
 const times = (count: number, size: number) => Array<number>(count).fill(size);
 
 describe("merging", () => {
+  test("Coalescer makes of the kernel's segments the very superpacket that the kernel had made them of", () => {
+    for (const { name, header, packet: original, segments } of readCaptured()) {
+      arena.bytes.set(original, region);
+      packet.parse(region, original.length);
+      packet.decrementTtl(); // as the kernel did
+      const expected = arena.bytes.slice(region, packet.end);
+      const [merged, ...more] = coalesce(segments);
+      expect(more, name).toEqual([]);
+      if (segments.length === 1) expect(merged?.packet, name).toEqual(segments[0]);
+      else expect(merged, name).toEqual({ header, packet: expected });
+    }
+  });
+
   test.each([
     ["TCP over IPv4", stream(times(5, 100)), 1],
     ["TCP over IPv6", stream(times(5, 100), { isSix: true }), 4],

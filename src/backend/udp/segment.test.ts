@@ -6,7 +6,7 @@ import { IpPacket, PacketFault } from "../../wire/packet/ip-packet.ts";
 import { ip4, ip6, payload, plainChecksum, tcp, u16, udp } from "../../wire/packet/packets.ts";
 import { VirtioHeader } from "../../wire/packet/virtio-header.ts";
 import { MAX_SEGMENTS, Segmenter, SegmentFault } from "./segment.ts";
-import { Collector, expand, join, superpacket, type TunPacket, virtio } from "./superpackets.ts";
+import { Collector, expand, join, readCaptured, superpacket, type TunPacket, virtio } from "./superpackets.ts";
 
 const ROOM = 70_000;
 const CANARY = 0xc5;
@@ -64,6 +64,18 @@ const packaging = fc.oneof(
 );
 
 describe("superpackets", () => {
+  test("Segmenter makes of captured packets what the kernel made of them", () => {
+    const captured = readCaptured();
+    for (const { name, segments, ...tun } of captured) {
+      arena.bytes.set(tun.packet, region);
+      packet.parse(region, tun.packet.length);
+      packet.decrementTtl(); // as the kernel did
+      expect(segment({ ...tun, packet: arena.bytes.slice(region, packet.end) }), name).toBe(SegmentFault.none);
+      expect([...datagrams(collector.takeBytes())], name).toEqual(segments);
+    }
+    expect(captured.filter(({ segments }) => segments.length > 1).length).toBeGreaterThan(3);
+  });
+
   test("Segmenter makes the packets that slow and obvious segmentation makes", () => {
     fc.assert(
       fc.property(

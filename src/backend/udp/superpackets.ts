@@ -1,4 +1,5 @@
 // For tests only: sinks that remember, and segmentation the slow and obvious way, by code that shares nothing with what it tests.
+import { readFileSync } from "node:fs";
 import type { Arena } from "../../lib/arena.ts";
 import { plainChecksum, plainSum, u16, u32 } from "../../wire/packet/packets.ts";
 import type { PacketSink } from "./coalesce.ts";
@@ -7,6 +8,26 @@ import type { PacketSink } from "./coalesce.ts";
 export interface TunPacket {
   readonly header: Uint8Array;
   readonly packet: Uint8Array;
+}
+
+/** A packet that the kernel handed out, and what the kernel itself made of it one hop further: `test/packet/capture-packets.ts`. */
+export interface CapturedPacket extends TunPacket {
+  readonly name: string;
+  readonly segments: readonly Uint8Array[];
+}
+
+export function readCaptured(): readonly CapturedPacket[] {
+  const path = new URL("fixtures/superpackets.json", import.meta.url);
+  const entries: { name: string; header: string; packet: string; segments: string[] }[] = JSON.parse(
+    readFileSync(path, "utf8"),
+  );
+  const bytes = (hex: string) => Uint8Array.from(Buffer.from(hex, "hex"));
+  return entries.map(({ name, header, packet, segments }) => ({
+    name,
+    header: bytes(header),
+    packet: bytes(packet),
+    segments: segments.map(bytes),
+  }));
 }
 
 /** Copies the pieces it is given. */
