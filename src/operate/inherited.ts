@@ -28,7 +28,11 @@ export interface Inherited {
  * What the service manager passed to this process, by `LISTEN_FDS` and its kin; these variables are removed, since they are not
  * for programs that we start. To be called once, before anything else is opened: else a number that is too high means that.
  */
-export function takeInherited(env: Record<string, string | undefined>, pid: number): Inherited {
+export function takeInherited(
+  env: Record<string, string | undefined>,
+  pid: number,
+  isPassed: (fd: number) => boolean = isSocketOrTun,
+): Inherited {
   const { LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES } = env;
   for (const name of VARIABLES) delete env[name];
   if (LISTEN_FDS === undefined || LISTEN_PID !== String(pid)) return { descriptors: [], complaints: [] };
@@ -39,7 +43,7 @@ export function takeInherited(env: Record<string, string | undefined>, pid: numb
     fd: FIRST + index,
     name: names[index] || NO_NAME,
   }));
-  const descriptors = all.filter(({ fd }) => isSocketOrTun(fd));
+  const descriptors = all.filter(({ fd }) => isPassed(fd));
   const missing = all.length - descriptors.length;
   return {
     descriptors,
