@@ -1,4 +1,4 @@
-// npm run bench [-- --only start,latency,leases,packets --leases 100,1000 --store etcd2 --json]
+// npm run bench [-- --only start,latency,leases,packets --leases 100,1000 --store etcd2 --rounds 3 --seconds 4 --json]
 import { parseArgs } from "node:util";
 import { type Figure, type Report, renderFigures } from "./figures.ts";
 import { benchLatency } from "./latency.ts";
@@ -11,6 +11,8 @@ const { values } = parseArgs({
     only: { type: "string", default: "start,latency,leases,packets" },
     leases: { type: "string", default: "100,1000,5000,10000,50000" },
     store: { type: "string", default: "etcd2" },
+    rounds: { type: "string", default: "3" },
+    seconds: { type: "string", default: "4" },
     json: { type: "boolean", default: false },
   },
 });
@@ -30,7 +32,8 @@ const parts: Readonly<Record<string, (signal: AbortSignal) => Promise<void>>> = 
   latency: (signal) => benchLatency(report, signal),
   leases: (signal) =>
     benchLeases(report, { counts: values.leases.split(",").map(Number), store: parseStore(values.store) }, signal),
-  packets: (signal) => benchThroughput(report, signal),
+  packets: (signal) =>
+    benchThroughput(report, { rounds: Number(values.rounds), seconds: Number(values.seconds) }, signal),
 };
 
 function parseStore(text: string): "etcd2" | "etcd3" | "embedded" {

@@ -1,98 +1,212 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { Lab } from "../src/lab/lab.ts";
+import { formatAddress } from "../src/ip/address.ts";
+import { Lab, type LabOptions } from "../src/lab/lab.ts";
+import type { LabHost } from "../src/lab/lab-host.ts";
 import type { Namespace } from "../src/lab/namespace.ts";
+import { cpuSeconds } from "../test/support/process-usage.ts";
+import { BENCH_NETWORK, fakePeer } from "./fake-peers.ts";
 import { median, percentile, type Report } from "./figures.ts";
+import { PeerWriter } from "./peer-writer.ts";
 
-const ROUNDS = 3;
-const SECONDS = 4;
+/** Peers of the large table. */
+const MANY = 10_000;
 
+export interface ThroughputOptions {
+  readonly rounds: number;
+  /** Of each measurement. */
+  readonly seconds: number;
+}
+
+/** A way from one pod, or host, to another. */
 interface Path {
   readonly name: string;
   readonly from: Namespace;
   readonly to: Namespace;
   readonly address: string;
+  /** Whose processor time is counted. */
+  readonly daemons: readonly number[];
 }
 
 interface Sample {
   readonly tcp1: number;
   readonly tcp4: number;
+  /** Processor seconds of both daemons for a GB by TCP. */
+  readonly cpu: number;
   readonly packets: number;
   readonly ping50: number;
   readonly ping99: number;
 }
 
-/** Pod to pod by each backend beside bare veth between the same hosts, in turn, so that the machine's moods hit all alike. */
-export async function benchThroughput(report: Report, signal: AbortSignal): Promise<void> {
-  const samples = new Map<string, Sample[]>();
-  for (let round = 0; round < ROUNDS; round++)
-    for (const backend of ["vxlan", "host-gw"] as const) {
-      await using lab = await Lab.up({ hosts: 2, backend, signal });
-      const [left, right] = lab.hosts;
-      const [from, to] = lab.hosts.map((host) => host.pods[0]);
-      if (left === undefined || right === undefined || from === undefined || to === undefined)
-        throw new Error("no pods");
-      const paths: Path[] = [{ name: backend, from: from.namespace, to: to.namespace, address: to.address }];
-      if (backend === "vxlan")
-        paths.unshift({ name: "bare veth", from: left.namespace, to: right.namespace, address: right.address });
-      for (const path of paths)
-        samples.set(path.name, [...(samples.get(path.name) ?? []), await measure(path, signal)]);
-    }
-  const rows: readonly [keyof Sample, string, "Mbit/s" | "packets/s" | "µs"][] = [
-    ["tcp1", "TCP, 1 stream", "Mbit/s"],
-    ["tcp4", "TCP, 4 streams", "Mbit/s"],
-    ["packets", "64-byte UDP received at flood", "packets/s"],
-    ["ping50", "ping p50", "µs"],
-    ["ping99", "ping p99", "µs"],
+type Samples = Map<string, Partial<Sample>[]>;
+
+const PLAIN = "udp, one packet per call";
+const CROWDED = `udp, ${MANY} peers`;
+/** Where the link carries datagrams no longer than its MTU, as a network card without segmentation does. */
+const REAL = "real datagrams";
+
+const UNITS: Readonly<Record<keyof Sample, readonly [string, "Mbit/s" | "packets/s" | "µs" | "s/GB"]>> = {
+  tcp1: ["TCP, 1 stream", "Mbit/s"],
+  tcp4: ["TCP, 4 streams", "Mbit/s"],
+  cpu: ["processor time of both daemons, TCP", "s/GB"],
+  packets: ["64-byte UDP received at flood", "packets/s"],
+  ping50: ["ping p50", "µs"],
+  ping99: ["ping p99", "µs"],
+};
+
+/** What is compared: a figure of one path over that of another, with the aim that issue and documents name. */
+const RATIOS: readonly (readonly [keyof Sample, of: string, to: string, aim?: string])[] = [
+  ...(["tcp1", "tcp4", "packets", "ping50"] as const).flatMap((key) =>
+    ["vxlan", "host-gw", "udp"].map((name) => [key, name, "bare veth"] as const),
+  ),
+  ["tcp1", "udp", "vxlan", "≥ 0.6, 0.85"],
+  ["tcp4", "udp", "vxlan", "≥ 0.6, 0.85"],
+  ["packets", "udp", "vxlan", "≥ 0.75, 1"],
+  ["tcp1", `udp, ${REAL}`, `bare veth, ${REAL}`, "≥ 0.30, 0.45"],
+  ["tcp4", `udp, ${REAL}`, `bare veth, ${REAL}`, "≥ 0.30, 0.45"],
+  ["tcp1", "udp", PLAIN, "≥ 10"],
+  ["tcp1", `udp, ${REAL}`, `${PLAIN}, ${REAL}`, "≥ 5"],
+  ["ping50", "udp", PLAIN, "≤ 1, 0.5"],
+  ["ping99", "udp", PLAIN, "≤ 1, 0.5"],
+  ["tcp1", CROWDED, "udp", "≥ 0.97"],
+  ["packets", CROWDED, "udp", "≥ 0.97"],
+  ["ping50", CROWDED, "udp", "≤ 1.03"],
+];
+
+/** Pod to pod by each backend beside bare veth between the same kind of hosts, in turn, so that the machine's moods hit all alike. */
+export async function benchThroughput(report: Report, options: ThroughputOptions, signal: AbortSignal): Promise<void> {
+  await using labs = new AsyncDisposableStack();
+  const up = async (backend: LabOptions["backend"], more: Partial<LabOptions> = {}) =>
+    labs.use(await Lab.up({ hosts: 2, ...(backend !== undefined && { backend }), signal, ...more }));
+  const vxlan = await up("vxlan");
+  const udp = await up("udp");
+  const plain = await up({ Type: "udp", Offload: false });
+  const paths = [
+    between("bare veth", vxlan, false),
+    between("vxlan", vxlan),
+    between("host-gw", await up("host-gw")),
+    between("udp", udp),
+    between(PLAIN, plain),
+    between(CROWDED, await crowded(labs, signal)),
   ];
-  for (const [key, what, unit] of rows) {
-    const of = (name: string) => median((samples.get(name) ?? []).map((sample) => sample[key]));
+  const realPaths = [between("bare veth", vxlan, false), between("udp", udp), between(PLAIN, plain)];
+  const samples: Samples = new Map();
+  for (let round = 0; round < options.rounds; round++) {
+    for (const path of paths) add(samples, path.name, await measure(path, options, signal));
+    await segmentation("off", realPaths);
+    for (const path of realPaths) add(samples, `${path.name}, ${REAL}`, await measureTcp(path, options, signal));
+    await segmentation("on", realPaths);
+  }
+  tell(report, samples);
+}
+
+function add(samples: Samples, name: string, sample: Partial<Sample>): void {
+  samples.set(name, [...(samples.get(name) ?? []), sample]);
+}
+
+function tell(report: Report, samples: Samples): void {
+  const of = (key: keyof Sample, name: string) =>
+    median((samples.get(name) ?? []).flatMap((sample) => (sample[key] === undefined ? [] : [sample[key]])));
+  for (const [key, [what, unit]] of Object.entries(UNITS) as [keyof Sample, (typeof UNITS)[keyof Sample]][])
     for (const name of samples.keys()) {
-      report({ part: "packets", what: `${what}, ${name}`, value: of(name), unit });
-      if (name !== "bare veth")
-        report({
-          part: "packets",
-          what: `${what}, ${name} to bare veth`,
-          value: of(name) / of("bare veth"),
-          unit: "ratio",
-        });
+      const value = of(key, name);
+      const aim = key === "cpu" && name === "udp" ? { aim: "≤ 1.2, 0.8" } : {};
+      if (!Number.isNaN(value)) report({ part: "packets", what: `${what}, ${name}`, value, unit, ...aim });
     }
+  for (const [key, name, base, aim] of RATIOS)
+    report({
+      part: "packets",
+      what: `${UNITS[key][0]}, ${name} to ${base}`,
+      value: of(key, name) / of(key, base),
+      unit: "ratio",
+      ...(aim !== undefined && { aim }),
+    });
+}
+
+/** From the first host's pod to the second's; or from host to host. */
+function between(name: string, lab: Lab, throughPods = true): Path {
+  const [left, right] = lab.hosts.map((host) => (throughPods ? host.pods[0] : host));
+  if (left === undefined || right === undefined) throw new Error("two hosts with a pod each are needed");
+  const daemons = throughPods ? lab.hosts.flatMap(({ daemon }) => daemon.pid ?? []) : [];
+  return { name, from: left.namespace, to: right.namespace, address: right.address, daemons };
+}
+
+async function crowded(labs: AsyncDisposableStack, signal: AbortSignal): Promise<Lab> {
+  const network = { network: BENCH_NETWORK, config: { SubnetLen: 24, SubnetMin: "10.9.0.0", SubnetMax: "10.9.255.0" } };
+  const lab = labs.use(await Lab.up({ hosts: 2, backend: "udp", ...network, signal }));
+  await using writer = await PeerWriter.start(lab);
+  await writer.write({ type: "put", from: 0, count: MANY });
+  for (const host of lab.hosts) await knowsPeers(host, signal);
+  return lab;
+}
+
+/** Until the host has a route to the last peer: it answers for subnets that nobody has. */
+async function knowsPeers({ namespace }: LabHost, signal: AbortSignal): Promise<void> {
+  const { address } = fakePeer(MANY - 1).subnet;
+  for (;;) {
+    const { stdout } = await namespace.exec(["ping", "-n", "-c", "1", "-W", "1", formatAddress(address)]);
+    if (!stdout.includes("Unreachable")) return;
+    await delay(100, undefined, { signal });
   }
 }
 
-async function measure({ from, to, address }: Path, signal: AbortSignal): Promise<Sample> {
-  const tcp1 = await iperf(from, to, address, [], signal);
-  const tcp4 = await iperf(from, to, address, ["--parallel", "4"], signal);
-  const udp = await iperf(from, to, address, ["--udp", "--bitrate", "0", "--length", "64"], signal);
-  const pings = await from
-    .run(["ping", "-n", "-q", "-c", "50", "-i", "0.002", address])
-    .then(() => from.run(["ping", "-n", "-c", "2000", "-i", "0.002", address]));
+/** Whether the hosts' links, and what hangs on the switch, hand over packets longer than their MTU. */
+async function segmentation(state: "on" | "off", paths: readonly Path[]): Promise<void> {
+  for (const { from, to } of paths)
+    for (const name of [from.name, to.name]) {
+      const host = name.replace(/-p\d+$/, "");
+      const features = ["tx-udp-segmentation", state, "tso", state, "gso", state];
+      await from.run(["ip", "netns", "exec", host, "ethtool", "-K", "eth0", ...features]);
+    }
+}
+
+async function measure(path: Path, options: ThroughputOptions, signal: AbortSignal): Promise<Sample> {
+  const tcp = await measureTcp(path, options, signal);
+  const udp = await iperf(path, options, ["--udp", "--bitrate", "0", "--length", "64"], signal);
+  const { from, address } = path;
+  await from.run(["ping", "-n", "-q", "-c", "50", "-i", "0.002", address]);
+  const pings = await from.run(["ping", "-n", "-c", "2000", "-i", "0.002", address]);
   const times = [...pings.matchAll(/ time=([\d.]+) ms/g)].map((match) => Number(match[1]) * 1_000);
   return {
-    tcp1: tcp1.bits / 1e6,
-    tcp4: tcp4.bits / 1e6,
-    packets: udp.packets / SECONDS,
+    ...tcp,
+    packets: udp.packets / options.seconds,
     ping50: percentile(times, 0.5),
     ping99: percentile(times, 0.99),
   };
 }
 
+async function measureTcp(
+  path: Path,
+  options: ThroughputOptions,
+  signal: AbortSignal,
+): Promise<Pick<Sample, "tcp1" | "tcp4" | "cpu">> {
+  const before = path.daemons.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
+  const one = await iperf(path, options, [], signal);
+  const used = path.daemons.reduce((sum, pid) => sum + cpuSeconds(pid), 0) - before;
+  const four = await iperf(path, options, ["--parallel", "4"], signal);
+  return { tcp1: one.bits / 1e6, tcp4: four.bits / 1e6, cpu: used / (one.bytes / 1e9) };
+}
+
 interface IperfReport {
   readonly end: {
     readonly sum?: { readonly packets: number; readonly lost_packets: number };
-    readonly sum_received?: { readonly bits_per_second: number };
+    readonly sum_received?: { readonly bits_per_second: number; readonly bytes: number };
   };
 }
 
-async function iperf(from: Namespace, to: Namespace, address: string, args: readonly string[], signal: AbortSignal) {
+async function iperf(
+  { from, to, address }: Path,
+  { seconds }: ThroughputOptions,
+  args: readonly string[],
+  signal: AbortSignal,
+) {
   const server = to.spawn(["iperf3", "--server", "--one-off"], { stdio: "ignore" });
   try {
     await delay(200, undefined, { signal });
-    const text = await from.run(["iperf3", "--client", address, "--time", String(SECONDS), "--json", ...args], {
-      signal,
-    });
-    const { end } = JSON.parse(text) as IperfReport;
+    const argv = ["iperf3", "--client", address, "--time", String(seconds), "--json", ...args];
+    const { end } = JSON.parse(await from.run(argv, { signal })) as IperfReport;
     return {
       bits: end.sum_received?.bits_per_second ?? Number.NaN,
+      bytes: end.sum_received?.bytes ?? Number.NaN,
       packets: end.sum === undefined ? Number.NaN : end.sum.packets - end.sum.lost_packets,
     };
   } finally {
