@@ -6,8 +6,8 @@ import { RecordingLogger } from "../../lib/recording-logger.ts";
 import { DropLog, type DropSample } from "./drop-log.ts";
 
 const PEERS = [
-  { subnet: parsePrefix("10.5.34.0/24"), publicIP: parseAddress("192.0.2.7"), slot: 0 },
   { subnet: parsePrefix("10.5.34.64/26"), publicIP: parseAddress("192.0.2.8"), slot: 1 },
+  { subnet: parsePrefix("10.5.34.0/24"), publicIP: parseAddress("192.0.2.7"), slot: 0 },
 ];
 
 const sample = (outer: string, source = "10.5.34.7", rest: Partial<DropSample> = {}): DropSample => ({
