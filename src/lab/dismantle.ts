@@ -7,6 +7,9 @@ import { execute } from "./program.ts";
 import { isOrphan, labDirectory, listRecords, releaseName, removeStaging, takeOver } from "./record.ts";
 import { waitUntil } from "./wait.ts";
 
+/** Of ending processes, which might go on for ever where one cannot be ended at all. */
+const MOST_ROUNDS = 5;
+
 /**
  * Ends everything that runs in the lab's namespaces, removes them and then its files; whatever of it is there.
  * Needs nothing but the name, so that it serves a lab that is half up and one whose owner is dead.
@@ -19,13 +22,23 @@ export async function dismantle(name: LabName, { signal }: Abortable): Promise<v
     return;
   }
   const namespaces = namespacesOf(name);
-  await endProcesses(processesInNamespaces(namespaces.map((each) => `${NAMESPACE_DIRECTORY}/${each}`)), { signal });
+  await endAll(namespaces, { signal });
   if (namespaces.length > 0) {
     const input = namespaces.map((each) => `netns del ${each}\n`).join("");
     const { stderr } = await execute(["ip", "-force", "-batch", "-"], { signal, input });
     if (namespacesOf(name).length > 0) throw new Error(`lab ${name} cannot be removed: ${stderr.trim()}`);
   }
   releaseName(name);
+}
+
+/** What ends may start something else first, as a daemon that has its descriptors kept. */
+async function endAll(namespaces: readonly string[], { signal }: Abortable): Promise<void> {
+  const paths = namespaces.map((each) => `${NAMESPACE_DIRECTORY}/${each}`);
+  for (let round = 0; round < MOST_ROUNDS; round++) {
+    const processes = processesInNamespaces(paths);
+    if (processes.length === 0) return;
+    await endProcesses(processes, { signal });
+  }
 }
 
 /** Dismantles every lab whose owner died. @returns their names */

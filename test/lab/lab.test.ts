@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { isAlive } from "../../src/kernel/process-id.ts";
@@ -43,6 +43,26 @@ test("Lab.up() makes hosts that reach each other, and down() leaves no namespace
   await lab.down();
   expect(strays.filter(isAlive)).toEqual([]);
   expectNothingLeft(lab.name);
+});
+
+test("Lab.down() ends also what is started while it ends the others, as what keeps a daemon's descriptors", async () => {
+  lab = await Lab.up({ hosts: 1, daemons: false, config: null, signal });
+  const [host] = lab.hosts;
+  const paths = lab.hosts.map(({ namespace }) => namespace.path);
+  host?.spawn(["sh", "-c", "trap 'sleep 0.1; setsid sleep 1001 & exit' TERM; sleep 1000 & wait"], { stdio: "ignore" });
+  await waitUntil(() => atLeast(2, processesInNamespaces(paths)), {
+    signal,
+    what: "a shell and its child",
+    within: 2000,
+  });
+  // What keeps the namespace would go on in there, under no name.
+  const inside = openSync(host?.namespace.path ?? "", "r");
+  try {
+    await lab.down();
+    expect(processesInNamespaces([`/proc/self/fd/${inside}`])).toEqual([]);
+  } finally {
+    closeSync(inside);
+  }
 });
 
 test("Lab.up() puts nothing into the machine's own namespace", async () => {
