@@ -1,7 +1,14 @@
 import type { Plan, RowFailure, Table } from "../dataplane/table.ts";
 import { isLinkLocal } from "../ip/address.ts";
 import type { Abortable } from "../lib/abortable.ts";
-import { AddressMessage, IFA_F_NODAD, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR } from "../wire/address-message.ts";
+import {
+  AddressMessage,
+  IFA_F_NODAD,
+  IFA_F_NOPREFIXROUTE,
+  RTM_DELADDR,
+  RTM_GETADDR,
+  RTM_NEWADDR,
+} from "../wire/address-message.ts";
 import type { ValueOf } from "../wire/codec.ts";
 import { AF_INET, AF_INET6, AF_UNSPEC, NLM_F_CREATE, NLM_F_REPLACE } from "../wire/netlink-header.ts";
 import { LITTLE_ENDIAN } from "../wire/writer.ts";
@@ -128,11 +135,15 @@ export class AddressTable implements Table<AddressRow> {
         linkIndex,
         local: address,
         address: added ? address : undefined,
-        allFlags: added && address.family === 6 ? IFA_F_NODAD : undefined,
+        allFlags: added ? flagsOf(row) : undefined,
       },
       () => `${added ? "add" : "remove"} address ${this.format(row)}`,
     );
   }
+}
+
+function flagsOf({ address, hasRoute }: AddressRow): number | undefined {
+  return (address.address.family === 6 ? IFA_F_NODAD : 0) | (hasRoute === false ? IFA_F_NOPREFIXROUTE : 0) || undefined;
 }
 
 /** Undefined if there is none in it. */

@@ -130,6 +130,8 @@ export interface AddressRow {
   readonly link: string;
   /** Host bits kept. */
   readonly address: Prefix;
+  /** In a row that is put: whether the kernel makes a route to the address's network by itself, which nobody would put back; it does. */
+  readonly hasRoute?: false;
 }
 
 export interface RouteScope {

@@ -7,6 +7,8 @@ export const RTM_GETADDR = 22;
 
 /** Do not ask on the link whether somebody else has this IPv6 address. */
 export const IFA_F_NODAD = 0x02;
+/** Make no route to the address's network. */
+export const IFA_F_NOPREFIXROUTE = 0x200;
 
 /** An address of a link: `struct ifaddrmsg` and IFA_*, include/uapi/linux/if_addr.h. */
 export const AddressMessage = message(

@@ -7,7 +7,9 @@ import { ceiling, complaints, deleteLease, hostsOf, subnetOf, untilPing, withPod
 
 const { signal } = new AbortController();
 
-for (const backend of ["host-gw", "vxlan"])
+const MTU = { "host-gw": 1500, udp: 1472, vxlan: 1450 } as const;
+
+for (const backend of ["host-gw", "udp", "vxlan"] as const)
   for (const store of ["etcd2", "etcd3", "embedded"] as const)
     test(`flanneld connects pods by ${backend} on ${store}: pings, TCP, a host that joins, a lease that goes`, async () => {
       await using lab = await Lab.up({ hosts: 3, backend, store, signal });
@@ -19,7 +21,7 @@ for (const backend of ["host-gw", "vxlan"])
       expect((await lab.ping()).filter((result) => result.time === undefined)).toEqual([]);
       expect(await tcpDelivers(a.pod, c.pod, { signal })).toBe(true);
       const { mtu } = a.subnetEnv();
-      expect(mtu).toBe(backend === "vxlan" ? 1450 : 1500);
+      expect(mtu).toBe(MTU[backend]);
       expect((await lab.ping({ size: mtu })).filter((result) => result.time === undefined)).toEqual([]);
 
       const late = withPod(await lab.addHost());

@@ -1,7 +1,7 @@
 import { type Layer, layer, type Table } from "../../dataplane/table.ts";
 import type { Prefix } from "../../ip/prefix.ts";
 import type { DescriptorKeeper } from "../../kernel/descriptor-keeper.ts";
-import type { AddressRow, TunRow, UdpSocketRow } from "../../kernel/kernel.ts";
+import type { AddressRow, RouteRow, TunRow, UdpSocketRow } from "../../kernel/kernel.ts";
 import type { Lease } from "../../lease/lease.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Backend, UnreachablePeer } from "../backend.ts";
@@ -15,6 +15,7 @@ export interface UdpTables {
   readonly sockets: Table<UdpSocketRow>;
   readonly tuns: Table<TunRow>;
   readonly addresses: Table<AddressRow>;
+  readonly routes: Table<RouteRow>;
   readonly peers: Table<PeerRow>;
 }
 
@@ -35,12 +36,13 @@ export function udpOverlay(lease: Lease, { network, device, socket, tables, path
   const own: readonly Layer[] = [
     layer(tables.sockets, [socket], { isFoundation: true }),
     layer(tables.tuns, [device], { isFoundation: true }),
-    // With the Network's length: the kernel makes the route of the whole Network from it.
+    // With the Network's length, as 0.7.0 has it; the route that the kernel makes from that would not come back once it is deleted.
     layer(
       tables.addresses,
-      [{ link: device.name, address: { address: lease.subnet.address, length: network.length } }],
+      [{ link: device.name, address: { address: lease.subnet.address, length: network.length }, hasRoute: false }],
       { isFoundation: true },
     ),
+    layer(tables.routes, [{ destination: network, link: device.name, onlink: false, scope: "link" }]),
   ];
   const row = perPeer<PeerRow>((peer) => ({ subnet: peer.subnet, publicIP: peer.attributes.publicIP }));
   return {

@@ -21,7 +21,7 @@ const DEVICE = /^flannel\d+$/;
 export function udpBackend(startThread: typeof startPacketThread): BackendType<UdpOptions> {
   return {
     parseOptions: parseUdpOptions,
-    async prepare({ options, config, external, kernel, keeper, logger }, { signal }) {
+    async prepare({ options, config, external, kernel, keeper, routes, logger }, { signal }) {
       if (external.address.family !== 4 || external.publicIP.family !== 4)
         throw new InvalidConfigError(
           "Backend.Type",
@@ -61,6 +61,7 @@ export function udpBackend(startThread: typeof startPacketThread): BackendType<U
               onOpened: (tun) => path.setTun(tun),
             }),
             addresses: kernel.addressTable({ link: name }),
+            routes: kernel.routeTable(routes),
             peers: new PeerTable((peers) => path.setPeers(peers)),
           };
           return udpOverlay(lease, { network: config.network, device, socket: row, tables, path, keeper });
