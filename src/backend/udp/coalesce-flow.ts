@@ -150,7 +150,6 @@ export class OpenFlow {
     return (
       candidate.payloadLength <= first.payloadLength &&
       this.#length + candidate.payloadLength <= MAX_LENGTH &&
-      candidate.payloadAt - candidate.at === first.payloadAt - first.at &&
       (candidate.version === 4 ? this.#followsIp4(candidate.at) : this.#followsIp6(candidate.at)) &&
       (candidate.protocol !== TCP || this.#followsTcp(candidate))
     );

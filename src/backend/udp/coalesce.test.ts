@@ -158,8 +158,10 @@ describe("merging", () => {
     const out = coalesce(packets).flatMap(expand);
     expect(hex(out).toSorted()).toEqual(hex(packets).toSorted());
   });
+});
 
-  test("Coalescer keeps IPv6 flows apart whose addresses only look alike", () => {
+describe("flows that look alike", () => {
+  test("Coalescer keeps IPv6 addresses apart", () => {
     const swap = (bytes: number[]) => [...bytes.slice(4, 8), ...bytes.slice(0, 4), ...bytes.slice(8)];
     const source = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
     const make = (sequence: number, source: number[]) => ip6(tcp({ sequence }, payload(50)), { source });
@@ -170,6 +172,21 @@ describe("merging", () => {
       hex([packets[1]] as Uint8Array[]),
     ]);
   });
+
+  test("Coalescer keeps TCP and UDP apart", () => {
+    const [a, b] = stream(times(2, 100), { sourcePort: 5353, destinationPort: 53 }) as [Uint8Array, Uint8Array];
+    const other = ip4(udp(payload(100)), { id: 8 });
+    expect(coalesce([a, other, b]).map((tun) => hex(expand(tun)))).toEqual([hex([a, b]), hex([other])]);
+  });
+
+  test("Coalescer keeps IPv4 and IPv6 apart", () => {
+    const [a, b] = stream(times(2, 100)) as [Uint8Array, Uint8Array];
+    const zeros = Array<number>(12).fill(0);
+    const source = [...a.subarray(12, 16), ...zeros];
+    const destination = [...a.subarray(16, 20), ...zeros];
+    const other = ip6(tcp({ sequence: 1000 }, payload(100)), { source, destination });
+    expect(coalesce([a, other, b]).map((tun) => hex(expand(tun)))).toEqual([hex([a, b]), hex([other])]);
+  });
 });
 
 describe("what is not merged", () => {
@@ -179,6 +196,20 @@ describe("what is not merged", () => {
     ip4(tcp({ ...base, sequence: 1100, ...tcpFields }, payload(size, 2)), { id: 2, ...ipFields });
   const six = (tcpFields: object, ipFields: object) => ip6(tcp({ ...base, ...tcpFields }, payload(100)), ipFields);
   const datagram = (id: number, fields: object = {}) => ip4(udp(payload(50, id)), { id, ...fields });
+
+  /** Its sum is right with a checksum of 0, which says that there is none. */
+  function withoutChecksum(id: number): Uint8Array {
+    const bytes = payload(50, id);
+    const checksum = ip4(udp(bytes.fill(0, 0, 2))).subarray(26, 28);
+    const made = ip4(udp(Uint8Array.from([...checksum, ...bytes.subarray(2)])), { id });
+    expect(made.subarray(26, 28)).toEqual(Uint8Array.of(0xff, 0xff));
+    return made.with(26, 0).with(27, 0);
+  }
+
+  /** The rest of it counts as payload. */
+  function withShortHeader(index: number): Uint8Array {
+    return ip4(tcp({ sequence: 1000 + 104 * index, dataOffset: 0x40 }, payload(100, index)), { id: index + 1 });
+  }
 
   test("Coalescer merges the pair from which the others differ", () => {
     expect(coalesce([first, second({})]).length).toBe(1);
@@ -215,6 +246,9 @@ describe("what is not merged", () => {
     ["a pure acknowledgement", [first, second({}, {}, 0)]],
     ["IPv4 options", [1, 2].map((id) => datagram(id, { options: [1, 1, 1, 0] }))],
     ["UDP without a checksum", [1, 2].map((id) => datagram(id).with(26, 0).with(27, 0))],
+    ["UDP whose checksum would be right, were it one", [1, 2].map(withoutChecksum)],
+    ["a reserved bit", stream(times(2, 100), { dataOffset: 0x51 })],
+    ["a TCP header of 16 bytes", [0, 1].map(withShortHeader)],
     ["a UDP length that lies", [1, 2].map((id) => ip4(udp(payload(50), { length: 57 }), { id }))],
     ["empty datagrams", [1, 2].map((id) => ip4(udp([]), { id }))],
     ["a datagram that grows", [datagram(1), ip4(udp(payload(51)), { id: 2 })]],

@@ -82,6 +82,12 @@ describe("parse", () => {
     expect(packet).toMatchObject({ protocol: UDP, isFragment: false, isFirstFragment: true });
   });
 
+  test("IpPacket.parse() ignores the reserved bits of an IPv6 fragment header", () => {
+    const extensions = fragment(17, 0, 0).with(3, 6);
+    expect(parse(ip6(udp([]), { extensions, firstExtension: 44 }))).toBe(PacketFault.none);
+    expect(packet.isFragment).toBe(false);
+  });
+
   test.each([
     [0x0000, false, true],
     [0x4000, false, true],

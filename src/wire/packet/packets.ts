@@ -31,6 +31,8 @@ export interface TcpFields {
   readonly flags?: number;
   readonly window?: number;
   readonly urgent?: number;
+  /** The byte of the header's length and what was reserved. */
+  readonly dataOffset?: number;
   readonly options?: readonly number[];
 }
 
@@ -69,7 +71,7 @@ export function tcp(fields: TcpFields, payload: ArrayLike<number> = []): Transpo
       ...u16(fields.destinationPort ?? 5201),
       ...u32(fields.sequence ?? 1),
       ...u32(fields.acknowledgement ?? 1),
-      (5 + options.length / 4) << 4,
+      fields.dataOffset ?? (5 + options.length / 4) << 4,
       fields.flags ?? 0x10,
       ...u16(fields.window ?? 502),
       ...u16(0),
