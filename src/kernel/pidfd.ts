@@ -17,12 +17,14 @@ const cPidfdSendSignal = libc.func("syscall", "long", ["long", "int", "int", "vo
 
 const SIGKILL = 9;
 
-/** Another process of the same user, by a pidfd, so that never one is meant that was given its pid later. */
+/** Another process, by a pidfd, so that never one is meant that was given its pid later. */
 export class Pidfd implements Disposable {
   readonly #fd: number;
+  /** Whether it runs as the user that we run as. */
+  readonly isOurs: boolean;
 
   /**
-   * @returns undefined if it has ended, or if it is another user's
+   * @returns undefined if it has ended and nobody will ask for its exit status any more
    * @throws {SystemCallError} if the kernel does not have this, or does not allow it
    */
   static open({ pid, startTime }: ProcessId): Pidfd | undefined {
@@ -33,13 +35,14 @@ export class Pidfd implements Disposable {
       if (errno === ESRCH || errno === EINVAL || errno === ENOENT) return undefined;
       throw new SystemCallError("pidfd_open", errno);
     }
-    if (processStat(pid)?.startTime === startTime && userOf(pid) === process.geteuid?.()) return new Pidfd(fd);
+    if (processStat(pid)?.startTime === startTime) return new Pidfd(fd, userOf(pid) === process.geteuid?.());
     close(fd);
     return undefined;
   }
 
-  private constructor(fd: number) {
+  private constructor(fd: number, isOurs: boolean) {
     this.#fd = fd;
+    this.isOurs = isOurs;
   }
 
   /**

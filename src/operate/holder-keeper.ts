@@ -15,6 +15,8 @@ const LOSSY = "descriptors are not kept: a restart will lose packets";
 
 /** Another process; the kernel room's. */
 export interface OtherProcess extends Disposable {
+  /** Whether it runs as the user that we run as. */
+  readonly isOurs: boolean;
   /** @throws if it has none of this number, or does not give it to us */
   descriptor(number: number): number;
   kill(): void;
@@ -27,7 +29,7 @@ export interface HolderKeeperOptions {
   readonly record: string;
   /** How long descriptors are kept after the daemon's end; 0: not at all. */
   readonly timeout: Milliseconds;
-  /** @returns undefined if it has ended or is another user's */
+  /** @returns undefined if it has ended */
   readonly openProcess: (id: ProcessId) => OtherProcess | undefined;
   /** Makes sure that a program that is started inherits nothing but what it is given. */
   readonly closeAllOnExec: () => void;
@@ -53,6 +55,7 @@ export class HolderKeeper implements DescriptorKeeper {
       if (record === undefined || (await this.#isInUse(record, { signal }))) return new Map();
       using holder = isAlive(record.holder) ? this.#options.openProcess(record.holder) : undefined;
       if (holder === undefined) return new Map(); // its time was over
+      if (!holder.isOurs) throw new Error("it is another user's");
       this.#claim(record);
       return await this.#takeFrom(holder, record, names, { signal });
     } catch (error) {
@@ -110,7 +113,7 @@ export class HolderKeeper implements DescriptorKeeper {
         else rmSync(path, { force: true });
       } finally {
         formerOwn?.end();
-        if (formerHolder !== undefined) await this.#end(formerHolder, { signal });
+        if (formerHolder?.isOurs === true) await this.#end(formerHolder, { signal });
       }
     } catch (error) {
       signal.throwIfAborted();

@@ -209,11 +209,27 @@ describe("who may take", () => {
     for (const path of [foreign, join(foreign, "handover.json")]) chownSync(path, NOBODY, NOBODY);
     const by = ["setpriv", `--reuid=${NOBODY}`, `--regid=${NOBODY}`, "--clear-groups"];
     const thief = host.start({ state: "foreign", by });
-    await thief.ended();
-    expect(thief.lines).not.toContain("taken");
+    await thief.says("failed: SystemCallError: bind: EADDRINUSE");
+    expect(await thief.says("warn")).toContain("it is another user's");
     expect(host.holders).toEqual([holder]);
     const second = host.start();
     await second.says("taken");
+  });
+
+  test("HolderKeeper does without where the kernel forbids to take, and the port is free all the same", async () => {
+    const host = place();
+    const first = host.start();
+    await first.says("kept");
+    await first.end("SIGTERM");
+    const second = host.start({ by: ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] }); // less than the holder has
+    await second.says("kept");
+    expect(second.lines.filter((line) => line.startsWith("warn"))).toEqual([
+      'warn: what the daemon before left cannot be taken over {"reason":"pidfd_getfd: EPERM"}',
+    ]);
+    expect(second.lines).toContain("bound");
+    await second.end("SIGKILL");
+    const third = host.start();
+    await third.says("taken");
   });
 
   test("HolderKeeper never mixes the daemons of two state directories", async () => {

@@ -37,7 +37,7 @@ const { signal } = stop;
 const { descriptors: inherited, complaints } = takeInherited(process.env, process.pid);
 for (const complaint of complaints) say(`complaint: ${complaint}`);
 say(`environment: ${Object.keys(process.env).filter((name) => name.startsWith("LISTEN_")).length}`);
-await using keeper = openKeeper({
+const keeper = openKeeper({
   network: "",
   stateDir,
   timeout: Number(timeout) * 1000,
@@ -56,8 +56,10 @@ using _reading = onReadable(fd, () => {
 });
 await keeper.keep(new Map([["udp", fd]]), { signal });
 say("kept");
-process.stdin.once("data", () => process.kill(process.pid, "SIGSEGV")).unref();
+process.stdin.once("data", () => process.kill(process.pid, "SIGSEGV"));
 if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve));
+await keeper[Symbol.asyncDispose]();
+process.exit();
 
 function bound(): number {
   const fd = socket(AF_INET, SOCK_DGRAM, 0);
