@@ -36,6 +36,53 @@ export const ETCD_FLAGS = {
   },
 } as const;
 
+/** Client/server mode. */
+export const REMOTE_FLAGS = {
+  listen: {
+    kind: "string",
+    value: "HOST:PORT|fd://[N]",
+    default: "",
+    help: "be a server: give leases to other flannelds instead of taking one; fd:// is a socket of the service manager",
+  },
+  remote: {
+    kind: "string",
+    value: "HOST:PORT,…",
+    default: "",
+    help: "take leases from such servers, which must share one store, instead of from a store",
+  },
+  "remote-keyfile": { kind: "string", value: "FILE", default: "", help: "key of --remote-certfile" },
+  "remote-certfile": {
+    kind: "string",
+    value: "FILE",
+    default: "",
+    help: "certificate to show to the other end of --listen or --remote",
+  },
+  "remote-cafile": {
+    kind: "string",
+    value: "FILE",
+    default: "",
+    help: "authority that signed the other end's certificate; with --listen, clients must show one",
+  },
+  "remote-crlfile": {
+    kind: "string",
+    value: "FILE",
+    default: "",
+    help: "certificates that --remote-cafile has revoked",
+  },
+  "remote-authz": {
+    kind: "string",
+    value: "cn",
+    default: "",
+    help: "with --listen, cn: a lease belongs to the certificate that made it, by its common name",
+  },
+  "remote-admins": {
+    kind: "string",
+    value: "NAMES",
+    default: "",
+    help: "with --listen: common names of the certificates that alone may revoke leases and change reservations",
+  },
+} as const;
+
 const HOST_FLAGS = {
   iface: {
     kind: "string",
@@ -85,31 +132,6 @@ const PROGRAM_FLAGS = {
 /** Known from 0.7.0 and read, but what they ask for is not there yet. */
 export const FUTURE_FLAGS = {
   "ip-masq": { kind: "bool", default: false, help: "masquerade what leaves the flannel network (not available yet)" },
-  listen: {
-    kind: "string",
-    value: "ADDRESS",
-    default: "",
-    help: "serve leases to other flannelds (not available yet)",
-  },
-  remote: { kind: "string", value: "ADDRESS", default: "", help: "take leases from such a server (not available yet)" },
-  "remote-keyfile": {
-    kind: "string",
-    value: "FILE",
-    default: "",
-    help: "key for --listen or --remote (not available yet)",
-  },
-  "remote-certfile": {
-    kind: "string",
-    value: "FILE",
-    default: "",
-    help: "certificate for --listen or --remote (not available yet)",
-  },
-  "remote-cafile": {
-    kind: "string",
-    value: "FILE",
-    default: "",
-    help: "authority for --listen or --remote (not available yet)",
-  },
   "kube-subnet-mgr": { kind: "bool", default: false, help: "take leases from the Kubernetes API (not available yet)" },
   networks: {
     kind: "string",
@@ -139,6 +161,7 @@ const GLOG_FLAGS = {
 /** Every flag of flanneld: 0.7.0's with their defaults, and ours. */
 export const FLANNELD_FLAGS = {
   ...ETCD_FLAGS,
+  ...REMOTE_FLAGS,
   ...HOST_FLAGS,
   ...PROGRAM_FLAGS,
   ...FUTURE_FLAGS,

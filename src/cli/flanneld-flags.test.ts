@@ -225,17 +225,67 @@ describe("parseFlanneld()", () => {
     ],
     [["--etcd-endpoints=ftp://h"], 'flanneld: --etcd-endpoints: "ftp://h" must begin with http:// or https://'],
     [["--embedded-store=f", "--etcd-prefix=/p"], "flanneld: --embedded-store and --etcd-prefix are mutually exclusive"],
+    [["--embedded-store=f", "--remote=h:8888"], "flanneld: --embedded-store and --remote are mutually exclusive"],
+    [["--listen=0.0.0.0"], 'flanneld: --listen: "0.0.0.0": must be host:port, as 10.0.0.1:8888 or :8888'],
+    [["--listen=fd://x"], 'flanneld: --listen: "fd://x": fd index is not a number'],
+    [["--remote=h"], 'flanneld: --remote: "h" is not host:port, as 10.0.0.1:8888'],
+    [["--remote=,"], "flanneld: --remote: names no server, as 10.0.0.1:8888"],
+    [["--remote=h:1", "--remote-keyfile=k"], "flanneld: --remote-certfile: is missing, though --remote-keyfile is k"],
+    [
+      ["--listen=:1", "--remote-cafile=ca"],
+      "flanneld: --remote-certfile: is missing: client certificates are asked for over TLS only",
+    ],
+    [
+      ["--listen=:1", "--remote-authz=cn"],
+      "flanneld: --remote-authz goes by client certificates, and so needs --remote-cafile, --remote-certfile and --remote-keyfile",
+    ],
+    [["--listen=:1", "--remote-authz=x"], 'flanneld: --remote-authz is "x", but must be cn or left out'],
     [["--subnet-file="], "flanneld: --subnet-file must not be empty"],
     [["--state-dir="], "flanneld: --state-dir must not be empty"],
   ])("parseFlanneld() exits 1 for %j and says why", (argv, reason) => {
     expect(exit(argv)).toEqual([1, reason]);
   });
 
+  test("parseFlanneld() reads what a server is to be", () => {
+    const tls = ["--remote-cafile=ca", "--remote-certfile=cert", "--remote-keyfile=key", "--remote-crlfile=crl"];
+    const argv = [
+      "--embedded-store=f",
+      "--listen=tcp://[::1]:8888",
+      ...tls,
+      "--remote-authz=cn",
+      "--remote-admins=a, b",
+    ];
+    expect(options(...argv)).toMatchObject({
+      store: { kind: "embedded", file: "f" },
+      server: {
+        address: { kind: "tcp", host: "::1", port: 8888 },
+        files: { ca: "ca", certificate: { cert: "cert", key: "key" }, crl: "crl" },
+        authorization: { byCommonName: true, admins: ["a", "b"] },
+        keyPrefix: "/coreos.com/network",
+      },
+    });
+  });
+
+  test.each([
+    [":8888", { kind: "tcp", host: undefined, port: 8888 }],
+    ["10.0.0.1:8888", { kind: "tcp", host: "10.0.0.1", port: 8888 }],
+    ["tcp://localhost:0", { kind: "tcp", host: "localhost", port: 0 }],
+    ["fd://", { kind: "activated", number: undefined }],
+    ["fd://5", { kind: "activated", number: 5 }],
+  ])("parseFlanneld() reads --listen=%s", (text, address) => {
+    expect(options(`--listen=${text}`).server?.address).toEqual(address);
+  });
+
+  test.each([
+    [["--remote=a:8888, b:8889,a:8888"], ["http://a:8888", "http://b:8889"]],
+    [["--remote=[fd00::1]:80"], ["http://[fd00::1]:80"]],
+    [["--remote=a:443", "--remote-cafile=ca"], ["https://a:443"]],
+  ])("parseFlanneld() reads the servers of %j", (argv, endpoints) => {
+    expect(options(...argv).store).toMatchObject({ kind: "remote", remote: { endpoints } });
+  });
+
   test.each([
     [["--ip-masq"], "ip-masq"],
-    [["--listen=:8888"], "listen"],
-    [["--remote=h:8888"], "remote"],
-    [["--remote-cafile=ca"], "remote-cafile"],
     [["--kube-subnet-mgr"], "kube-subnet-mgr"],
     [["--networks=blue"], "networks"],
     [["--watch-networks"], "watch-networks"],

@@ -3,6 +3,10 @@ import { tryParseAddress } from "../ip/address.ts";
 import type { Milliseconds } from "../lib/clock.ts";
 import { InvalidConfigError } from "../lib/errors.ts";
 import type { LogFields } from "../lib/logger.ts";
+import type { TlsFiles } from "../lib/tls-source.ts";
+import type { AuthorizationOptions } from "../remote/authorization.ts";
+import { type ListenAddress, parseListenAddress } from "../remote/listen-address.ts";
+import { parseRemoteEndpoints, parseRemoteFiles, type RemoteOptions } from "../remote/remote-options.ts";
 import { type EtcdOptions, parseEtcdOptions } from "../store/etcd/options.ts";
 import { ETCD_FLAGS, FLANNELD_FLAGS, FUTURE_FLAGS } from "./flanneld-flag-table.ts";
 import type { BadVariable, FlagValues } from "./go-flags.ts";
@@ -13,6 +17,8 @@ import { version } from "./version.ts";
 /** What flanneld was asked to do: its command line and environment, read, checked and named. */
 export interface FlanneldOptions {
   readonly store: StoreOptions;
+  /** Serve leases instead of taking one. */
+  readonly server: ServerOptions | undefined;
   /** Where containers' tools learn the subnet. */
   readonly subnetFile: string;
   /** What must outlive a reboot; not shared between daemons. */
@@ -28,11 +34,29 @@ export interface FlanneldOptions {
   readonly log: LogOptions;
 }
 
-export type StoreOptions = EmbeddedStoreOptions | EtcdStoreOptions;
+export type StoreOptions = RegistryOptions | RemoteStoreOptions;
+
+/** A store that this host talks to itself. */
+export type RegistryOptions = EmbeddedStoreOptions | EtcdStoreOptions;
 
 export interface EmbeddedStoreOptions {
   readonly kind: "embedded";
   readonly file: string;
+}
+
+/** Flannel servers, and the store behind them. */
+export interface RemoteStoreOptions {
+  readonly kind: "remote";
+  readonly remote: RemoteOptions;
+}
+
+/** What `--listen` asks for. */
+export interface ServerOptions {
+  readonly address: ListenAddress;
+  readonly files: TlsFiles;
+  readonly authorization: AuthorizationOptions;
+  /** What keys in the store begin with, for messages. */
+  readonly keyPrefix: string;
 }
 
 export interface EtcdStoreOptions {
@@ -94,6 +118,8 @@ function unreadable({ variable, text, reason }: BadVariable): Warning {
 
 function conflicts(values: Values, given: ReadonlySet<string>): string[] {
   if (values.listen !== "" && values.remote !== "") return ["--listen and --remote are mutually exclusive"];
+  if (values["embedded-store"] !== "" && values.remote !== "")
+    return ["--embedded-store and --remote are mutually exclusive"];
   if (values["embedded-store"] === "") return [];
   return Object.keys(ETCD_FLAGS)
     .filter((name) => name.startsWith("etcd-") && given.has(name))
@@ -126,12 +152,20 @@ function outOfRange(values: Values): string[] {
     wrong.push(`--log-format is ${JSON.stringify(values["log-format"])}, but must be text or json`);
   for (const name of ["subnet-file", "state-dir"] as const)
     if (values[name] === "") wrong.push(`--${name} must not be empty`);
-  try {
-    etcdOptions(values);
-  } catch (error) {
-    if (!(error instanceof InvalidConfigError)) throw error;
-    wrong.push(error.message);
-  }
+  if (!["", "cn"].includes(values["remote-authz"]))
+    wrong.push(`--remote-authz is ${JSON.stringify(values["remote-authz"])}, but must be cn or left out`);
+  for (const name of ["remote-authz", "remote-admins"] as const)
+    if (values[name] !== "" && (values["remote-cafile"] === "" || values["remote-certfile"] === ""))
+      wrong.push(
+        `--${name} goes by client certificates, and so needs --remote-cafile, --remote-certfile and --remote-keyfile`,
+      );
+  for (const parse of [etcdOptions, storeOptions, ...(values.listen === "" ? [] : [serverOptions])])
+    try {
+      parse(values);
+    } catch (error) {
+      if (!(error instanceof InvalidConfigError)) throw error;
+      if (!wrong.includes(error.message)) wrong.push(error.message);
+    }
   return wrong;
 }
 
@@ -139,6 +173,7 @@ function options(values: Values): FlanneldOptions {
   const publicIP = values["public-ip"];
   return {
     store: storeOptions(values),
+    server: values.listen === "" ? undefined : serverOptions(values),
     subnetFile: values["subnet-file"],
     stateDir: values["state-dir"],
     iface: orAbsent(values.iface),
@@ -150,9 +185,38 @@ function options(values: Values): FlanneldOptions {
 }
 
 function storeOptions(values: Values): StoreOptions {
+  if (values.remote !== "") {
+    const files = remoteFiles(values);
+    return { kind: "remote", remote: { endpoints: parseRemoteEndpoints(values.remote, files), files } };
+  }
   if (values["embedded-store"] !== "") return { kind: "embedded", file: values["embedded-store"] };
   const api = values["etcd-api"];
   return { kind: "etcd", api: api === "auto" ? undefined : api === "2" ? 2 : 3, etcd: etcdOptions(values) };
+}
+
+function serverOptions(values: Values): ServerOptions {
+  const admins = values["remote-admins"].split(",").flatMap((name) => name.trim() || []);
+  const files = remoteFiles(values);
+  if (files.ca !== undefined && files.certificate === undefined)
+    throw new InvalidConfigError("--remote-certfile", "is missing: client certificates are asked for over TLS only");
+  return {
+    address: parseListenAddress(values.listen),
+    files,
+    authorization: {
+      byCommonName: values["remote-authz"] === "cn",
+      admins: values["remote-admins"] === "" ? undefined : admins,
+    },
+    keyPrefix: etcdOptions(values).prefix,
+  };
+}
+
+function remoteFiles(values: Values): TlsFiles {
+  return parseRemoteFiles({
+    keyFile: values["remote-keyfile"],
+    certFile: values["remote-certfile"],
+    caFile: values["remote-cafile"],
+    crlFile: values["remote-crlfile"],
+  });
 }
 
 function etcdOptions(values: Values): EtcdOptions {

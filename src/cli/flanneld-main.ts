@@ -1,5 +1,7 @@
+import type { Abortable } from "../lib/abortable.ts";
 import { InvalidConfigError, isAbort, UnsupportedError } from "../lib/errors.ts";
-import { parseFlanneld } from "./flanneld-flags.ts";
+import type { Logger } from "../lib/logger.ts";
+import { type FlanneldOptions, parseFlanneld } from "./flanneld-flags.ts";
 import { openLogger, writeToStderr } from "./log.ts";
 import { runFlanneld } from "./run-flanneld.ts";
 
@@ -17,7 +19,7 @@ export async function flanneldMain(
   const logger = await openLogger(parsed.options.log, "flanneld");
   for (const { message, fields } of parsed.warnings) logger.warn(message, fields);
   try {
-    if (!signal.aborted) await runFlanneld(parsed.options, { signal, logger });
+    if (!signal.aborted) await run(parsed.options, { signal, logger });
     return 0;
   } catch (error) {
     if (isAbort(error, signal)) return 0;
@@ -26,4 +28,14 @@ export async function flanneldMain(
     logger.error("cannot go on", { error, stack });
     return 1;
   }
+}
+
+/** A server is another program, but for its name. */
+async function run(options: FlanneldOptions, parts: Abortable & { readonly logger: Logger }): Promise<void> {
+  if (options.server === undefined) {
+    await runFlanneld(options, parts);
+    return;
+  }
+  const { runServer } = await import("./run-server.ts");
+  await runServer(options, options.server, parts);
 }

@@ -3,7 +3,7 @@ import type { Abortable } from "../lib/abortable.ts";
 import type { Clock, Milliseconds } from "../lib/clock.ts";
 import type { Logger } from "../lib/logger.ts";
 import type { Registry } from "../store/registry.ts";
-import type { StoreOptions } from "./flanneld-flags.ts";
+import type { RegistryOptions } from "./flanneld-flags.ts";
 
 export interface OpenRegistryOptions extends Abortable {
   readonly stateDir: string;
@@ -18,7 +18,7 @@ export interface OpenRegistryOptions extends Abortable {
 }
 
 /** Opens the store that the options name; what only that one needs is imported only now. */
-export async function openRegistry(store: StoreOptions, options: OpenRegistryOptions): Promise<Registry> {
+export async function openRegistry(store: RegistryOptions, options: OpenRegistryOptions): Promise<Registry> {
   const { clock, logger, renewMargin, create = true, signal } = options;
   if (store.kind === "embedded") {
     const { openSqliteRegistry } = await import("../store/sqlite/sqlite-registry.ts");

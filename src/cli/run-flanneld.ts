@@ -11,10 +11,9 @@ import { HostStateFile } from "../network/host-state.ts";
 import { runNetwork } from "../network/network.ts";
 import { takeInherited } from "../operate/inherited.ts";
 import { notifyReady } from "../operate/notify.ts";
-import { RegistrySubnetManager } from "../store/registry-subnet-manager.ts";
 import type { FlanneldOptions } from "./flanneld-flags.ts";
 import { openKeeper } from "./open-keeper.ts";
-import { openRegistry } from "./open-registry.ts";
+import { openStore } from "./open-store.ts";
 
 /** The unnamed network of single-network mode. */
 const SINGLE_NETWORK = "";
@@ -32,10 +31,10 @@ export async function runFlanneld(
   using kernel = openKernel({ logger });
   const { stateDir, renewMargin } = options;
   // Side by side, since one computes while the other waits. If either fails, the program ends.
-  const [external, registry] = await Promise.all([
+  const [external, { manager }] = await Promise.all([
     chooseExternalInterface(kernel, options, { signal }),
     untilItWorks(
-      () => openRegistry(options.store, { stateDir, networks: [SINGLE_NETWORK], renewMargin, clock, logger, signal }),
+      () => openStore(options.store, { stateDir, networks: [SINGLE_NETWORK], renewMargin, clock, logger, signal }),
       "the store cannot be used yet",
       {
         clock,
@@ -54,7 +53,7 @@ export async function runFlanneld(
     inherited,
     logger,
   });
-  await using store = new RegistrySubnetManager(registry, { clock, logger });
+  await using store = manager;
   await runNetwork(
     {
       name: SINGLE_NETWORK,

@@ -61,6 +61,7 @@ export function formatAttributes(attributes: LeaseAttributes, format: LeaseForma
     ...(attributes.backendType !== undefined && { BackendType: attributes.backendType }),
     ...(attributes.backendData !== undefined && { BackendData: attributes.backendData }),
     ...(attributes.backendV6Data !== undefined && { BackendV6Data: attributes.backendV6Data }),
+    ...(attributes.owner !== undefined && { Owner: attributes.owner }),
   });
 }
 
@@ -75,6 +76,7 @@ type Fields = {
   BackendType?: unknown;
   BackendData?: unknown;
   BackendV6Data?: unknown;
+  Owner?: unknown;
 };
 const FIELD_NAMES: readonly (keyof Fields)[] = [
   "PublicIP",
@@ -82,6 +84,7 @@ const FIELD_NAMES: readonly (keyof Fields)[] = [
   "BackendType",
   "BackendData",
   "BackendV6Data",
+  "Owner",
 ];
 const FIELDS = new Map(FIELD_NAMES.flatMap((name) => [[name, name] as const, [name.toLowerCase(), name] as const]));
 
@@ -106,6 +109,7 @@ export function attributesFromJson(value: unknown): LeaseAttributes {
   if (backendType !== undefined && backendType !== "") attributes.backendType = backendType;
   if (fields.BackendData !== undefined) attributes.backendData = fields.BackendData as Json;
   if (fields.BackendV6Data !== undefined) attributes.backendV6Data = fields.BackendV6Data as Json;
+  if (typeof fields.Owner === "string" && fields.Owner !== "") attributes.owner = fields.Owner;
   return attributes;
 }
 

@@ -21,6 +21,8 @@ export interface LeaseAttributes {
   /** Whatever the backend's other end needs; vxlan's MAC. Comes from others: hostile until parsed. */
   readonly backendData?: Json;
   readonly backendV6Data?: Json;
+  /** Whose certificate made the lease, where a flannel server minds that; only the server and the store know. */
+  readonly owner?: string;
 }
 
 /** A host's claim on a subnet. */

@@ -13,6 +13,7 @@ import { systemClock } from "../../lib/clock.ts";
 import { describeError, InvalidConfigError, UnsupportedError } from "../../lib/errors.ts";
 import type { Logger } from "../../lib/logger.ts";
 import { ConfigConflictError } from "../../store/registry.ts";
+import type { EtcdStoreOptions, RemoteStoreOptions } from "../flanneld-flags.ts";
 import { openLogger } from "../log.ts";
 import { readStoreOptions, type StoreArguments } from "./store-options.ts";
 
@@ -66,14 +67,13 @@ async function openStore<T>(
   { signal, create }: Abortable & { readonly create: boolean },
   step: (session: StoreSession, options: Abortable) => Promise<T>,
 ): Promise<T> {
-  const { openRegistry } = await import("../open-registry.ts");
-  const { RegistrySubnetManager } = await import("../../store/registry-subnet-manager.ts");
+  const { openStore: open } = await import("../open-store.ts");
   const { store: options, stateDir } = readStoreOptions(args, process.env);
   const timeout = AbortSignal.timeout(PATIENCE);
   const bounded = AbortSignal.any([signal, timeout]);
   const logger = warningsOnly(await openLogger({ format: "text", verbosity: 0 }, "flannel"));
   try {
-    const registry = await openRegistry(options, {
+    const { manager, name } = await open(options, {
       stateDir,
       networks: [args.network],
       create,
@@ -81,13 +81,17 @@ async function openStore<T>(
       logger,
       signal: bounded,
     });
-    await using store = new RegistrySubnetManager(registry, { clock: systemClock, logger });
-    return await step({ store, storeName: registry.name }, { signal: bounded });
+    await using store = manager;
+    return await step({ store, storeName: name }, { signal: bounded });
   } catch (error) {
     if (!timeout.aborted || signal.aborted) throw error;
-    const where = options.kind === "embedded" ? options.file : options.etcd.endpoints.join(", ");
+    const where = options.kind === "embedded" ? options.file : endpointsOf(options).join(", ");
     throw new StoreUnavailableError(where, `no answer within ${PATIENCE / 1000} s`);
   }
+}
+
+function endpointsOf(options: EtcdStoreOptions | RemoteStoreOptions): readonly string[] {
+  return options.kind === "etcd" ? options.etcd.endpoints : options.remote.endpoints;
 }
 
 /** A command's output says what it did; only what needs attention is said besides. */

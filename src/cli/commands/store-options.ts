@@ -6,6 +6,10 @@ import { parseFlanneld, type StoreOptions } from "../flanneld-flags.ts";
 /** What every command that works on a store is told; flanneld's own names and meanings. */
 const STORE_FLAGS = [
   "embedded-store",
+  "remote",
+  "remote-cafile",
+  "remote-certfile",
+  "remote-keyfile",
   "etcd-endpoints",
   "etcd-prefix",
   "etcd-api",
@@ -54,9 +58,13 @@ export function readStoreOptions(
   });
   const isEmbedded = given.some(({ name }) => name === "embedded-store");
   const isEtcd = given.some(({ name }) => name.startsWith("etcd-"));
+  const isRemote = given.some(({ name }) => name === "remote");
   // A store on the command line is meant instead of the one in the environment, not besides it.
   const names = STORE_FLAGS.filter(
-    (name) => !(isEmbedded && name.startsWith("etcd-")) && !(isEtcd && name === "embedded-store"),
+    (name) =>
+      !((isEmbedded || isRemote) && name.startsWith("etcd-")) &&
+      !((isEtcd || isRemote) && name === "embedded-store") &&
+      !((isEtcd || isEmbedded) && name === "remote"),
   );
   const parsed = parseFlanneld(
     given.map(({ argument }) => argument),

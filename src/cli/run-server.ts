@@ -1,0 +1,71 @@
+import { sendDatagram } from "../kernel/datagram.ts";
+import type { Abortable } from "../lib/abortable.ts";
+import { systemClock } from "../lib/clock.ts";
+import { describeError, InvalidConfigError, UnsupportedError } from "../lib/errors.ts";
+import type { Logger } from "../lib/logger.ts";
+import { untilItWorks } from "../lib/until-it-works.ts";
+import { type InheritedDescriptor, takeInherited } from "../operate/inherited.ts";
+import { notifyReady } from "../operate/notify.ts";
+import type { ListenTarget } from "../remote/http-server.ts";
+import type { ListenAddress } from "../remote/listen-address.ts";
+import { serveLeases } from "../remote/server.ts";
+import { RegistrySubnetManager } from "../store/registry-subnet-manager.ts";
+import type { FlanneldOptions, ServerOptions } from "./flanneld-flags.ts";
+import { openRegistry } from "./open-registry.ts";
+
+/** Serves the leases of a store to other hosts until the signal. @throws {InvalidConfigError} for what only a restart can mend */
+export async function runServer(
+  { store: storeOptions, stateDir, renewMargin }: FlanneldOptions,
+  { address, files, authorization, keyPrefix }: ServerOptions,
+  { signal, logger }: Abortable & { readonly logger: Logger },
+): Promise<void> {
+  const clock = systemClock;
+  const { descriptors, complaints } = takeInherited(process.env, process.pid);
+  for (const complaint of complaints) logger.warn("not all that the service manager passed is there", { complaint });
+  if (storeOptions.kind === "remote") throw new InvalidConfigError("--listen", "a server cannot be a client, too");
+  const target = listenTarget(address, descriptors);
+  const registry = await untilItWorks(
+    () => openRegistry(storeOptions, { stateDir, networks: [""], renewMargin, clock, logger, signal }),
+    "the store cannot be used yet",
+    {
+      clock,
+      logger,
+      signal,
+      isFinal: (error) => error instanceof InvalidConfigError || error instanceof UnsupportedError,
+    },
+  );
+  await using manager = new RegistrySubnetManager(registry, { clock, logger });
+  await serveLeases(
+    {
+      store: { manager, book: registry, administration: manager },
+      target,
+      files,
+      authorization,
+      keyPrefix,
+      clock,
+      logger,
+      onListening: () => {
+        try {
+          notifyReady(process.env["NOTIFY_SOCKET"], sendDatagram);
+        } catch (error) {
+          logger.warn("cannot tell the service manager that we are ready", { reason: describeError(error) });
+        }
+      },
+    },
+    { signal },
+  );
+}
+
+/** @throws {InvalidConfigError} if the service manager did not pass that socket */
+function listenTarget(address: ListenAddress, inherited: readonly InheritedDescriptor[]): ListenTarget {
+  if (address.kind === "tcp") return address;
+  const sockets = inherited.filter(({ name }) => !name.startsWith("handover."));
+  const found = address.number === undefined ? sockets[0] : sockets.find(({ fd }) => fd === address.number);
+  if (found !== undefined) return { fd: found.fd };
+  const passed = sockets.map(({ fd }) => fd).join(", ") || "none";
+  const wanted = address.number === undefined ? "fd://" : `fd://${address.number}`;
+  throw new InvalidConfigError(
+    "--listen",
+    `${wanted} was not socket activated (the service manager passed: ${passed})`,
+  );
+}

@@ -1,0 +1,302 @@
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { Server as NetServer, Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import type { Abortable } from "../lib/abortable.ts";
+import type { Milliseconds } from "../lib/clock.ts";
+import { describeError } from "../lib/errors.ts";
+import type { Logger } from "../lib/logger.ts";
+import type { TlsMaterial, TlsSource } from "../lib/tls-source.ts";
+import { describePeer, isExpired, type Peer } from "./peer-certificate.ts";
+import { NOT_FOUND, type Reply, reply } from "./reply.ts";
+import type { ApiRequest } from "./request.ts";
+import type { FindRoute } from "./routes.ts";
+
+// As in the store: an import statement would evaluate all of node:http.
+const http = process.getBuiltinModule("node:http");
+const net = process.getBuiltinModule("node:net");
+
+/** A lease is 200 bytes. */
+const MOST_BODY = 64 * 1024;
+/** How long a client may take for its request. */
+const REQUEST_TIME: Milliseconds = 15_000;
+/** How long a client may take to read its answer. */
+const ANSWER_TIME: Milliseconds = 60_000;
+/** How long an idle connection is kept. */
+const IDLE: Milliseconds = 75_000;
+/** TCP tells of a client whose host is gone or cut off: the first question after this long, then two more. */
+const KEEP_ALIVE: Milliseconds = 15_000;
+/** The same refusal of the same client is logged this often. */
+const SAY_AGAIN: Milliseconds = 10 * 60_000;
+
+/** Where to listen, as node:net takes it. */
+export type ListenTarget = { readonly host?: string | undefined; readonly port: number } | { readonly fd: number };
+
+export interface HttpServerOptions {
+  readonly find: FindRoute;
+  readonly explain: (error: unknown, request: ApiRequest) => Promise<Reply>;
+  /** What every answer tells besides. */
+  readonly headers: () => Readonly<Record<string, string>>;
+  /** Served by TLS if given. */
+  readonly tls?: TlsSource | undefined;
+  /** Whether a client must show a certificate of the authority. */
+  readonly clientCertificates: boolean;
+  readonly logger: Logger;
+}
+
+/** The API over HTTP: whatever a client sends, it gets a clear answer and nobody else notices. */
+export class HttpServer implements AsyncDisposable {
+  readonly #options: HttpServerOptions;
+  readonly #http: Server;
+  readonly #listener: NetServer;
+  readonly #sockets = new Set<Socket>();
+  readonly #peers = new WeakMap<Socket, Peer>();
+  readonly #said = new Map<string, number>();
+  #material: TlsMaterial | undefined;
+  #complaint = "";
+  #isClosing = false;
+
+  /** @throws {InvalidConfigError} if a TLS file cannot be used */
+  constructor(options: HttpServerOptions) {
+    this.#options = options;
+    const limits = {
+      headersTimeout: REQUEST_TIME,
+      requestTimeout: REQUEST_TIME,
+      connectionsCheckingInterval: 5_000,
+      keepAliveTimeout: IDLE,
+    };
+    if (options.tls === undefined) {
+      this.#http = http.createServer(limits);
+      this.#listener = this.#http;
+      this.#http.on("connection", (socket) => this.#register(socket));
+    } else {
+      const https = process.getBuiltinModule("node:https");
+      const { SSL_OP_NO_TICKET } = process.getBuiltinModule("node:crypto").constants;
+      this.#material = options.tls.load();
+      const secure = https.createServer({
+        ...limits,
+        ...this.#material,
+        requestCert: options.clientCertificates,
+        rejectUnauthorized: false, // refused with a reason, and a line that says whose it is
+        handshakeTimeout: REQUEST_TIME,
+        secureOptions: SSL_OP_NO_TICKET, // a resumed session would not be checked against what was revoked meanwhile
+      });
+      secure.on("tlsClientError", (error, socket) => this.#handshakeFailed(error, socket));
+      this.#http = secure;
+      this.#listener = net.createServer({ pauseOnConnect: false }, (socket) => this.#greet(socket));
+    }
+    this.#http.on("request", (request: IncomingMessage, response: ServerResponse) => {
+      void this.#serve(request, response);
+    });
+    this.#http.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => refuseBytes(error, socket));
+  }
+
+  /** Resolves when clients can connect. @throws what the kernel says, EADDRINUSE for one */
+  async listen(target: ListenTarget): Promise<{ readonly address: string; readonly port: number }> {
+    await new Promise<void>((resolve, reject) => {
+      this.#listener.once("error", reject);
+      this.#listener.listen({ ...target, backlog: 4_096 }, () => {
+        this.#listener.off("error", reject);
+        resolve();
+      });
+    });
+    // Out of descriptors, for one: who is connected goes on.
+    this.#listener.on("error", (error) =>
+      this.#say("error", "cannot take connections", { reason: describeError(error) }),
+    );
+    const address = this.#listener.address();
+    if (address === null || typeof address === "string") return { address: String(address), port: 0 };
+    return { address: address.address, port: address.port };
+  }
+
+  /** Looks whether TLS files were changed; new connections get what is there now. */
+  refresh(): void {
+    const { tls, logger } = this.#options;
+    const before = this.#material;
+    if (tls === undefined || before === undefined || !("setSecureContext" in this.#http)) return;
+    try {
+      const material = tls.load();
+      if (material === before) return;
+      (this.#http as Server & { setSecureContext(material: TlsMaterial): void }).setSecureContext(material);
+      this.#material = material;
+      this.#complaint = "";
+      logger.info("TLS files have changed and are used now");
+      const trusts = ({ ca, crl }: TlsMaterial) => `${ca?.toString()}\n${crl?.toString()}`;
+      if (trusts(material) !== trusts(before)) for (const socket of this.#sockets) socket.destroy(); // they come back and are judged anew
+    } catch (error) {
+      const reason = describeError(error);
+      if (reason !== this.#complaint)
+        logger.error("TLS files have changed and cannot be used; going on with the former ones", { reason });
+      this.#complaint = reason;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosing = true;
+    const closed = new Promise((resolve) => this.#listener.close(resolve));
+    for (const socket of this.#sockets) socket.destroy();
+    await closed;
+  }
+
+  #register(socket: Socket): void {
+    if (this.#isClosing) {
+      socket.destroy();
+      return;
+    }
+    this.#sockets.add(socket);
+    socket.once("close", () => this.#sockets.delete(socket));
+    socket.setKeepAlive(true, KEEP_ALIVE, 5_000, 3);
+    socket.setNoDelay(true);
+  }
+
+  /** On a TLS port: who speaks plain HTTP is told so instead of being cut off. */
+  #greet(socket: Socket): void {
+    this.#register(socket);
+    this.refresh();
+    const late = setTimeout(() => socket.destroy(), REQUEST_TIME);
+    socket.on("error", () => socket.destroy());
+    socket.once("close", () => clearTimeout(late));
+    socket.once("readable", () => {
+      clearTimeout(late);
+      const first = socket.read() as Buffer | null;
+      if (first === null) return;
+      if (first[0] === TLS_HANDSHAKE) {
+        socket.unshift(first);
+        this.#http.emit("connection", socket);
+        return;
+      }
+      socket.end("HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n");
+      setTimeout(() => socket.destroy(), 1_000).unref();
+      socket.resume();
+    });
+  }
+
+  #handshakeFailed(error: Error, socket: TLSSocket): void {
+    const reason = describeError(error);
+    this.#say("warn", "a client's TLS handshake failed", { client: socket.remoteAddress, reason });
+    socket.destroy();
+  }
+
+  async #serve(message: IncomingMessage, response: ServerResponse): Promise<void> {
+    const gone = new AbortController();
+    response.once("close", () => gone.abort(new DOMException("the client is gone", "AbortError")));
+    try {
+      const { status, headers, body } = await this.#answer(message, gone);
+      send(response, { status, headers: { ...headers, ...this.#options.headers() }, body });
+    } catch (error) {
+      if (gone.signal.aborted) return;
+      this.#options.logger.error("a request could not be served", { url: message.url, reason: describeError(error) });
+      send(response, reply(500, "internal error"));
+    } finally {
+      const { method, url } = message;
+      if (this.#options.logger.debugs)
+        this.#options.logger.debug("request", {
+          method,
+          url,
+          status: gone.signal.aborted && !response.writableFinished ? "gone" : response.statusCode,
+          client: message.socket.remoteAddress,
+        });
+    }
+  }
+
+  async #answer(message: IncomingMessage, { signal }: Abortable): Promise<Reply> {
+    const peer = this.#peer(message.socket);
+    if (peer.refusal !== undefined) return closing(reply(403, `${peer.refusal}\n`));
+    const { method = "", url = "" } = message;
+    const question = url.indexOf("?");
+    const path = question < 0 ? url : url.slice(0, question);
+    const match = this.#options.find(method, path);
+    if (match === undefined) return NOT_FOUND;
+    const body = method === "GET" ? "" : await readBody(message);
+    if (body === undefined) return closing(reply(413, `the request is longer than ${MOST_BODY} bytes\n`));
+    const request: ApiRequest = {
+      signal,
+      params: match.params,
+      query: new URLSearchParams(question < 0 ? "" : url.slice(question + 1)),
+      headers: message.headers,
+      body,
+      client: peer.name,
+    };
+    try {
+      return await match.handler(request);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      return await this.#options.explain(error, request);
+    }
+  }
+
+  /** Once for each connection, but for the dates. */
+  #peer(socket: Socket): Peer {
+    if (!this.#options.clientCertificates) return { name: undefined };
+    let peer = this.#peers.get(socket);
+    if (peer === undefined) this.#peers.set(socket, (peer = describePeer(socket as TLSSocket)));
+    if (peer.refusal === undefined && isExpired(peer)) {
+      peer = { ...peer, refusal: `the client certificate of ${JSON.stringify(peer.name ?? "")} has expired` };
+      this.#peers.set(socket, peer);
+    }
+    if (peer.refusal !== undefined)
+      this.#say("warn", "a client is refused", {
+        client: socket.remoteAddress,
+        subject: peer.name,
+        reason: peer.refusal,
+      });
+    return peer;
+  }
+
+  /** Nobody fills our log by trying again. */
+  #say(level: "warn" | "error", message: string, fields: Readonly<Record<string, unknown>>): void {
+    const key = JSON.stringify([message, fields]);
+    const now = performance.now();
+    if (now - (this.#said.get(key) ?? Number.NEGATIVE_INFINITY) < SAY_AGAIN) return;
+    if (this.#said.size >= 1_000) this.#said.clear();
+    this.#said.set(key, now);
+    this.#options.logger[level](message, fields);
+  }
+}
+
+/** The first byte of a TLS record that begins a handshake. RFC 8446 §5.1. */
+const TLS_HANDSHAKE = 0x16;
+
+function send(response: ServerResponse, { status, headers, body }: Reply): void {
+  if (response.destroyed || response.headersSent) return;
+  response.writeHead(status, { ...headers, "Content-Length": Buffer.byteLength(body) });
+  response.end(body);
+  const { socket } = response;
+  if (socket === null || socket.writableLength === 0) return;
+  const late = setTimeout(() => socket.destroy(), ANSWER_TIME);
+  const done = () => clearTimeout(late);
+  response.once("finish", done);
+  response.once("close", done);
+}
+
+function closing(answer: Reply): Reply {
+  return { ...answer, headers: { ...answer.headers, Connection: "close" } };
+}
+
+/** Undefined if it is too long. */
+async function readBody(message: IncomingMessage): Promise<string | undefined> {
+  if (Number(message.headers["content-length"] ?? 0) > MOST_BODY) return undefined;
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of message.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > MOST_BODY) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, size).toString("utf8");
+}
+
+/** To bytes that are no HTTP, or come too slowly. */
+function refuseBytes(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === "ECONNRESET" || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const status =
+    error.code === "HPE_HEADER_OVERFLOW"
+      ? "431 Request Header Fields Too Large"
+      : error.code === "ERR_HTTP_REQUEST_TIMEOUT"
+        ? "408 Request Timeout"
+        : "400 Bad Request";
+  socket.end(`HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n${status}`);
+  setTimeout(() => socket.destroy(), 1_000).unref();
+}

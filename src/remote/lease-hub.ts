@@ -1,0 +1,299 @@
+import { formatPrefix, type Prefix } from "../ip/prefix.ts";
+import { type Cursor, continuesHistory, type LeaseUpdate, leaseKey, type NetworkName } from "../lease/lease.ts";
+import type { SubnetManager } from "../lease/subnet-manager.ts";
+import type { Abortable } from "../lib/abortable.ts";
+import type { Clock, Instant, Milliseconds } from "../lib/clock.ts";
+import type { Logger } from "../lib/logger.ts";
+import { type Dialect, formatEvents, formatLease, formatLeaseEvent, formatSnapshot } from "./api-json.ts";
+import { type Change, ChangeLog } from "./change-log.ts";
+import { type CursorNumber, epochOf } from "./cursor-text.ts";
+import type { LeaseBook, LeaseListing } from "./served-store.ts";
+import { Shared } from "./shared.ts";
+
+/** How many changes a client may have missed before it is sent everything. */
+const HISTORY = 10_000;
+/** How many changes one of our own clients is told at once. */
+const BATCH = 1_000;
+/** How often it is looked whose time is over. */
+const TICK: Milliseconds = 1_000;
+
+export interface LeaseHubParts {
+  readonly network: NetworkName;
+  readonly manager: SubnetManager;
+  readonly book: LeaseBook;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Told the name of the store's history whenever it is read. */
+  readonly onHistory: (name: string) => void;
+  /** Gives a task an owner. */
+  readonly spawn: (task: (signal: AbortSignal) => Promise<void>) => void;
+}
+
+/** A client that wants to hear what comes next. */
+export interface Poll extends Abortable {
+  readonly since: CursorNumber;
+  readonly dialect: Dialect;
+  /** Only of this subnet. */
+  readonly subnet?: Prefix | undefined;
+  /** How long to wait; Infinity if not given. */
+  readonly patience?: Milliseconds;
+}
+
+/** An answer's bytes, or that only a snapshot helps: what the client knows is too old, or of another history. */
+export type PollAnswer = Buffer | "snapshot";
+
+interface Waiter {
+  readonly since: bigint;
+  readonly dialect: Dialect;
+  readonly subnet: string | undefined;
+  readonly until: Instant;
+  readonly answer: (answer: PollAnswer) => void;
+}
+
+/** The present leases in the words of the API, put into words once however many ask. */
+export interface Snapshot extends LeaseListing {
+  body(dialect: Dialect): Buffer;
+}
+
+/** One network's changes for however many clients: one watch on the store, and each change put into words once. */
+export class LeaseHub {
+  readonly #parts: LeaseHubParts;
+  readonly #listing: Shared<LeaseListing>;
+  readonly #waiters = new Set<Waiter>();
+  /** Answers that may be wanted again, until the next change. */
+  readonly #answers = new Map<string, Buffer>();
+  readonly #texts = new WeakMap<Change, Map<Dialect, string>>();
+  #opening: Promise<void> | undefined;
+  /** Undefined until someone wants to hear of changes. */
+  #log: ChangeLog | undefined;
+  #history = "";
+  /** How often the history went back without changing its name. */
+  #resets = 0;
+  /** The highest index heard of, by whatever way. */
+  #known = 0n;
+  /** Up to where changes are in the log. */
+  #delivered = 0n;
+  #restart = new AbortController();
+
+  /** @param signal ends what several clients share */
+  constructor(parts: LeaseHubParts, { signal }: Abortable) {
+    this.#parts = parts;
+    this.#listing = new Shared(() => this.#list(signal));
+  }
+
+  /** How many clients are waiting. */
+  get waiting(): number {
+    return this.#waiters.size;
+  }
+
+  /** Whether it has a watch on the store. */
+  get isWatching(): boolean {
+    return this.#opening !== undefined;
+  }
+
+  /** All leases, not older than this call. @throws what the store throws */
+  async snapshot(): Promise<Snapshot> {
+    const listing = await this.#listing.get();
+    return this.#described(listing);
+  }
+
+  /** Resolves at once if something has happened since, else when it does. @throws what the store throws */
+  async poll({ since, dialect, subnet, patience = Number.POSITIVE_INFINITY, signal }: Poll): Promise<PollAnswer> {
+    this.#opening ??= this.#open(since);
+    await this.#opening;
+    if (since.index > this.#known) await this.#listing.get(); // ahead of what was heard here: of another server, or of a history that is no more
+    const log = this.#log;
+    const isOurs = since.epoch === 0n || since.epoch === epochOf(this.#epochName);
+    if (!isOurs || log === undefined || since.index > this.#known || !log.reaches(since.index)) return "snapshot";
+    const key = subnet && formatPrefix(subnet);
+    const answer = this.#answer({ since: since.index, dialect, subnet: key });
+    if (answer !== undefined) return answer;
+    const until = this.#parts.clock.now() + patience;
+    return await this.#wait({ since: since.index, dialect, subnet: key, until }, signal);
+  }
+
+  #wait(want: Omit<Waiter, "answer">, signal: AbortSignal): Promise<PollAnswer> {
+    signal.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      const done = () => {
+        this.#waiters.delete(waiter);
+        signal.removeEventListener("abort", onAbort);
+      };
+      const onAbort = () => {
+        done();
+        reject(signal.reason);
+      };
+      const waiter: Waiter = {
+        ...want,
+        answer: (answer) => {
+          done();
+          resolve(answer);
+        },
+      };
+      this.#waiters.add(waiter);
+      signal.addEventListener("abort", onAbort, { once: true });
+    });
+  }
+
+  /** Begins the log where the first client stands, so that after a restart of the server nobody need be told everything. */
+  async #open({ epoch, index }: CursorNumber): Promise<void> {
+    try {
+      const { cursor } = await this.#listing.get();
+      const isOurs = epoch === 0n || epoch === epochOf(cursor.history);
+      const start = isOurs && index < cursor.index ? index : cursor.index;
+      this.#begin(cursor, start);
+    } catch (error) {
+      this.#opening = undefined;
+      throw error;
+    }
+    this.#parts.spawn((signal) => this.#follow(signal));
+    this.#parts.spawn((signal) => this.#tick(signal));
+  }
+
+  #begin(cursor: Cursor, start: bigint): void {
+    this.#history = cursor.history;
+    this.#known = cursor.index;
+    this.#delivered = start;
+    this.#log = new ChangeLog(start, HISTORY);
+    this.#answers.clear();
+  }
+
+  async #follow(signal: AbortSignal): Promise<void> {
+    const { manager, network } = this.#parts;
+    for (;;) {
+      this.#restart = new AbortController();
+      const since = { history: this.#history, index: this.#delivered };
+      try {
+        const updates = manager.watchLeases(network, {
+          signal: AbortSignal.any([signal, this.#restart.signal]),
+          since,
+        });
+        for await (const update of updates) this.#take(update);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!this.#restart.signal.aborted) throw error;
+      }
+    }
+  }
+
+  #take(update: LeaseUpdate): void {
+    if (update.type === "snapshot") return this.#skipTo(update.cursor);
+    this.#log?.add(update);
+    this.#delivered = update.cursor.index;
+    if (this.#delivered > this.#known) this.#known = this.#delivered;
+    this.#answers.clear();
+    for (const waiter of this.#waiters) {
+      const answer = this.#answer(waiter);
+      if (answer !== undefined) waiter.answer(answer);
+    }
+  }
+
+  /** What was between is not known: everyone is told everything. */
+  #skipTo(cursor: Cursor): void {
+    const before = { history: this.#history, index: this.#delivered };
+    if (before.history === cursor.history && cursor.index < before.index) this.#resets++;
+    this.#begin(cursor, cursor.index);
+    for (const waiter of this.#waiters) waiter.answer("snapshot");
+  }
+
+  async #list(signal: AbortSignal): Promise<LeaseListing> {
+    const { book, network, logger, onHistory } = this.#parts;
+    const before = { history: this.#history, index: this.#known };
+    const listing = await book.listLeases(network, { signal });
+    const { cursor } = listing;
+    onHistory(cursor.history);
+    if (this.#log === undefined) return listing;
+    if (continuesHistory(before, cursor)) {
+      if (this.#history === cursor.history && cursor.index > this.#known) this.#known = cursor.index;
+    } else if (this.#history === before.history && this.#known >= before.index) {
+      logger.warn("the store's history was reset: every client is told all leases anew", {
+        network,
+        before,
+        now: cursor,
+      });
+      this.#skipTo(cursor);
+      this.#restart.abort(new Error("the history was reset"));
+    }
+    return listing;
+  }
+
+  async #tick(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      await this.#parts.clock.sleep(TICK, { signal });
+      const now = this.#parts.clock.now();
+      for (const waiter of this.#waiters) if (waiter.until <= now) waiter.answer(this.#nothing(waiter));
+    }
+  }
+
+  /** Undefined if nothing has happened since. */
+  #answer({ since, dialect, subnet }: Pick<Waiter, "since" | "dialect" | "subnet">): Buffer | undefined {
+    const log = this.#log;
+    if (log === undefined || since >= log.lastIndex) return undefined;
+    const key = `${since} ${dialect} ${subnet ?? ""}`;
+    const known = this.#answers.get(key);
+    if (known !== undefined) return known;
+    const changes = log.after(since);
+    const wanted = subnet === undefined ? changes : changes.flatMap((change) => only(subnet, change));
+    const told = wanted.slice(0, dialect === "0.7" ? 1 : BATCH);
+    const last = told.at(-1);
+    if (last === undefined) return undefined;
+    const items = told.map((change) => this.#text(change, dialect));
+    const answer = Buffer.from(formatEvents(items, this.#cursor(last.index)));
+    this.#answers.set(key, answer);
+    return answer;
+  }
+
+  #nothing({ since }: Waiter): Buffer {
+    return Buffer.from(formatEvents([], this.#cursor(since > this.#delivered ? since : this.#delivered)));
+  }
+
+  #text(change: Change, dialect: Dialect): string {
+    let texts = this.#texts.get(change);
+    if (texts === undefined) this.#texts.set(change, (texts = new Map()));
+    let text = texts.get(dialect);
+    if (text === undefined) {
+      text = change.events.map((event) => formatLeaseEvent(event, this.#parts.clock, dialect)).join(",");
+      texts.set(dialect, text);
+    }
+    return text;
+  }
+
+  #cursor(index: bigint): Cursor {
+    return { history: this.#epochName, index };
+  }
+
+  get #epochName(): string {
+    return this.#resets === 0 ? this.#history : `${this.#history}/${this.#resets}`;
+  }
+
+  readonly #described = memoized((listing: LeaseListing): Snapshot => {
+    const { clock } = this.#parts;
+    const { leases } = listing;
+    const isOurs = this.#log !== undefined && this.#history === listing.cursor.history;
+    const cursor = isOurs ? this.#cursor(listing.cursor.index) : listing.cursor;
+    const body = memoized((dialect: Dialect) =>
+      Buffer.from(
+        formatSnapshot(
+          leases.map((lease) => formatLease(lease, clock, dialect)),
+          cursor,
+        ),
+      ),
+    );
+    return { leases, cursor, body };
+  });
+}
+
+/** What of a change is about this subnet. */
+function only(subnet: string, { index, events }: Change): readonly Change[] {
+  const mine = events.filter((event) => leaseKey(event.type === "added" ? event.lease : event) === subnet);
+  return mine.length === 0 ? [] : [{ index, events: mine }];
+}
+
+/** Remembers the last answer. */
+function memoized<In, Out>(make: (input: In) => Out): (input: In) => Out {
+  let last: { readonly input: In; readonly output: Out } | undefined;
+  return (input) => {
+    if (last?.input !== input) last = { input, output: make(input) };
+    return last.output;
+  };
+}

@@ -1,0 +1,262 @@
+import { equalAddress, formatAddress } from "../ip/address.ts";
+import { equalPrefix, formatPrefix, type Prefix } from "../ip/prefix.ts";
+import { fitsConfig } from "../lease/allocation.ts";
+import { LeaseLostError, LeaseTakenError, StoreUnavailableError } from "../lease/errors.ts";
+import type { Cursor, Lease, LeaseAttributes, LeaseUpdate, NetworkName } from "../lease/lease.ts";
+import { formatAttributes } from "../lease/lease-codec.ts";
+import { type NetworkConfig, parseNetworkConfig } from "../lease/network-config.ts";
+import { Outage } from "../lease/outage.ts";
+import type { Administration, LeaseFormat, LeaseRequest, Reservation, SubnetManager } from "../lease/subnet-manager.ts";
+import type { Abortable } from "../lib/abortable.ts";
+import type { Clock, Milliseconds } from "../lib/clock.ts";
+import { UnsupportedError } from "../lib/errors.ts";
+import type { Logger } from "../lib/logger.ts";
+import { failureOf, readChanges, readJson, readLease, readReservations } from "./answers.ts";
+import { formatSubnetSegment, reservationJson, UNNAMED } from "./api-json.ts";
+import { formatGoTime } from "./go-json.ts";
+import { HEADERS } from "./headers.ts";
+import { readCursor, writeCursor } from "./history-names.ts";
+import { type HttpAnswer, HttpClient, type HttpRequest } from "./http-client.ts";
+import type { RemoteOptions } from "./remote-options.ts";
+import { Servers } from "./servers.ts";
+import { ToldLeases } from "./told-leases.ts";
+
+/** How long a server is asked to keep us waiting at most: then it is known that it still lives. */
+const WATCH_PATIENCE: Milliseconds = 25_000;
+/** What it may be late by. */
+const LATENESS: Milliseconds = 5_000;
+/** A server of 0.7.0 says nothing until something happens. */
+const FOREVER = Number.POSITIVE_INFINITY;
+
+interface Listing {
+  readonly leases: readonly Lease[];
+  readonly cursor: Cursor;
+}
+
+/** Leases by way of flannel servers, `--remote`: ours, or 0.7.0's. This host needs no way to the store, and none of its passwords. */
+export class RemoteSubnetManager implements SubnetManager, Administration {
+  readonly name: string;
+  readonly #http: HttpClient;
+  readonly #servers: Servers;
+  readonly #parts: { readonly clock: Clock; readonly logger: Logger; readonly random: () => number };
+  readonly #told: ToldLeases;
+  readonly #closed = new AbortController();
+  /** What a lease was taken by, for the watch that follows: thousands of leases need not be read twice. */
+  readonly #listed = new Map<NetworkName, Listing>();
+  #leaseFormat: LeaseFormat = "0.7";
+  /** Whether the server last heard of is one of ours. */
+  #isExtended = false;
+
+  constructor(
+    { endpoints, files }: RemoteOptions,
+    {
+      clock,
+      logger,
+      random = Math.random,
+    }: { readonly clock: Clock; readonly logger: Logger; readonly random?: () => number },
+  ) {
+    this.name = `flannel server ${endpoints.join(",")}`;
+    this.#parts = { clock, logger, random };
+    this.#http = new HttpClient(files);
+    this.#servers = new Servers(endpoints, { http: this.#http, clock, logger });
+    this.#told = new ToldLeases(clock, logger);
+  }
+
+  /** That of the store behind the server, once it has told. */
+  get leaseFormat(): LeaseFormat {
+    return this.#leaseFormat;
+  }
+
+  async networkConfig(network: NetworkName, options: Abortable): Promise<NetworkConfig> {
+    const answer = await this.#ask({ method: "GET", path: path(network, "config") }, options);
+    readJson(answer);
+    return parseNetworkConfig(answer.body);
+  }
+
+  async acquireLease(network: NetworkName, request: LeaseRequest, options: Abortable): Promise<Lease> {
+    const listing = await this.#list(network, options);
+    const own = listing.leases.filter((lease) => equalAddress(lease.attributes.publicIP, request.publicIP));
+    const attributes = request.attributes(choose(own, request));
+    const previous = request.previous.map(formatPrefix).join(",");
+    const answer = await this.#ask(
+      {
+        method: "POST",
+        path: path(network, "leases"),
+        headers: previous === "" ? {} : { [HEADERS.previous]: previous },
+        body: formatAttributes(attributes, this.#leaseFormat),
+      },
+      options,
+    );
+    const lease = this.#written(network, answer, listing.cursor.index + 1n);
+    const isLetGo = (each: Lease) =>
+      own.includes(each) && !each.isReservation && !fitsConfig(each.subnet, request.config);
+    const others = listing.leases.filter((each) => !equalPrefix(each.subnet, lease.subnet) && !isLetGo(each));
+    this.#listed.set(network, { leases: [...others, lease], cursor: listing.cursor });
+    return lease;
+  }
+
+  async updateLease(
+    network: NetworkName,
+    lease: Lease,
+    attributes: LeaseAttributes,
+    options: Abortable,
+  ): Promise<Lease> {
+    if (!this.#isExtended) await this.#requireOurs(network, lease, options);
+    const body = `{"Subnet":"${formatPrefix(lease.subnet)}","Attrs":${formatAttributes(attributes, this.#leaseFormat)},"Expiration":"${formatGoTime(lease.isReservation ? undefined : lease.expiration)}"}`;
+    const headers = this.#isExtended ? { "If-Match": `"${lease.revision}"` } : {};
+    const request: HttpRequest = { method: "PUT", path: leasePath(network, lease.subnet), headers, body };
+    try {
+      return this.#written(network, await this.#ask(request, options, lease.subnet), this.#told.lastIndex + 1n);
+    } catch (error) {
+      if (error instanceof LeaseTakenError)
+        throw new LeaseLostError(lease.subnet, "another host holds it now", { cause: error });
+      throw error;
+    }
+  }
+
+  async *watchLeases(
+    network: NetworkName,
+    options: Abortable & { readonly since?: Cursor },
+  ): AsyncIterable<LeaseUpdate> {
+    const signal = AbortSignal.any([options.signal, this.#closed.signal]);
+    const outage = new Outage({ ...this.#parts, store: () => this.name });
+    let cursor = options.since;
+    let listed = cursor === undefined ? this.#listed.get(network) : undefined;
+    this.#listed.delete(network);
+    for (;;) {
+      signal.throwIfAborted();
+      try {
+        if (listed !== undefined) {
+          cursor = listed.cursor;
+          yield { type: "snapshot", ...listed };
+          listed = undefined;
+        }
+        const update = await this.#next(network, cursor, { signal });
+        outage.over();
+        cursor = update.cursor;
+        if (update.type === "snapshot" || update.events.length > 0) yield update;
+      } catch (error) {
+        signal.throwIfAborted();
+        await outage.wait(error, { signal });
+      }
+    }
+  }
+
+  /** What the server makes of the stored config. */
+  async getConfig(
+    network: NetworkName,
+    options: Abortable,
+  ): Promise<{ readonly text: string; readonly revision: bigint }> {
+    const { body } = await this.#ask({ method: "GET", path: path(network, "config") }, options);
+    return { text: body.trimEnd(), revision: 0n };
+  }
+
+  setConfig(): Promise<void> {
+    return Promise.reject(
+      new UnsupportedError(
+        "setConfig",
+        "a flannel server takes no config",
+        "write it to the store that the server uses",
+      ),
+    );
+  }
+
+  async listLeases(network: NetworkName, options: Abortable): Promise<readonly Lease[]> {
+    const { leases } = await this.#list(network, options);
+    return leases.toSorted((a, b) => (a.subnet.address.value < b.subnet.address.value ? -1 : 1));
+  }
+
+  async revokeLease(network: NetworkName, subnet: Prefix, options: Abortable): Promise<void> {
+    await this.#ask({ method: "DELETE", path: leasePath(network, subnet) }, options, subnet);
+  }
+
+  async listReservations(network: NetworkName, options: Abortable): Promise<readonly Reservation[]> {
+    return readReservations(await this.#ask({ method: "GET", path: path(network, "reservations") }, options));
+  }
+
+  async addReservation(network: NetworkName, reservation: Reservation, options: Abortable): Promise<void> {
+    const body = JSON.stringify(reservationJson(reservation));
+    await this.#ask({ method: "POST", path: path(network, "reservations"), body }, options, reservation.subnet);
+  }
+
+  async removeReservation(network: NetworkName, subnet: Prefix, options: Abortable): Promise<void> {
+    const where = `${path(network, "reservations")}/${formatSubnetSegment(subnet)}`;
+    await this.#ask({ method: "DELETE", path: where }, options, subnet);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed.abort(new Error(`${this.name} is closed`));
+    this.#http[Symbol.dispose]();
+  }
+
+  async #list(network: NetworkName, options: Abortable): Promise<Listing> {
+    const update = await this.#next(network, undefined, options);
+    if (update.type === "snapshot") return update;
+    throw new StoreUnavailableError(this.name, "answered with changes instead of all leases");
+  }
+
+  async #next(network: NetworkName, since: Cursor | undefined, options: Abortable): Promise<LeaseUpdate> {
+    const next = since && writeCursor(since, this.#isExtended);
+    const query = next === undefined ? "" : `?next=${next}`;
+    const patience = next === undefined ? {} : { patience: this.#isExtended ? WATCH_PATIENCE + LATENESS : FOREVER };
+    const headers = next === undefined ? {} : { [HEADERS.patience]: String(WATCH_PATIENCE / 1000) };
+    const answer = await this.#ask(
+      { method: "GET", path: `${path(network, "leases")}${query}`, headers, ...patience },
+      options,
+    );
+    const changes = readChanges(answer);
+    return this.#told.read(network, changes, readCursor(changes.cursor, this.#servers.store), answer);
+  }
+
+  /** @throws {LeaseLostError} A server of 0.7.0 would give us a lease that is another's by now. */
+  async #requireOurs(network: NetworkName, lease: Lease, options: Abortable): Promise<void> {
+    const answer = await this.#ask({ method: "GET", path: leasePath(network, lease.subnet) }, options, lease.subnet);
+    const [found] = readChanges(answer).snapshot ?? [];
+    if (found === undefined) throw new LeaseLostError(lease.subnet, "it is gone");
+    const { publicIP } = found.attributes;
+    if (!equalAddress(publicIP, lease.attributes.publicIP))
+      throw new LeaseLostError(lease.subnet, `${formatAddress(publicIP)} holds it now`);
+  }
+
+  #written(network: NetworkName, answer: HttpAnswer, least: bigint): Lease {
+    const revision = /^"(\d{1,19})"$/.exec(String(answer.headers["etag"]))?.[1];
+    const told = readLease(readJson(answer));
+    return this.#told.written(
+      network,
+      revision === undefined ? told : { ...told, revision: BigInt(revision) },
+      least,
+      answer,
+    );
+  }
+
+  /** @throws what the server told of, by the header or the words it used */
+  async #ask(request: HttpRequest, { signal }: Abortable, subnet?: Prefix): Promise<HttpAnswer> {
+    const both = AbortSignal.any([signal, this.#closed.signal]);
+    const headers = { ...request.headers, [HEADERS.client]: "1" };
+    const answer = await this.#servers.exchange({ ...request, headers }, { signal: both });
+    const format = answer.headers[HEADERS.format];
+    this.#isExtended = format !== undefined;
+    if (format === "0.7" || format === "later") this.#leaseFormat = format;
+    if (answer.status === 200) return answer;
+    throw failureOf(answer, subnet);
+  }
+}
+
+function path(network: NetworkName, rest: string): string {
+  return `/v1/${network === "" ? UNNAMED : encodeURIComponent(network)}/${rest}`;
+}
+
+function leasePath(network: NetworkName, subnet: Prefix): string {
+  return `${path(network, "leases")}/${formatSubnetSegment(subnet)}`;
+}
+
+/** Which of our leases the server will keep. */
+function choose(own: readonly Lease[], { config, previous }: LeaseRequest): Lease | undefined {
+  const fitting = own.filter((lease) => fitsConfig(lease.subnet, config));
+  return (
+    fitting.find((lease) => lease.isReservation) ??
+    previous.flatMap((subnet) => fitting.filter((lease) => equalPrefix(lease.subnet, subnet)))[0] ??
+    fitting[0] ??
+    own[0]
+  );
+}

@@ -1,0 +1,37 @@
+import { HEADERS } from "./headers.ts";
+
+/** An answer, ready to be sent. */
+export interface Reply {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string | Buffer;
+}
+
+const TYPES = { json: "application/json; charset=utf-8", text: "text/plain; charset=utf-8" };
+
+export function reply(
+  status: number,
+  body: string | Buffer = "",
+  headers: Reply["headers"] = {},
+  type: keyof typeof TYPES = "text",
+): Reply {
+  return { status, body, headers: body.length === 0 ? headers : { "Content-Type": TYPES[type], ...headers } };
+}
+
+/** What 0.7.0 answers to every path and method that it does not know. */
+export const NOT_FOUND: Reply = reply(404, "404 page not found\n", { "X-Content-Type-Options": "nosniff" });
+
+export interface Failure {
+  readonly status: number;
+  readonly text: string;
+  readonly code?: string | undefined;
+  readonly field?: string | undefined;
+}
+
+export function errorReply({ status, text, code, field }: Failure): Reply {
+  if (status === 404) return NOT_FOUND;
+  return reply(status, text, {
+    ...(code !== undefined && { [HEADERS.error]: code }),
+    ...(field !== undefined && { [HEADERS.field]: encodeURIComponent(field) }),
+  });
+}

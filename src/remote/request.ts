@@ -1,0 +1,135 @@
+import { type Address, tryParseAddress } from "../ip/address.ts";
+import { equalPrefix, type Prefix, parsePrefix } from "../ip/prefix.ts";
+import type { LeaseAttributes, NetworkName, Revision } from "../lease/lease.ts";
+import { attributesFromJson, parseLeaseKey } from "../lease/lease-codec.ts";
+import type { Reservation } from "../lease/subnet-manager.ts";
+import { InvalidConfigError } from "../lib/errors.ts";
+import { type Dialect, UNNAMED } from "./api-json.ts";
+import { goSyntaxError } from "./go-json.ts";
+import { HEADERS } from "./headers.ts";
+import { RequestError } from "./request-error.ts";
+
+/** What a handler is given of a request, and reads with the functions below. */
+export interface ApiRequest {
+  readonly signal: AbortSignal;
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: URLSearchParams;
+  /** Lower-case names. */
+  readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>;
+  readonly body: string;
+  /** The common name of the client's certificate. */
+  readonly client: string | undefined;
+}
+
+const NETWORK_NAME = /^[A-Za-z0-9_][\w.-]{0,200}$/;
+
+/** @throws {RequestError} 404 for what no network can be called */
+export function networkOf({ params }: ApiRequest): NetworkName {
+  const name = params["network"] ?? "";
+  if (name === UNNAMED) return "";
+  if (!NETWORK_NAME.test(name)) throw new RequestError(404, "404 page not found\n");
+  return name;
+}
+
+/** @throws {RequestError} 400 with this text */
+export function subnetOf({ params }: ApiRequest, text: string): Prefix {
+  try {
+    return parseLeaseKey(params["subnet"] ?? "").subnet;
+  } catch (error) {
+    if (error instanceof InvalidConfigError) throw new RequestError(400, text);
+    throw error;
+  }
+}
+
+/** As 0.7.0, an empty one counts. */
+export function cursorOf({ query }: ApiRequest): string | undefined {
+  return query.get("next") ?? undefined;
+}
+
+export function dialectOf({ headers }: ApiRequest): Dialect {
+  return headers[HEADERS.client] === undefined ? "0.7" : "extended";
+}
+
+/** The revision that the client believes a lease to have. @throws {RequestError} */
+export function expectedRevision({ headers }: ApiRequest): Revision | undefined {
+  const text = headers["if-match"];
+  if (text === undefined) return undefined;
+  const digits = typeof text === "string" ? /^"?(\d{1,19})"?$/.exec(text.trim())?.[1] : undefined;
+  if (digits === undefined) throw new RequestError(400, "If-Match must be a revision, as an earlier ETag gave it");
+  return BigInt(digits);
+}
+
+/** Subnets that the client held before, best first; what makes no sense is left out. */
+export function previousSubnets({ headers }: ApiRequest): readonly Prefix[] {
+  const text = headers[HEADERS.previous];
+  if (typeof text !== "string") return [];
+  return text.split(",").flatMap((part) => tryParsePrefix(part.trim()) ?? []);
+}
+
+function tryParsePrefix(text: string): Prefix | undefined {
+  try {
+    return parsePrefix(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** @throws {RequestError} 400 as 0.7.0 says it */
+export function attributesIn({ body }: ApiRequest): LeaseAttributes {
+  return decoded(body, (json) => withoutOwner(attributesFromJson(json)));
+}
+
+/** The lease in the body of a PUT. */
+export function leaseIn({ body }: ApiRequest): { readonly subnet: Prefix; readonly attributes: LeaseAttributes } {
+  return decoded(body, (json) => ({
+    subnet: prefixField(json, "Subnet"),
+    attributes: withoutOwner(attributesFromJson(field(json, "Attrs"))),
+  }));
+}
+
+/** Whose lease the client of a DELETE means; undefined if it does not say, as 0.7.0's never do. */
+export function claimIn({ body }: ApiRequest): Address | undefined {
+  if (body.trim() === "") return undefined;
+  return decoded(body, (json) => attributesFromJson(field(json, "Attrs") ?? json).publicIP);
+}
+
+export function reservationIn({ body }: ApiRequest): Reservation {
+  return decoded(body, (json) => {
+    const text = field(json, "PublicIP");
+    const publicIP = typeof text === "string" ? tryParseAddress(text) : undefined;
+    if (publicIP?.family !== 4) throw new InvalidConfigError("PublicIP", "must be an IPv4 address");
+    return { subnet: prefixField(json, "Subnet"), publicIP };
+  });
+}
+
+function withoutOwner({ owner: _notTheirsToSay, ...attributes }: LeaseAttributes): LeaseAttributes {
+  return attributes;
+}
+
+function decoded<T>(body: string, read: (json: unknown) => T): T {
+  try {
+    const fault = goSyntaxError(body);
+    // Go decodes the first value of a stream; an empty stream is its end.
+    if (fault !== undefined) throw new InvalidConfigError("", body.trim() === "" ? "EOF" : fault);
+    return read(JSON.parse(body));
+  } catch (error) {
+    if (!(error instanceof InvalidConfigError)) throw error;
+    throw new RequestError(400, `JSON decoding error: ${error.message}`);
+  }
+}
+
+/** In any case, as Go finds it. */
+function field(json: unknown, name: string): unknown {
+  if (typeof json !== "object" || json === null || Array.isArray(json)) return undefined;
+  const key = Object.keys(json).find((each) => each.toLowerCase() === name.toLowerCase());
+  return key === undefined ? undefined : (json as Readonly<Record<string, unknown>>)[key];
+}
+
+function prefixField(json: unknown, name: string): Prefix {
+  const text = field(json, name);
+  const prefix = typeof text === "string" ? tryParsePrefix(text) : undefined;
+  if (prefix?.address.family !== 4) throw new InvalidConfigError(name, "must be an IPv4 subnet, as 10.5.34.0/24");
+  const key = parseLeaseKey(`${text?.toString().replace("/", "-")}`).subnet;
+  if (!equalPrefix(key, prefix)) throw new InvalidConfigError(name, "must be an IPv4 subnet, as 10.5.34.0/24");
+  return prefix;
+}

@@ -1,0 +1,46 @@
+import { TrieRouter } from "hono/router/trie-router";
+import type { LeaseApi } from "./lease-api.ts";
+import type { NetworkApi } from "./network-api.ts";
+import type { Reply } from "./reply.ts";
+import type { ApiRequest } from "./request.ts";
+
+export type Handler = (request: ApiRequest) => Promise<Reply>;
+
+export interface Match {
+  readonly handler: Handler;
+  readonly params: Readonly<Record<string, string>>;
+}
+
+/** Finds what a method and a path ask for; undefined for anything that 0.7.0 does not know either. */
+export type FindRoute = (method: string, path: string) => Match | undefined;
+
+export function routes(leases: LeaseApi, networks: NetworkApi): FindRoute {
+  const router = new TrieRouter<Handler>();
+  const add = (method: string, path: string, handler: Handler) => router.add(method, `/v1${path}`, handler);
+  add("GET", "/:network/config", (request) => leases.getConfig(request));
+  add("POST", "/:network/leases", (request) => leases.acquireLease(request));
+  add("GET", "/:network/leases", (request) => leases.watchLeases(request));
+  add("GET", "/:network/leases/:subnet", (request) => leases.watchLease(request));
+  add("PUT", "/:network/leases/:subnet", (request) => leases.putLease(request));
+  add("DELETE", "/:network/leases/:subnet", (request) => leases.deleteLease(request));
+  add("GET", "/:network/reservations", (request) => leases.listReservations(request));
+  add("POST", "/:network/reservations", (request) => leases.addReservation(request));
+  add("DELETE", "/:network/reservations/:subnet", (request) => leases.removeReservation(request));
+  return (method, path) => {
+    if (path === "/v1/")
+      return method === "GET" ? { handler: (request) => networks.watch(request), params: {} } : undefined;
+    if (path.endsWith("/")) return undefined;
+    const [[handler, params] = []] = router.match(method, path)[0] as readonly [Handler, Record<string, string>][];
+    if (handler === undefined || params === undefined) return undefined;
+    const decoded = Object.fromEntries(Object.entries(params).map(([name, value]) => [name, decode(value)]));
+    return { handler, params: decoded };
+  };
+}
+
+function decode(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
+}

@@ -1,0 +1,118 @@
+import { isLoopback, tryParseAddress } from "../ip/address.ts";
+import type { NetworkName } from "../lease/lease.ts";
+import type { Abortable } from "../lib/abortable.ts";
+import type { Clock, Milliseconds } from "../lib/clock.ts";
+import { describeError, InvalidConfigError } from "../lib/errors.ts";
+import type { Logger } from "../lib/logger.ts";
+import { Scope } from "../lib/scope.ts";
+import { type TlsFiles, TlsSource } from "../lib/tls-source.ts";
+import { untilItWorks } from "../lib/until-it-works.ts";
+import { Authorization, type AuthorizationOptions } from "./authorization.ts";
+import { HEADERS } from "./headers.ts";
+import { HttpServer, type ListenTarget } from "./http-server.ts";
+import { LeaseApi } from "./lease-api.ts";
+import { LeaseHub } from "./lease-hub.ts";
+import { NetworkApi } from "./network-api.ts";
+import { routes } from "./routes.ts";
+import type { ServedStore } from "./served-store.ts";
+import { REMOTE_TLS_FLAGS } from "./tls-flags.ts";
+
+export interface ServeOptions {
+  readonly store: ServedStore;
+  readonly target: ListenTarget;
+  /** TLS if there is a certificate; client certificates are required if there is an authority, too. */
+  readonly files: TlsFiles;
+  readonly authorization: AuthorizationOptions;
+  /** What keys in the store begin with, for messages: `/coreos.com/network`. */
+  readonly keyPrefix: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Called once clients can connect. */
+  readonly onListening: (address: { readonly address: string; readonly port: number }) => void;
+}
+
+/** Certificates are looked at this often, besides at each new connection. */
+const REFRESH: Milliseconds = 5_000;
+
+/** Serves leases to other hosts until the signal. @throws {InvalidConfigError} if it cannot listen or TLS files cannot be used */
+export async function serveLeases(options: ServeOptions, { signal }: Abortable): Promise<void> {
+  const { store, target, files, clock, logger, onListening } = options;
+  await using scope = new Scope(signal);
+  const hubs = new Map<NetworkName, LeaseHub>();
+  let history: string | undefined;
+  const onHistory = (name: string) => {
+    history = name;
+  };
+  const hub = (network: NetworkName) => {
+    let known = hubs.get(network);
+    if (known === undefined) {
+      if (hubs.size >= MOST_HUBS) forgetIdle(hubs);
+      const parts = { network, ...store, clock, logger, onHistory, spawn: scope.spawn.bind(scope) };
+      hubs.set(network, (known = new LeaseHub(parts, { signal: scope.signal })));
+    }
+    return known;
+  };
+  const authorization = new Authorization(options.authorization);
+  const api = new LeaseApi({ store, hub, authorization, keyPrefix: options.keyPrefix, clock, logger });
+  const tls = files.certificate === undefined ? undefined : new TlsSource(files, REMOTE_TLS_FLAGS);
+  const clientCertificates = tls !== undefined && files.ca !== undefined;
+  await using server = new HttpServer({
+    find: routes(api, new NetworkApi()),
+    explain: (error, request) => api.failed(error, request),
+    headers: () => ({
+      [HEADERS.format]: store.manager.leaseFormat,
+      ...(history !== undefined && { [HEADERS.store]: history }),
+    }),
+    tls,
+    clientCertificates,
+    logger,
+  });
+  const listening = await listen(server, target);
+  logger.info("serving leases", { ...listening, tls: tls !== undefined, clientCertificates });
+  warnOfOpenDoors(listening.address, { isTls: tls !== undefined, clientCertificates, logger });
+  onListening(listening);
+  scope.spawn(async (signal) => {
+    await untilItWorks(() => hub("").snapshot(), "the store cannot be read yet", { clock, logger, signal });
+  });
+  scope.spawn(async (signal) => {
+    for (;;) {
+      await clock.sleep(REFRESH, { signal });
+      server.refresh();
+    }
+  });
+  await scope.join();
+}
+
+/** Anybody may ask for networks that are not there. */
+const MOST_HUBS = 1_000;
+
+function forgetIdle(hubs: Map<NetworkName, LeaseHub>): void {
+  for (const [network, hub] of hubs) if (!hub.isWatching) hubs.delete(network);
+}
+
+async function listen(server: HttpServer, target: ListenTarget) {
+  try {
+    return await server.listen(target);
+  } catch (error) {
+    throw new InvalidConfigError("--listen", describeError(error), { cause: error });
+  }
+}
+
+function warnOfOpenDoors(
+  text: string,
+  {
+    isTls,
+    clientCertificates,
+    logger,
+  }: { readonly isTls: boolean; readonly clientCertificates: boolean; readonly logger: Logger },
+): void {
+  const address = tryParseAddress(text);
+  if (clientCertificates || (address !== undefined && isLoopback(address))) return;
+  if (isTls)
+    logger.warn("anyone who reaches this port can take and revoke leases: --remote-cafile would ask for certificates");
+  else
+    logger.warn(
+      "listening beyond this host without TLS: anyone who reaches this port can take, read and revoke leases; see --remote-certfile, --remote-keyfile and --remote-cafile",
+      { address: text },
+    );
+}
