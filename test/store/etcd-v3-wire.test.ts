@@ -154,9 +154,7 @@ describe("EtcdV3Registry in etcd", () => {
     for (let first = 0; first < count; first += 100) {
       const numbers = Array.from({ length: Math.min(100, count - first) }, (_, index) => first + index);
       const keys = numbers.map((n) => encode(`${prefix}/subnets/10.${n >> 8}.${n & 255}.0-24`));
-      const success = keys.map(
-        (key) => ({ request: { case: "requestPut", value: { key, value: encode(value) } } }) as const,
-      );
+      const success = keys.map((key) => ({ requestPut: { key, value: encode(value) } }) as const);
       await client.txn({ success }, { signal, purpose: "fill" });
     }
     client.close();

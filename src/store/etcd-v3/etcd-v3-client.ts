@@ -1,4 +1,3 @@
-import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { StoreUnavailableError } from "../../lease/errors.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Clock } from "../../lib/clock.ts";
@@ -6,22 +5,21 @@ import type { Logger } from "../../lib/logger.ts";
 import { type Ask, Endpoints, type StoreHeader, UncertainWriteError } from "../etcd/endpoints.ts";
 import type { EtcdOptions } from "../etcd/options.ts";
 import { Connections } from "./connections.ts";
+import { explainFailure, wantsNewToken, wasNeverSent } from "./grpc-failure.ts";
+import type { GivenOf } from "./protobuf.ts";
 import {
-  Auth,
-  KV,
-  Lease,
   type LeaseGrantResponse,
   type LeaseTimeToLiveResponse,
-  type RangeRequestSchema,
+  type Method,
+  type RangeRequest,
   type RangeResponse,
   type ResponseHeader,
-  type TxnRequestSchema,
+  Rpc,
+  type TxnRequest,
   type TxnResponse,
-  Watch,
-  type WatchCreateRequestSchema,
+  type WatchCreateRequest,
   type WatchResponse,
-} from "./generated/rpc_pb.js";
-import { explainFailure, wantsNewToken, wasNeverSent } from "./grpc-failure.ts";
+} from "./rpc.ts";
 import { Tokens } from "./tokens.ts";
 
 /** A member without a leader shall say so at once instead of waiting for one. */
@@ -58,13 +56,13 @@ export class EtcdV3Client {
   }
 
   /** Linearizable. @throws {CompactedError} if it asks for a revision that is no longer there */
-  async range(request: MessageInitShape<typeof RangeRequestSchema>, purpose: Purpose): Promise<RangeResponse> {
-    return await this.#endpoints.call(this.#asking(KV.method.range, request, purpose), purpose);
+  async range(request: GivenOf<typeof RangeRequest>, purpose: Purpose): Promise<RangeResponse> {
+    return await this.#endpoints.call(this.#asking(Rpc.range, request, purpose), purpose);
   }
 
   /** @throws {UncertainWriteError} if it may have happened, though no answer came */
-  async txn(request: MessageInitShape<typeof TxnRequestSchema>, purpose: Purpose): Promise<TxnResponse> {
-    const ask = this.#asking(KV.method.txn, request, purpose);
+  async txn(request: GivenOf<typeof TxnRequest>, purpose: Purpose): Promise<TxnResponse> {
+    const ask = this.#asking(Rpc.txn, request, purpose);
     const write: Ask<TxnResponse> = async (endpoint, options) => {
       try {
         return await ask(endpoint, options);
@@ -79,18 +77,18 @@ export class EtcdV3Client {
 
   /** A lease in etcd's sense: keys put with its id vanish when it ends. @param seconds etcd may give more */
   async grantLease(seconds: number, purpose: Purpose): Promise<LeaseGrantResponse> {
-    const ask = this.#asking(Lease.method.leaseGrant, { TTL: BigInt(seconds) }, purpose);
+    const ask = this.#asking(Rpc.leaseGrant, { TTL: BigInt(seconds) }, purpose);
     return await this.#endpoints.call(ask, { signal: purpose.signal, verify: this.#verify });
   }
 
   /** TTL is -1 if there is no such lease. The header may be that of a member that lags. */
   async leaseTimeToLive(id: bigint, options: Purpose & { readonly keys: boolean }): Promise<LeaseTimeToLiveResponse> {
-    const ask = this.#asking(Lease.method.leaseTimeToLive, { ID: id, keys: options.keys }, options);
+    const ask = this.#asking(Rpc.leaseTimeToLive, { ID: id, keys: options.keys }, options);
     return await this.#endpoints.call(withoutHeader(ask), options);
   }
 
   async revokeLease(id: bigint, purpose: Purpose): Promise<void> {
-    await this.#endpoints.call(withoutHeader(this.#asking(Lease.method.leaseRevoke, { ID: id }, purpose)), purpose);
+    await this.#endpoints.call(withoutHeader(this.#asking(Rpc.leaseRevoke, { ID: id }, purpose)), purpose);
   }
 
   /**
@@ -98,7 +96,7 @@ export class EtcdV3Client {
    * @throws {StoreUnavailableError} when the connection is lost or silent, or the cluster has lost its leader
    */
   async *watch(
-    request: MessageInitShape<typeof WatchCreateRequestSchema>,
+    request: GivenOf<typeof WatchCreateRequest>,
     { signal, purpose }: Purpose,
   ): AsyncGenerator<WatchResponse, never> {
     const open: Ask<OpenWatch> = async (endpoint, options) => ({
@@ -127,14 +125,10 @@ export class EtcdV3Client {
   /** Shows the cluster's id and history. */
   readonly #verify: Ask<unknown> = (endpoint, options) => {
     const request = { key: encode(this.#options.prefix), countOnly: true };
-    return this.#asking(KV.method.range, request, { ...options, purpose: "read" })(endpoint, options);
+    return this.#asking(Rpc.range, request, { ...options, purpose: "read" })(endpoint, options);
   };
 
-  #asking<I extends DescMessage, O extends DescMessage>(
-    method: DescMethodUnary<I, O>,
-    request: MessageInitShape<I>,
-    { purpose }: Purpose,
-  ): Ask<MessageShape<O>> {
+  #asking<Request, Response>(method: Method<Request, Response>, request: Request, { purpose }: Purpose): Ask<Response> {
     return async (endpoint, { signal }) => {
       const value = await this.#withToken(endpoint, { signal, purpose }, async (headers) => {
         return await this.#connections.to(endpoint).unary(method, request, { headers, signal });
@@ -146,12 +140,12 @@ export class EtcdV3Client {
 
   async #openWatch(
     endpoint: string,
-    request: MessageInitShape<typeof WatchCreateRequestSchema>,
+    request: GivenOf<typeof WatchCreateRequest>,
     { signal, purpose }: Purpose,
   ): Promise<OpenWatch> {
     return await this.#withToken(endpoint, { signal, purpose }, async (headers) => {
-      const question = { requestUnion: { case: "createRequest", value: request } } as const;
-      const responses = this.#connections.to(endpoint).stream(Watch.method.watch, question, { headers, signal });
+      const question = { createRequest: request };
+      const responses = this.#connections.to(endpoint).stream(Rpc.watch, question, { headers, signal });
       const first = await responses.next();
       if (first.done === true) throw new StoreUnavailableError(endpoint, `${purpose}: the stream was ended at once`);
       return { endpoint, responses, created: first.value };
@@ -184,7 +178,7 @@ export class EtcdV3Client {
     return await this.#tokens.get(async ({ signal }) => {
       const request = { name: credentials.username, password: credentials.password };
       const channel = this.#connections.to(endpoint);
-      return (await channel.unary(Auth.method.authenticate, request, { headers: REQUIRE_LEADER, signal })).token;
+      return (await channel.unary(Rpc.authenticate, request, { headers: REQUIRE_LEADER, signal })).token;
     }, options);
   }
 }

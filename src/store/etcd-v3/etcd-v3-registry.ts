@@ -25,15 +25,9 @@ import {
   type StoredConfig,
 } from "../registry.ts";
 import { EtcdV3Client, type EtcdV3Deps, encode, storeHeader } from "./etcd-v3-client.ts";
-import {
-  Compare_CompareTarget,
-  Event_EventType,
-  type KeyValue,
-  type RangeResponse,
-  type WatchResponse,
-} from "./generated/rpc_pb.js";
 import { CompactedError } from "./grpc-failure.ts";
 import { type KeyRange, Keyspace } from "./keyspace.ts";
+import { COMPARE_MOD_REVISION, EVENT_PUT, type KeyValue, type RangeResponse, type WatchResponse } from "./rpc.ts";
 
 /** Leases asked for at once: about a megabyte, so that neither side holds all of a large network as one message. */
 const PAGE = 5000;
@@ -156,7 +150,7 @@ export class EtcdV3Registry implements Registry {
       const { succeeded } = await this.#client.txn(
         {
           compare: [unchanged({ key, revision: lease.revision })],
-          success: [{ request: { case: "requestDeleteRange", value: { key: encode(key) } } }],
+          success: [{ requestDeleteRange: { key: encode(key) } }],
         },
         { signal, purpose: `delete ${key}` },
       );
@@ -255,8 +249,8 @@ export class EtcdV3Registry implements Registry {
     return entry && { ...entry, isReservation: kv.lease === 0n, revision: kv.modRevision };
   }
 
-  #event(type: Event_EventType, kv: KeyValue, range: KeyRange): readonly LeaseEvent[] {
-    if (type === Event_EventType.PUT) {
+  #event(type: number, kv: KeyValue, range: KeyRange): readonly LeaseEvent[] {
+    if (type === EVENT_PUT) {
       const lease = this.#lease(kv);
       return lease === undefined ? [] : [{ type: "added", lease }];
     }
@@ -295,12 +289,11 @@ export class EtcdV3Registry implements Registry {
       const { header, succeeded, responses } = await this.#client.txn(
         {
           compare: guard.revision === undefined ? [] : [unchanged(guard)],
-          success: [{ request: { case: "requestPut", value: { key: encode(key), value, lease, prevKv: true } } }],
+          success: [{ requestPut: { key: encode(key), value, lease, prevKv: true } }],
         },
         { signal, purpose: `write ${key}` },
       );
-      const done = responses[0]?.response;
-      const former = done?.case === "responsePut" ? (done.value.prevKv?.lease ?? 0n) : 0n;
+      const former = responses[0]?.responsePut?.prevKv?.lease ?? 0n;
       if (succeeded) return { revision: header?.revision ?? 0n, former };
     } catch (error) {
       if (error instanceof UncertainWriteError) {
@@ -347,8 +340,12 @@ interface Guard {
 }
 
 function unchanged({ key, revision = 0n, end }: Guard) {
-  const value = { target: Compare_CompareTarget.MOD, targetUnion: { case: "modRevision", value: revision } } as const;
-  return { ...value, key: encode(key), ...(end !== undefined && { rangeEnd: encode(end) }) };
+  return {
+    target: COMPARE_MOD_REVISION,
+    modRevision: revision,
+    key: encode(key),
+    ...(end !== undefined && { rangeEnd: encode(end) }),
+  };
 }
 
 function historyChanged(since: Cursor, cluster: string): HistoryLostError {

@@ -1,20 +1,13 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from "node:http2";
 import { connect as connectTcp, isIP } from "node:net";
 import { connect as connectTls } from "node:tls";
-import {
-  type DescMessage,
-  type DescMethodStreaming,
-  type DescMethodUnary,
-  fromBinary,
-  type MessageInitShape,
-  type MessageShape,
-} from "@bufbuild/protobuf";
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
 import { Mailbox } from "../../lib/mailbox.ts";
 import type { TlsMaterial } from "../../lib/tls-source.ts";
 import { encodeFrame, FrameDecoder } from "./grpc-frames.ts";
 import { checkResponse, type Headers, statusOf, TransportError } from "./grpc-status.ts";
+import type { Method } from "./rpc.ts";
 
 const CONNECT_TIMEOUT: Milliseconds = 1000;
 /** How long a server may say nothing in the midst of an answer. */
@@ -54,21 +47,21 @@ export class GrpcChannel {
   }
 
   /** One question, one answer. @throws {GrpcStatusError} as the server says, {TransportError} if it says nothing that makes sense */
-  async unary<I extends DescMessage, O extends DescMessage>(
-    method: DescMethodUnary<I, O>,
-    request: MessageInitShape<I>,
+  async unary<Request, Response>(
+    method: Method<Request, Response>,
+    request: Request,
     { headers, signal }: CallOptions,
-  ): Promise<MessageShape<O>> {
+  ): Promise<Response> {
     signal.throwIfAborted();
     return await new Promise((resolve, reject) => {
-      let answer: MessageShape<O> | undefined;
+      let answer: Response | undefined;
       const stop = () => {
         end();
         reject(signal.reason);
       };
-      const { stream, fail } = this.#start(method, headers, {
+      const { stream, fail } = this.#start(method.path, headers, {
         message(bytes) {
-          answer = decode(method.output, bytes);
+          answer = method.response.decode(bytes);
         },
         end(error) {
           signal.removeEventListener("abort", stop);
@@ -84,20 +77,20 @@ export class GrpcChannel {
         fail(new Error(`no answer within ${ANSWER_TIMEOUT / 1000} s`));
         end();
       });
-      stream.end(encodeFrame(method.input, request));
+      stream.end(encodeFrame(method.request, request));
     });
   }
 
   /** One question, answers without end. The first must come in time; then it is up to pings. @throws as `unary()` */
-  async *stream<I extends DescMessage, O extends DescMessage>(
-    method: DescMethodStreaming<I, O>,
-    request: MessageInitShape<I>,
+  async *stream<Request, Response>(
+    method: Method<Request, Response>,
+    request: Request,
     { headers, signal }: CallOptions,
-  ): AsyncGenerator<MessageShape<O>, void> {
+  ): AsyncGenerator<Response, void> {
     signal.throwIfAborted();
-    const received = new Mailbox<{ readonly message: MessageShape<O> } | { readonly error: Error | undefined }>();
-    const { stream, fail } = this.#start(method, headers, {
-      message: (bytes) => received.put({ message: decode(method.output, bytes) }),
+    const received = new Mailbox<{ readonly message: Response } | { readonly error: Error | undefined }>();
+    const { stream, fail } = this.#start(method.path, headers, {
+      message: (bytes) => received.put({ message: method.response.decode(bytes) }),
       end: (error) => received.put({ error }),
     });
     try {
@@ -105,7 +98,7 @@ export class GrpcChannel {
         this.#current = undefined;
         fail(new Error(`no answer within ${ANSWER_TIMEOUT / 1000} s`));
       });
-      stream.write(encodeFrame(method.input, request)); // and left open: an end would say that we are no longer interested
+      stream.write(encodeFrame(method.request, request)); // and left open: an end would say that we are no longer interested
       for (;;) {
         for (const item of await received.takeAll({ signal })) {
           stream.setTimeout(0);
@@ -131,14 +124,14 @@ export class GrpcChannel {
   }
 
   #start(
-    method: DescMethodUnary | DescMethodStreaming,
+    path: string,
     headers: Headers,
     on: { message(bytes: Uint8Array): void; end(error: Error | undefined): void },
   ): { readonly stream: ClientHttp2Stream; readonly fail: (cause: Error) => void } {
     const session = this.#session();
     const stream = openStream(session.http2, {
       ":method": "POST",
-      ":path": `/${method.parent.typeName}/${method.name}`,
+      ":path": path,
       "content-type": "application/grpc",
       te: "trailers",
       ...headers,
@@ -223,10 +216,6 @@ function openStream(session: ClientHttp2Session, headers: Headers): ClientHttp2S
   } catch (error) {
     throw TransportError.from(error, false);
   }
-}
-
-function decode<Desc extends DescMessage>(schema: Desc, bytes: Uint8Array): MessageShape<Desc> {
-  return fromBinary(schema, bytes, { readUnknownFields: false });
 }
 
 /** Breaks a connection that has calls under way and no longer answers. */

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { PutRequestSchema } from "./generated/rpc_pb.js";
 import { encodeFrame, FrameDecoder } from "./grpc-frames.ts";
+import { PutRequest } from "./rpc.ts";
 
 /** What a decoder finds in these bytes, given to it in these pieces. */
 function decode(chunks: Iterable<Uint8Array>): readonly Uint8Array[] {
@@ -19,7 +19,7 @@ describe("encodeFrame()", () => {
   test("puts five bytes before the message: not compressed, and its length", () => {
     // Field 1, two bytes `ab`; field 3, varint 300: as the protobuf documentation encodes them.
     const message = { key: Uint8Array.of(0x61, 0x62), lease: 300n };
-    expect([...encodeFrame(PutRequestSchema, message)]).toEqual([0, 0, 0, 0, 7, 0x0a, 2, 0x61, 0x62, 0x18, 0xac, 0x02]);
+    expect([...encodeFrame(PutRequest, message)]).toEqual([0, 0, 0, 0, 7, 0x0a, 2, 0x61, 0x62, 0x18, 0xac, 0x02]);
   });
 });
 

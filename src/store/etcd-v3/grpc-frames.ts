@@ -1,4 +1,4 @@
-import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import type { Message } from "./protobuf.ts";
 
 /** One byte that tells whether the message is compressed, four with its length. */
 const HEADER = 5;
@@ -6,8 +6,8 @@ const HEADER = 5;
 const LARGEST_MESSAGE = 64 << 20;
 
 /** A message as gRPC sends it. */
-export function encodeFrame<Desc extends DescMessage>(schema: Desc, message: MessageInitShape<Desc>): Uint8Array {
-  const body = toBinary(schema, create(schema, message), { writeUnknownFields: false });
+export function encodeFrame<Given>(type: Pick<Message<unknown, Given>, "encode">, message: Given): Uint8Array {
+  const body = type.encode(message);
   const frame = new Uint8Array(HEADER + body.length);
   new DataView(frame.buffer).setUint32(1, body.length);
   frame.set(body, HEADER);
