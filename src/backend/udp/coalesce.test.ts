@@ -418,9 +418,9 @@ describe("properties", () => {
         sameInEachFlow(packets, out.flatMap(expand));
         sameInEachFlow(packets, out.flatMap(segmentAgain));
       }),
-      { numRuns: 150 },
+      { numRuns: 100 },
     );
-    expect(merged).toBeGreaterThan(100);
+    expect(merged).toBeGreaterThan(50);
   });
 
   test("Coalescer takes any bytes, loses none and touches nothing beside them", () => {
@@ -458,7 +458,7 @@ describe("properties", () => {
         const expected = taken.map((bytes, index) => bytes.subarray(0, lengths[index]));
         expect(hex(out.flatMap(expand)).toSorted()).toEqual(hex(expected).toSorted());
       }),
-      { seed: 6, numRuns: 3000 },
+      { seed: 6, numRuns: 1500 },
     );
   });
 });

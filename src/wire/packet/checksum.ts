@@ -31,7 +31,10 @@ export class Checksum {
    * @param length of the transport header and its payload, up to 65,535
    */
   pseudoHeader(addressesAt: number, addressesLength: number, protocol: number, length: number): number {
-    return this.sum(addressesAt, addressesLength) + protocol + length;
+    if (addressesLength > 8) return this.#long(addressesAt, addressesLength) + protocol + length;
+    const source = this.#view.getInt32(addressesAt);
+    const destination = this.#view.getInt32(addressesAt + 4);
+    return (source >>> 16) + (source & 0xffff) + (destination >>> 16) + (destination & 0xffff) + protocol + length;
   }
 }
 

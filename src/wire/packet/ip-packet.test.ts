@@ -150,9 +150,9 @@ describe("parse", () => {
         expect(packet.headerLength).toBeLessThanOrEqual(packet.length);
         expect(packet.transportAt - packet.at).toBe(packet.headerLength);
       }),
-      { seed: 3, numRuns: 20_000 },
+      { seed: 3, numRuns: 10_000 },
     );
-    expect(taken).toBeGreaterThan(1000);
+    expect(taken).toBeGreaterThan(500);
   });
 });
 
