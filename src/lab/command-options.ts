@@ -7,7 +7,7 @@ import type { LabOptions } from "./lab.ts";
 export interface UpArguments {
   readonly hosts: number;
   readonly backend: string;
-  readonly store: "embedded" | "etcd2" | "etcd3";
+  readonly store: "embedded" | "etcd2" | "etcd3" | "server";
   readonly network: string;
   readonly pods: number;
   readonly mtu: number;
@@ -25,7 +25,7 @@ export function upOptions(yargs: Argv): Argv<UpArguments> {
       describe: "its type, or the Backend object of the config as JSON",
     })
     .option("store", {
-      choices: ["embedded", "etcd2", "etcd3"] as const,
+      choices: ["embedded", "etcd2", "etcd3", "server"] as const,
       default: "embedded" as const,
       describe: "where leases are kept",
     })

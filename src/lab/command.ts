@@ -64,7 +64,7 @@ export const labCommand: CommandModule = {
             return await attend(["ip", "netns", "exec", namespace, ...command], signal);
           }),
       )
-      .command("logs <host>", "Show the log of a host's flanneld, or of etcd", logsOptions, (args) =>
+      .command("logs <host>", "Show the log of a host's flanneld, or of etcd or the server", logsOptions, (args) =>
         exitWith(async (signal) => {
           const log = findLog(findLab(args.name), args.host);
           return await attend(args.follow ? ["tail", "-n", "+1", "-F", log] : ["cat", log], signal);

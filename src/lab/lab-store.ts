@@ -4,6 +4,7 @@ import { formatAddress } from "../ip/address.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { systemClock } from "../lib/clock.ts";
 import { silentLogger } from "../lib/logger.ts";
+import { launcher } from "./launcher.ts";
 import type { StoreKind } from "./record.ts";
 import { Service } from "./service.ts";
 import type { Switch } from "./switch.ts";
@@ -15,11 +16,11 @@ export interface LabStore {
   readonly title: string;
   /** What a daemon, or the `flannel` tool on a host, is told to find it. */
   readonly flags: readonly string[];
-  /** The etcd process; an embedded store is a file. */
+  /** The etcd process, or the flannel server; an embedded store is a file. */
   readonly server: Service | undefined;
-  /** Of the SQLite file. */
+  /** Of the SQLite file, also behind a flannel server. */
   readonly file: string | undefined;
-  /** Of etcd, as the hosts see it. */
+  /** Of etcd or the flannel server, as the hosts see it. */
   readonly endpoints: readonly string[];
   start(): Promise<void>;
   /** Writes the network's config. */
@@ -49,6 +50,32 @@ export function embeddedStore(directory: string, { signal }: Abortable): LabStor
     },
     etcdctl() {
       return Promise.reject(new Error("an embedded store has no etcdctl"));
+    },
+  };
+}
+
+/** A flannel server in the switch's namespace, with an embedded store: no host sees the file. */
+export function serverStore(directory: string, network: Switch, { signal }: Abortable): LabStore {
+  const embedded = embeddedStore(directory, { signal });
+  const endpoint = `${formatAddress(network.address)}:8888`;
+  const server = new Service({
+    name: "server",
+    argv: [launcher("flanneld"), ...embedded.flags, "--listen=:8888", `--state-dir=${join(directory, "server-state")}`],
+    namespace: network.namespace,
+    signal,
+    directory,
+  });
+  return {
+    ...embedded,
+    kind: "server",
+    title: `flannel server at ${endpoint}`,
+    flags: [`--remote=${endpoint}`],
+    server,
+    endpoints: [endpoint],
+    async start() {
+      await embedded.start();
+      await server.start();
+      await server.ready();
     },
   };
 }

@@ -6,7 +6,7 @@ import { InvalidConfigError } from "../lib/errors.ts";
 import { chooseUnderlay, type LabName, machineNetworks, parseLabName } from "./address-plan.ts";
 import { dismantle, reclaim } from "./dismantle.ts";
 import { LabHost } from "./lab-host.ts";
-import { embeddedStore, etcdStore, type LabStore } from "./lab-store.ts";
+import { embeddedStore, etcdStore, type LabStore, serverStore } from "./lab-store.ts";
 import { launcher } from "./launcher.ts";
 import type { LabLife } from "./namespace.ts";
 import { type PingOptions, type PingResult, pingAll } from "./ping.ts";
@@ -99,7 +99,11 @@ export class Lab implements AsyncDisposable {
     const kind = options.store ?? "embedded";
     const directory = labDirectory(this.name);
     this.store =
-      kind === "embedded" ? embeddedStore(directory, { signal }) : etcdStore(kind, directory, this.switch, { signal });
+      kind === "embedded"
+        ? embeddedStore(directory, { signal })
+        : kind === "server"
+          ? serverStore(directory, this.switch, { signal })
+          : etcdStore(kind, directory, this.switch, { signal });
   }
 
   get hosts(): readonly LabHost[] {

@@ -45,9 +45,10 @@ export function findPlace(lab: LabRecord, title: string): HostRecord | PodRecord
   throw new InvalidConfigError("host", `there is no ${title} in lab ${lab.name}, but ${places.join(", ")}`);
 }
 
-/** The log of a host's daemon, or of `etcd`. @throws {InvalidConfigError} */
+/** The log of a host's daemon, of `etcd` or of the `server`. @throws {InvalidConfigError} */
 export function findLog(lab: LabRecord, title: string): string {
-  if (title === "etcd" && lab.store !== "embedded") return join(labDirectory(lab.name), "etcd.log");
+  if (title === "etcd" && lab.store.startsWith("etcd")) return join(labDirectory(lab.name), "etcd.log");
+  if (title === "server" && lab.store === "server") return join(labDirectory(lab.name), "server.log");
   const place = findPlace(lab, title);
   if ("log" in place) return place.log;
   throw new InvalidConfigError("host", `${title} is a pod; logs are those of hosts`);

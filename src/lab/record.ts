@@ -19,7 +19,7 @@ export interface LabRecord {
   readonly hosts: readonly HostRecord[];
 }
 
-export type StoreKind = "embedded" | "etcd2" | "etcd3";
+export type StoreKind = "embedded" | "etcd2" | "etcd3" | "server";
 
 export interface HostRecord {
   readonly name: string;

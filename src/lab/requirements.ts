@@ -5,7 +5,7 @@ import type { StoreKind } from "./record.ts";
 /** Fails before anything is made if this machine or user cannot run a lab. @throws {UnsupportedError} saying how to get what is missing */
 export function requireForLab(store: StoreKind): void {
   requireRoot();
-  for (const program of ["ip", "ping", ...(store === "embedded" ? [] : ["etcd", "etcdctl"])]) programPath(program);
+  for (const program of ["ip", "ping", ...(store.startsWith("etcd") ? ["etcd", "etcdctl"] : [])]) programPath(program);
 }
 
 /** @throws {UnsupportedError} */

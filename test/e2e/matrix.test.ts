@@ -10,7 +10,7 @@ const { signal } = new AbortController();
 const MTU = { "host-gw": 1500, udp: 1472, vxlan: 1450 } as const;
 
 for (const backend of ["host-gw", "udp", "vxlan"] as const)
-  for (const store of ["etcd2", "etcd3", "embedded"] as const)
+  for (const store of ["etcd2", "etcd3", "embedded", "server"] as const)
     test(`flanneld connects pods by ${backend} on ${store}: pings, TCP, a host that joins, a lease that goes`, async () => {
       await using lab = await Lab.up({ hosts: 3, backend, store, signal });
       const [a, b, c] = hostsOf(lab, 3);
