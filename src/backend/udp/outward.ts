@@ -1,4 +1,4 @@
-import { EAGAIN, EINTR } from "../../kernel/errno.ts";
+import { EAGAIN, EBADFD, EINTR } from "../../kernel/errno.ts";
 import { SendBatch } from "../../kernel/message-batch.ts";
 import type { TunPort } from "../../kernel/packet-ports.ts";
 import type { Arena } from "../../lib/arena.ts";
@@ -7,21 +7,27 @@ import { IpPacket, PacketFault } from "../../wire/packet/ip-packet.ts";
 import { VIRTIO_HEADER_SIZE, VirtioHeader } from "../../wire/packet/virtio-header.ts";
 import { NO_ROUTE } from "./forwarding.ts";
 import type { PacketContext } from "./packet-context.ts";
-import { Segmenter } from "./segment.ts";
+import { MAX_SEGMENTS, Segmenter } from "./segment.ts";
 import { Sender } from "./sender.ts";
 
 /** The most that one read can bring. */
 const PACKET_ROOM = VIRTIO_HEADER_SIZE + 65_535;
 /** Bytes read before they are sent: what is still in the processor's cache is cheap to send. */
 const BATCH_BYTES = 64 << 10;
-const BATCH_MESSAGES = 64;
-const BATCH_PIECES = 1024 + 2 * BATCH_MESSAGES;
+/** Messages and pieces after which a batch is sent; there is room for one more packet, whatever it is cut into. */
+const BATCH_MESSAGES = 32;
+const BATCH_PIECES = 512;
 /** Reads before the other direction has its turn. */
 const READS = 64;
+const MOST_FAILURES = 1000;
 
 /** The most datagrams and bytes that the kernel cuts one message into: UDP_MAX_SEGMENTS, and what fits an IPv4 packet. */
 const MESSAGE_SEGMENTS = 64;
 const MESSAGE_BYTES = 65_507;
+
+function messageRoom(segment: number): number {
+  return Math.max(1, Math.min(MESSAGE_SEGMENTS, Math.floor(MESSAGE_BYTES / segment)));
+}
 
 /** Why one direction stopped. */
 export type Outcome = "empty" | "more" | "blocked" | "gone";
@@ -39,11 +45,11 @@ export class Outward {
   #used = 0;
   #tun: TunPort | undefined;
   #headerSize = 0;
+  #failures = 0;
   // The last message, as long as more may join it: equal datagrams to one peer go out as one message.
   #openPeer = -1;
   #openSegment = 0;
   #openCount = 0;
-  #openBytes = 0;
   #openFirst = 0;
 
   constructor(context: PacketContext, checksum: Checksum, port: number) {
@@ -52,7 +58,11 @@ export class Outward {
     this.#arena = arena;
     this.#packet = new IpPacket(arena);
     this.#segmenter = new Segmenter(arena, checksum);
-    this.#batch = new SendBatch(arena, base, { messages: BATCH_MESSAGES, pieces: BATCH_PIECES, port });
+    this.#batch = new SendBatch(arena, base, {
+      messages: BATCH_MESSAGES + MAX_SEGMENTS,
+      pieces: BATCH_PIECES + 2 * MAX_SEGMENTS,
+      port,
+    });
     this.sender = new Sender(context, this.#batch, port);
     this.#region = arena.reserve(BATCH_BYTES + PACKET_ROOM + 64);
   }
@@ -62,6 +72,7 @@ export class Outward {
     this.#tun = tun;
     this.#headerSize = hasHeader ? VIRTIO_HEADER_SIZE : 0;
     this.#header.clear();
+    this.#failures = 0;
   }
 
   get hasTun(): boolean {
@@ -82,10 +93,12 @@ export class Outward {
         if (!this.#flush()) return "blocked";
         if (length === -EAGAIN) return "empty";
         if (length === -EINTR) continue;
-        if (length < 0) return "gone";
+        if (length === -EBADFD || (length < 0 && ++this.#failures > MOST_FAILURES)) return "gone";
+        // Also a packet that the kernel cannot hand over as the device asks for, and has dropped itself.
         this.#context.counters.dropped("bad packet", 1);
         continue;
       }
+      this.#failures = 0;
       this.#used = at + length - headerSize - this.#region;
       this.#take(at, length - headerSize);
       if (this.#isFull && !this.#flush()) return "blocked";
@@ -96,8 +109,8 @@ export class Outward {
   get #isFull(): boolean {
     return (
       this.#used > BATCH_BYTES ||
-      this.#batch.count > BATCH_MESSAGES - 32 ||
-      this.#batch.pieces.count > BATCH_PIECES / 2 ||
+      this.#batch.count >= BATCH_MESSAGES ||
+      this.#batch.pieces.count >= BATCH_PIECES ||
       !this.#segmenter.hasRoom
     );
   }
@@ -134,49 +147,41 @@ export class Outward {
     }
     const { count } = segmenter;
     counters.sent(peer, count, segmenter.totalBytes);
-    if (count === 1) this.#one(peer, first, segmenter.lastSize);
-    else this.#many(peer, first, count, segmenter.segmentSize, segmenter.lastSize);
+    this.#post(peer, first, count === 1 ? 1 : 2, count, segmenter.segmentSize, segmenter.lastSize);
   }
 
-  /** A packet that is one datagram: joins those before it, if they go the same way and are no shorter. */
-  #one(peer: number, first: number, size: number): void {
-    if (
-      peer === this.#openPeer &&
-      size <= this.#openSegment &&
-      this.#openCount < MESSAGE_SEGMENTS &&
-      this.#openBytes + size <= MESSAGE_BYTES &&
-      this.sender.segments
-    ) {
-      this.#openCount++;
-      this.#openBytes += size;
-      this.#batch.resize(first + 1 - this.#openFirst, this.#openSegment);
-      if (size < this.#openSegment) this.#openPeer = -1;
-      return;
-    }
-    this.#batch.add(this.#context.forwarding.addressOf(peer), first, 1, 0);
-    this.#open(peer, first, size, 1, size);
-  }
-
-  /** Datagrams of two pieces each, as many to a message as it may have. */
-  #many(peer: number, first: number, count: number, segment: number, last: number): void {
+  /**
+   * Puts datagrams into messages: into the last one, as long as they go the same way, are as long as those in it, and it has room; then
+   * into new ones. A message may end with a shorter datagram.
+   * @param pieces of each datagram
+   */
+  #post(peer: number, first: number, pieces: number, count: number, segment: number, last: number): void {
+    let done = this.#join(peer, first, pieces, count, segment, last);
+    const most = this.sender.segments ? messageRoom(segment) : 1;
     const address = this.#context.forwarding.addressOf(peer);
-    const most = this.sender.segments
-      ? Math.max(1, Math.min(MESSAGE_SEGMENTS, Math.floor(MESSAGE_BYTES / segment)))
-      : 1;
-    for (let done = 0; done < count; done += most) {
+    while (done < count) {
       const here = Math.min(most, count - done);
-      this.#batch.add(address, first + done * 2, here * 2, here === 1 ? 0 : segment);
-      if (done + here < count) continue;
-      if (last === segment) this.#open(peer, first + done * 2, segment, here, here * segment);
-      else this.#openPeer = -1;
+      this.#openFirst = first + done * pieces;
+      this.#openPeer = peer;
+      this.#openSegment = segment;
+      this.#openCount = here;
+      this.#batch.add(address, this.#openFirst, here * pieces, here === 1 ? 0 : segment);
+      done += here;
     }
+    if (last < segment) this.#openPeer = -1;
   }
 
-  #open(peer: number, first: number, segment: number, count: number, bytes: number): void {
-    this.#openPeer = peer;
-    this.#openFirst = first;
-    this.#openSegment = segment;
-    this.#openCount = count;
-    this.#openBytes = bytes;
+  /** @returns how many of the datagrams the last message took */
+  #join(peer: number, first: number, pieces: number, count: number, segment: number, last: number): number {
+    if (peer !== this.#openPeer || !this.sender.segments) return 0;
+    const isShorter = count === 1 && last < this.#openSegment;
+    if (segment !== this.#openSegment && !isShorter) return 0;
+    const room = messageRoom(this.#openSegment) - this.#openCount;
+    const here = Math.min(room, count);
+    if (here === 0) return 0;
+    this.#openCount += here;
+    this.#batch.resize(first + here * pieces - this.#openFirst, this.#openSegment);
+    if (isShorter) this.#openPeer = -1;
+    return here;
   }
 }
