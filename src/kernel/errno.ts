@@ -5,6 +5,10 @@ for (const [name, value] of Object.entries(constants.errno)) if (!NAMES.has(valu
 NAMES.set(constants.errno.EAGAIN, "EAGAIN");
 NAMES.set(constants.errno.EOPNOTSUPP, "EOPNOTSUPP");
 
+/** What a TUN descriptor says whose device has been deleted. Node does not know it. include/uapi/asm-generic/errno.h */
+export const EBADFD = 77;
+NAMES.set(EBADFD, "EBADFD");
+
 /** The number as errno.h names it: 101 is `ENETUNREACH`. */
 export function errnoName(errno: number): string {
   return NAMES.get(errno) ?? `errno ${errno}`;

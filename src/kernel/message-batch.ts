@@ -186,19 +186,6 @@ export class ReceiveBatch extends MessageBatch {
     return segment > 0 ? segment : this.lengthOf(index);
   }
 
-  /** Says of a message what the kernel says of it when it has received one. */
-  fill(index: number, source: number, length: number, segment: number): void {
-    const word = this.word(index);
-    this.view.setUint32(this.nameAt(index) + 4, source);
-    this.words[word + LENGTH] = length;
-    const isMerged = segment > 0 && segment < length;
-    this.words[word + CONTROL_LENGTH] = isMerged ? CONTROL_HEADER + 8 : 0;
-    const control = this.controlAt(index);
-    this.view.setInt32(control + 8, SOL_UDP, true);
-    this.view.setInt32(control + 12, UDP_GRO, true);
-    this.view.setInt32(control + CONTROL_HEADER, segment, true);
-  }
-
   /** Makes the first `count` messages, which the kernel wrote to, ready to receive again. */
   clear(count: number): void {
     for (let index = 0; index < count; index++) {

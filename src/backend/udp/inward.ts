@@ -97,6 +97,7 @@ export class Inward {
     }
     if (!packet.decrementTtl()) {
       counters.dropped("ttl exceeded", 1);
+      this.#context.sample("ttl exceeded", source, packet);
       return this.#context.refuse(packet, "ttl exceeded");
     }
     counters.received(sender, 1, packet.length);
@@ -110,8 +111,11 @@ export class Inward {
 
   /** The packet is complete. */
   end(): void {
-    const result = this.#tun?.write(this.#pieces) ?? -1;
-    this.#pieces.clear();
-    if (result < 0) this.#context.counters.dropped("device refused", 1);
+    const pieces = this.#pieces;
+    const result = this.#tun?.write(pieces) ?? -1;
+    // A piece is a packet, but for the virtio header.
+    const packets = pieces.count - (this.#coalescer.hasHeader ? 1 : 0);
+    pieces.clear();
+    if (result < 0) this.#context.counters.dropped("device refused", packets);
   }
 }

@@ -52,12 +52,25 @@ export class Sender {
     const segment = this.#batch.segmentOf(this.#sent);
     // EIO: a device that cannot compute checksums, as of an old tunnel; EMSGSIZE and EINVAL: the path takes less than a segment.
     const mayWorkPlain = segment !== 0 && (errno === EIO || errno === EINVAL || errno === EMSGSIZE);
-    if (!mayWorkPlain) return this.#context.counters.dropped("send failed", 1);
-    if (errno === EIO) {
+    if (!mayWorkPlain) return this.#dropped(errno, segment === 0 ? 1 : this.#datagramsOf(this.#sent, segment));
+    if (errno === EIO && this.segments) {
       this.segments = false;
       this.#context.degraded("the network device cannot segment: datagrams are sent one by one");
     }
     this.#split(this.#sent, segment);
+  }
+
+  #dropped(errno: number, datagrams: number): void {
+    this.#context.counters.dropped(errno === EMSGSIZE ? "too big" : "send failed", datagrams);
+  }
+
+  #datagramsOf(index: number, segment: number): number {
+    const { pieces } = this.#batch;
+    const begin = this.#batch.firstPieceOf(index);
+    const end = begin + this.#batch.pieceCountOf(index);
+    let bytes = 0;
+    for (let piece = begin; piece < end; piece++) bytes += pieces.lengthOf(piece);
+    return Math.ceil(bytes / segment);
   }
 
   #split(index: number, segment: number): void {
@@ -86,7 +99,7 @@ export class Sender {
       if (result > 0) this.#plainSent += result;
       else if (result === -EAGAIN) return false;
       else if (result !== -EINTR) {
-        this.#context.counters.dropped("send failed", 1);
+        this.#dropped(-result, 1);
         this.#plainSent++;
       }
     }
