@@ -60,7 +60,8 @@ function placed({ events, cursor }: LeaseUpdate & { readonly type: "events" }, p
     const last = changes.at(-1);
     const floor = last?.index ?? previous;
     const isLast = number === events.length - 1;
-    const index = event.type === "added" ? event.lease.revision : isLast ? cursor.index : floor + 1n;
+    const guess = event.type === "added" ? event.lease.revision : isLast ? cursor.index : floor + 1n;
+    const index = guess < cursor.index ? guess : cursor.index;
     if (last !== undefined && index <= last.index) last.events.push(event);
     else changes.push({ index: index > floor ? index : floor, events: [event] });
   }

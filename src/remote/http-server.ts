@@ -2,7 +2,7 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Server as NetServer, Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { Abortable } from "../lib/abortable.ts";
-import type { Milliseconds } from "../lib/clock.ts";
+import type { Clock, Instant, Milliseconds } from "../lib/clock.ts";
 import { describeError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
 import type { TlsMaterial, TlsSource } from "../lib/tls-source.ts";
@@ -28,6 +28,9 @@ const KEEP_ALIVE: Milliseconds = 15_000;
 /** The same refusal of the same client is logged this often. */
 const SAY_AGAIN: Milliseconds = 10 * 60_000;
 
+/** How long a client that was refused may take to read why. */
+const LINGER: Milliseconds = 1_000;
+
 /** Where to listen, as node:net takes it. */
 export type ListenTarget = { readonly host?: string | undefined; readonly port: number } | { readonly fd: number };
 
@@ -40,6 +43,7 @@ export interface HttpServerOptions {
   readonly tls?: TlsSource | undefined;
   /** Whether a client must show a certificate of the authority. */
   readonly clientCertificates: boolean;
+  readonly clock: Clock;
   readonly logger: Logger;
 }
 
@@ -50,7 +54,7 @@ export class HttpServer implements AsyncDisposable {
   readonly #listener: NetServer;
   readonly #sockets = new Set<Socket>();
   readonly #peers = new WeakMap<Socket, Peer>();
-  readonly #said = new Map<string, number>();
+  readonly #said = new Map<string, Instant>();
   #material: TlsMaterial | undefined;
   #complaint = "";
   #isClosing = false;
@@ -152,20 +156,21 @@ export class HttpServer implements AsyncDisposable {
   #greet(socket: Socket): void {
     this.#register(socket);
     this.refresh();
-    const late = setTimeout(() => socket.destroy(), REQUEST_TIME);
+    const late = () => socket.destroy();
+    socket.setTimeout(REQUEST_TIME, late);
     socket.on("error", () => socket.destroy());
-    socket.once("close", () => clearTimeout(late));
     socket.once("readable", () => {
-      clearTimeout(late);
       const first = socket.read() as Buffer | null;
       if (first === null) return;
       if (first[0] === TLS_HANDSHAKE) {
+        socket.setTimeout(0);
+        socket.off("timeout", late);
         socket.unshift(first);
         this.#http.emit("connection", socket);
         return;
       }
       socket.end("HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n");
-      setTimeout(() => socket.destroy(), 1_000).unref();
+      socket.setTimeout(LINGER);
       socket.resume();
     });
   }
@@ -245,7 +250,7 @@ export class HttpServer implements AsyncDisposable {
   /** Nobody fills our log by trying again. */
   #say(level: "warn" | "error", message: string, fields: Readonly<Record<string, unknown>>): void {
     const key = JSON.stringify([message, fields]);
-    const now = performance.now();
+    const now = this.#options.clock.now();
     if (now - (this.#said.get(key) ?? Number.NEGATIVE_INFINITY) < SAY_AGAIN) return;
     if (this.#said.size >= 1_000) this.#said.clear();
     this.#said.set(key, now);
@@ -262,10 +267,7 @@ function send(response: ServerResponse, { status, headers, body }: Reply): void 
   response.end(body);
   const { socket } = response;
   if (socket === null || socket.writableLength === 0) return;
-  const late = setTimeout(() => socket.destroy(), ANSWER_TIME);
-  const done = () => clearTimeout(late);
-  response.once("finish", done);
-  response.once("close", done);
+  response.setTimeout(ANSWER_TIME, () => socket.destroy());
 }
 
 function closing(answer: Reply): Reply {
@@ -298,5 +300,5 @@ function refuseBytes(error: NodeJS.ErrnoException, socket: Socket): void {
         ? "408 Request Timeout"
         : "400 Bad Request";
   socket.end(`HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n${status}`);
-  setTimeout(() => socket.destroy(), 1_000).unref();
+  socket.setTimeout(LINGER, () => socket.destroy());
 }

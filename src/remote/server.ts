@@ -65,6 +65,7 @@ export async function serveLeases(options: ServeOptions, { signal }: Abortable):
     }),
     tls,
     clientCertificates,
+    clock,
     logger,
   });
   const listening = await listen(server, target);
