@@ -22,6 +22,10 @@ export const ROOMS: Readonly<Record<string, readonly RoomEntry[] | "all">> = {
     "dataplane",
     "kernel/kernel.ts",
     "kernel/descriptor-keeper.ts",
+    "kernel/packet-ports.ts",
+    "kernel/message-batch.ts",
+    "kernel/scatter-list.ts",
+    "kernel/errno.ts",
     "cloud/cloud.ts",
   ],
   cloud: ["lib", "ip", "dataplane"],
@@ -31,6 +35,9 @@ export const ROOMS: Readonly<Record<string, readonly RoomEntry[] | "all">> = {
   cli: "all",
   lab: "all",
 };
+
+/** Where a thread begins: what is put together there is named there, as in `cli` for the program. */
+export const THREAD_ENTRIES: readonly string[] = ["backend/udp/packet-thread.ts"];
 
 /** Rooms that compute and never reach out: no module of Node's, tests aside. */
 export const PURE_ROOMS: readonly string[] = ["ip", "wire", "dataplane"];

@@ -6,6 +6,7 @@ import { EBUSY, EEXIST, ENODEV, ENOENT } from "./errno.ts";
 import {
   type AddressRow,
   type AddressScope,
+  type AttachedTun,
   type FdbRow,
   type FdbScope,
   type Kernel,
@@ -206,6 +207,23 @@ export class FakeKernel implements Kernel {
       held = undefined;
       onOpened(undefined);
     });
+  }
+
+  /** Descriptors of devices and sockets in a test, by number. */
+  readonly descriptors = new Map<number, AttachedTun | UdpSocketRow>();
+
+  attachedTun(fd: number): AttachedTun | undefined {
+    const found = this.descriptors.get(fd);
+    return found !== undefined && "hasHeader" in found ? found : undefined;
+  }
+
+  isBoundTo(fd: number, row: UdpSocketRow): boolean {
+    const found = this.descriptors.get(fd);
+    return found !== undefined && "port" in found && udpSocketRows.equal(row, found);
+  }
+
+  closeDescriptor(fd: number): void {
+    this.descriptors.delete(fd);
   }
 
   sysctlTable({ keys }: SysctlScope): Table<SysctlRow> {

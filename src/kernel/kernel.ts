@@ -3,8 +3,6 @@ import type { Address } from "../ip/address.ts";
 import type { MacAddress } from "../ip/mac-address.ts";
 import type { Prefix } from "../ip/prefix.ts";
 import type { Abortable } from "../lib/abortable.ts";
-import type { TunDevice } from "./tun.ts";
-import type { UdpSocket } from "./udp-socket.ts";
 
 /** Written into every route and nexthop object we make; how they are known again. A number nobody has registered. */
 export const ROUTE_PROTOCOL = 241;
@@ -37,6 +35,11 @@ export interface Kernel extends Disposable {
   tunTable(scope: TunScope): Table<TunRow>;
   /** A UDP socket of ours. */
   udpSocketTable(scope: UdpSocketScope): Table<UdpSocketRow>;
+  /** What a descriptor is attached to; undefined if it is not a TUN device's, or that device is gone. */
+  attachedTun(fd: number): AttachedTun | undefined;
+  /** Whether a descriptor is a UDP socket's that is bound so. */
+  isBoundTo(fd: number, row: UdpSocketRow): boolean;
+  closeDescriptor(fd: number): void;
   /** Values under `/proc/sys`. One whose file is missing, as of a device that is not there, is listed as absent. Removal does nothing. */
   sysctlTable(scope: SysctlScope): Table<SysctlRow>;
 }
@@ -189,6 +192,43 @@ export interface TunRow {
   readonly mtu: number;
   /** Only in listed rows, where the device is down; a put always brings it up. */
   readonly up?: false;
+}
+
+/** What the kernel and a TUN device leave to each other: how large a packet may be handed over, and who computes checksums. */
+export interface TunOffloads {
+  /** Each packet is preceded by `struct virtio_net_hdr`, 10 bytes. The others need it. */
+  readonly header: boolean;
+  /** Checksums may be left to whoever gets the packet. */
+  readonly checksum: boolean;
+  /** TCP segments of one flow may be one packet of up to 64 KiB. */
+  readonly tcp: boolean;
+  /** Datagrams of one flow likewise; since Linux 6.2. */
+  readonly udp: boolean;
+}
+
+export const NO_OFFLOADS: TunOffloads = { header: false, checksum: false, tcp: false, udp: false };
+
+/** A TUN device that this process holds; it goes with its last descriptor. */
+export interface TunDevice {
+  readonly fd: number;
+  readonly name: string;
+  readonly offloads: TunOffloads;
+}
+
+/** What a descriptor of a TUN device is attached to. */
+export interface AttachedTun {
+  readonly name: string;
+  /** As in {@link TunOffloads}. */
+  readonly hasHeader: boolean;
+}
+
+/** A UDP socket bound to an IPv4 address. */
+export interface UdpSocket {
+  readonly fd: number;
+  /** The kernel cuts one message into datagrams of equal size: UDP_SEGMENT, since Linux 4.18. */
+  readonly segments: boolean;
+  /** The kernel hands over datagrams of one sender as one message: UDP_GRO, since Linux 5.0. */
+  readonly merges: boolean;
 }
 
 export interface UdpSocketScope {

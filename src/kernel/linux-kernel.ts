@@ -8,6 +8,7 @@ import { FdbTable } from "./fdb-table.ts";
 import type {
   AddressRow,
   AddressScope,
+  AttachedTun,
   FdbRow,
   FdbScope,
   Kernel,
@@ -27,6 +28,7 @@ import type {
   UdpSocketRow,
   UdpSocketScope,
 } from "./kernel.ts";
+import { close } from "./libc.ts";
 import { LinkTable } from "./link-table.ts";
 import { LINK_NOTIFICATIONS } from "./link-watch.ts";
 import { Links } from "./links.ts";
@@ -39,7 +41,9 @@ import { NexthopIds } from "./nexthops.ts";
 import { RouteTable } from "./route-table.ts";
 import { dumpRoutes, toKernelRoute } from "./routes.ts";
 import { SysctlTable } from "./sysctl-table.ts";
+import { attachedTun } from "./tun.ts";
 import { TunTable } from "./tun-table.ts";
+import { isBoundTo } from "./udp-socket.ts";
 import { UdpSocketTable } from "./udp-socket-table.ts";
 
 export interface KernelOptions {
@@ -135,6 +139,18 @@ class LinuxKernel implements Kernel {
 
   udpSocketTable(scope: UdpSocketScope): Table<UdpSocketRow> {
     return new UdpSocketTable(scope, this.#namespace);
+  }
+
+  attachedTun(fd: number): AttachedTun | undefined {
+    return attachedTun(fd);
+  }
+
+  isBoundTo(fd: number, { address, port }: UdpSocketRow): boolean {
+    return isBoundTo(fd, address, port);
+  }
+
+  closeDescriptor(fd: number): void {
+    close(fd);
   }
 
   sysctlTable(scope: SysctlScope): Table<SysctlRow> {

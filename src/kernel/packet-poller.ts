@@ -1,5 +1,6 @@
 import type { Arena } from "../lib/arena.ts";
 import { addressOf, poll, read } from "./packet-calls.ts";
+import type { PollerPort, PollerWants } from "./packet-ports.ts";
 
 /** `struct pollfd`: descriptor i32, events i16, what happened i16. A negative descriptor is passed over. */
 const POLLFD = 8;
@@ -9,27 +10,7 @@ const TUN = 0;
 const SOCKET = 1;
 const WAKE = 2;
 
-/** Waits until there is something to do for the packet path. */
-export interface PollerPort {
-  /** Whether something can be read from the TUN device, or it is gone. */
-  readonly isTunReady: boolean;
-  readonly isSocketReady: boolean;
-  /** Whether somebody else has a message for this thread. */
-  readonly isWoken: boolean;
-  /**
-   * @param wants what to wait for, besides being woken
-   * @param timeout in milliseconds; 0 only looks, -1 waits for ever
-   */
-  wait(wants: PollerWants, timeout: number): void;
-}
-
-export interface PollerWants {
-  readonly tun: boolean;
-  readonly socket: boolean;
-  /** That the socket takes messages again. */
-  readonly room: boolean;
-}
-
+/** {@link PollerPort} by poll(2). */
 export class Poller implements PollerPort {
   isTunReady = false;
   isSocketReady = false;

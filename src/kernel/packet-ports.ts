@@ -1,11 +1,5 @@
-import type { Arena } from "../lib/arena.ts";
-import { SystemCallError } from "./errno.ts";
-import { AF_INET, SOCK_NONBLOCK, SOCK_RAW, socket } from "./libc.ts";
 import type { ReceiveBatch, SendBatch } from "./message-batch.ts";
-import { addressOf, read, recvmmsg, sendmmsg, sendto, writev } from "./packet-calls.ts";
 import type { ScatterList } from "./scatter-list.ts";
-
-const IPPROTO_RAW = 255;
 
 /** A TUN device as the packet path sees it: a packet per call, never waiting. Failures are negative errnos. */
 export interface TunPort {
@@ -28,42 +22,23 @@ export interface RawPort {
   send(at: number, length: number): number;
 }
 
-export function tunPort(arena: Arena, fd: number): TunPort {
-  const base = addressOf(arena);
-  return {
-    read: (at, length) => read(fd, base + at, length),
-    write: (pieces) => writev(fd, base + pieces.at, pieces.count),
-  };
+/** Waits until there is something to do for the packet path. */
+export interface PollerPort {
+  /** Whether something can be read from the TUN device, or it is gone. */
+  readonly isTunReady: boolean;
+  readonly isSocketReady: boolean;
+  /** Whether somebody else has a message for this thread. */
+  readonly isWoken: boolean;
+  /**
+   * @param wants what to wait for, besides being woken
+   * @param timeout in milliseconds; 0 only looks, -1 waits for ever
+   */
+  wait(wants: PollerWants, timeout: number): void;
 }
 
-export function socketPort(arena: Arena, fd: number): SocketPort {
-  const base = addressOf(arena);
-  return {
-    receive: (batch) => recvmmsg(fd, base + batch.at, batch.capacity),
-    send: (batch, from) => sendmmsg(fd, base + batch.offsetOf(from), batch.count - from),
-  };
-}
-
-/** A socket that is given IPv4 packets with their headers; undefined without CAP_NET_RAW. */
-export function openRawSocket(): number | undefined {
-  try {
-    return socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK, IPPROTO_RAW);
-  } catch (error) {
-    if (error instanceof SystemCallError) return undefined;
-    throw error;
-  }
-}
-
-/** @param fd of {@link openRawSocket} */
-export function rawPort(arena: Arena, fd: number): RawPort {
-  const base = addressOf(arena);
-  const name = arena.reserve(16);
-  const DESTINATION = 16; // in an IPv4 header
-  arena.view.setUint16(name, AF_INET, true);
-  return {
-    send(at, length) {
-      arena.view.setUint32(name + 4, arena.view.getUint32(at + DESTINATION));
-      return sendto(fd, base + at, length, base + name, 16);
-    },
-  };
+export interface PollerWants {
+  readonly tun: boolean;
+  readonly socket: boolean;
+  /** That the socket takes messages again. */
+  readonly room: boolean;
 }

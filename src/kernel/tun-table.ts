@@ -3,7 +3,7 @@ import type { Abortable } from "../lib/abortable.ts";
 import { IFF_UP, LinkMessage, RTM_DELLINK, RTM_SETLINK } from "../wire/link-message.ts";
 import { AF_UNSPEC } from "../wire/netlink-header.ts";
 import { SystemCallError } from "./errno.ts";
-import type { Link, TunRow, TunScope } from "./kernel.ts";
+import type { Link, TunDevice, TunRow, TunScope } from "./kernel.ts";
 import { close } from "./libc.ts";
 import { LINK_NOTIFICATIONS } from "./link-watch.ts";
 import { toLink } from "./links.ts";
@@ -12,7 +12,7 @@ import type { Netlink } from "./netlink.ts";
 import { netlinkRequest } from "./netlink-connection.ts";
 import { NetlinkError } from "./netlink-error.ts";
 import { tunRows } from "./rows.ts";
-import { adoptTun, attachedTun, openTun, type TunDevice } from "./tun.ts";
+import { adoptTun, attachedTun, openTun } from "./tun.ts";
 
 /** One TUN device, held open by this process: there is no device without its descriptor. */
 export class TunTable implements Table<TunRow> {

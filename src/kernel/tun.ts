@@ -1,5 +1,6 @@
 import { closeSync, constants, openSync } from "node:fs";
 import { EINVAL, EPERM, SystemCallError } from "./errno.ts";
+import { type AttachedTun, NO_OFFLOADS, type TunDevice, type TunOffloads } from "./kernel.ts";
 import { ioctl, ioctlNumber } from "./libc.ts";
 import { inNamespace } from "./namespace.ts";
 
@@ -21,20 +22,6 @@ const TUN_F_USO6 = 0x40;
 const IFREQ = 40;
 const NAME_ROOM = 16;
 
-/** What the kernel and a TUN device leave to each other: how large a packet may be handed over, and who computes checksums. */
-export interface TunOffloads {
-  /** Each packet is preceded by `struct virtio_net_hdr`, 10 bytes. The others need it. */
-  readonly header: boolean;
-  /** Checksums may be left to whoever gets the packet. */
-  readonly checksum: boolean;
-  /** TCP segments of one flow may be one packet of up to 64 KiB. */
-  readonly tcp: boolean;
-  /** Datagrams of one flow likewise; since Linux 6.2. */
-  readonly udp: boolean;
-}
-
-export const NO_OFFLOADS: TunOffloads = { header: false, checksum: false, tcp: false, udp: false };
-
 /** From the most to the least; each is asked for until the kernel agrees. */
 const STEPS: readonly (TunOffloads & { readonly flags: number })[] = [
   {
@@ -54,13 +41,6 @@ const STEPS: readonly (TunOffloads & { readonly flags: number })[] = [
   { header: true, checksum: true, tcp: false, udp: false, flags: TUN_F_CSUM },
   { header: true, checksum: false, tcp: false, udp: false, flags: 0 },
 ];
-
-/** A TUN device that this process holds; it goes with its last descriptor. */
-export interface TunDevice {
-  readonly fd: number;
-  readonly name: string;
-  readonly offloads: TunOffloads;
-}
 
 /**
  * Makes a device, or attaches to one that nobody holds. Reads and writes do not block.
@@ -90,7 +70,7 @@ export function adoptTun(fd: number, name: string, offload: boolean): TunDevice 
 }
 
 /** What the descriptor is attached to; undefined if its device is gone or it never was a TUN descriptor. */
-export function attachedTun(fd: number): { readonly name: string; readonly hasHeader: boolean } | undefined {
+export function attachedTun(fd: number): AttachedTun | undefined {
   const request = new Uint8Array(IFREQ);
   try {
     ioctl(fd, TUNGETIFF, request);

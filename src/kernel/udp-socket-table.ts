@@ -1,10 +1,10 @@
 import type { Plan, RowFailure, Table } from "../dataplane/table.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { SystemCallError } from "./errno.ts";
-import type { UdpSocketRow, UdpSocketScope } from "./kernel.ts";
+import type { UdpSocket, UdpSocketRow, UdpSocketScope } from "./kernel.ts";
 import { close } from "./libc.ts";
 import { udpSocketRows } from "./rows.ts";
-import { adoptUdpSocket, openUdpSocket, type UdpSocket } from "./udp-socket.ts";
+import { adoptUdpSocket, openUdpSocket } from "./udp-socket.ts";
 
 /** One UDP socket, held open by this process: nobody else can take it away. */
 export class UdpSocketTable implements Table<UdpSocketRow> {

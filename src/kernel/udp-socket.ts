@@ -1,5 +1,6 @@
 import { type Address, formatAddress } from "../ip/address.ts";
 import { SystemCallError } from "./errno.ts";
+import type { UdpSocket } from "./kernel.ts";
 import {
   AF_INET,
   bind,
@@ -24,15 +25,6 @@ const BUFFER = 8 << 20;
 
 /** `struct sockaddr_in` */
 const SOCKADDR_IN = 16;
-
-/** A UDP socket bound to an IPv4 address. */
-export interface UdpSocket {
-  readonly fd: number;
-  /** The kernel cuts one message into datagrams of equal size: UDP_SEGMENT, since Linux 4.18. */
-  readonly segments: boolean;
-  /** The kernel hands over datagrams of one sender as one message: UDP_GRO, since Linux 5.0. */
-  readonly merges: boolean;
-}
 
 /**
  * @param offload whether to ask for segmentation and merging

@@ -60,6 +60,7 @@ export function udpOverlay(lease: Lease, { network, device, socket, tables, path
       return { layers: [layer(tables.peers, rows), ...own], unreachable: [...unreachable, ...refused] };
     },
     async run({ signal }: Abortable) {
+      path.begin();
       for (;;) await keeper.keep(await path.descriptors({ signal }), { signal });
     },
     [Symbol.asyncDispose]: () => path[Symbol.asyncDispose](),

@@ -131,10 +131,12 @@ export class Outward {
     const peer = forwarding.route(packet);
     if (peer === NO_ROUTE) {
       counters.dropped("no route", 1);
+      context.sample("no route", 0, packet);
       return context.refuse(packet, "no route");
     }
     if (!packet.decrementTtl()) {
       counters.dropped("ttl exceeded", 1);
+      context.sample("ttl exceeded", 0, packet);
       return context.refuse(packet, "ttl exceeded");
     }
     if (this.#headerSize > 0) this.#header.read(this.#arena.view, at - VIRTIO_HEADER_SIZE);

@@ -1,4 +1,4 @@
-import type { PollerPort, PollerWants } from "../../kernel/packet-poller.ts";
+import type { PollerPort, PollerWants } from "../../kernel/packet-ports.ts";
 import type { Inward } from "./inward.ts";
 import type { Outward } from "./outward.ts";
 

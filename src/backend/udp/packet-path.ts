@@ -1,10 +1,10 @@
 import type { Address } from "../../ip/address.ts";
 import type { Prefix } from "../../ip/prefix.ts";
-import type { TunDevice } from "../../kernel/tun.ts";
-import type { UdpSocket } from "../../kernel/udp-socket.ts";
+import type { TunDevice, UdpSocket } from "../../kernel/kernel.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Logger } from "../../lib/logger.ts";
 import { Mailbox } from "../../lib/mailbox.ts";
+import { DropLog } from "./drop-log.ts";
 import { buildForwarding, type Peer } from "./forwarding.ts";
 import type { PacketThread, PacketThreadOptions } from "./thread.ts";
 import type { ThreadNews } from "./thread-messages.ts";
@@ -32,15 +32,19 @@ export class PacketPath implements AsyncDisposable {
   readonly #thread: PacketThread;
   readonly #descriptors = new Map<string, number>();
   readonly #changes = new Mailbox<"changed">();
+  readonly #dropLog: DropLog;
+  #peers: readonly Peer[] = [];
+  #hasBegun = false;
   #tun: TunDevice | undefined;
   #socket: UdpSocket | undefined;
 
   constructor(options: PacketPathOptions) {
     this.#options = options;
+    this.#dropLog = new DropLog(options.logger);
     this.#thread = options.startThread({
       port: options.port,
+      isVerbose: options.logger.debugs,
       addresses: options.ownSubnets.map(({ address }) => address),
-      forwarding: buildForwarding({ ...options, peers: [] }),
       onNews: (news) => this.#hear(news),
     });
   }
@@ -60,7 +64,19 @@ export class PacketPath implements AsyncDisposable {
   }
 
   setPeers(peers: readonly Peer[]): void {
-    this.#thread.setForwarding(buildForwarding({ ...this.#options, peers }));
+    this.#peers = peers;
+    this.#dropLog.setPeers(peers);
+    if (this.#hasBegun) this.#forward();
+  }
+
+  /** The peers are known: until then packets wait in the kernel, since nobody could say where to send them and whom they may be from. */
+  begin(): void {
+    this.#hasBegun = true;
+    this.#forward();
+  }
+
+  #forward(): void {
+    this.#thread.setForwarding(buildForwarding({ ...this.#options, peers: this.#peers }));
   }
 
   /** What the next daemon should find open, as soon as it is something else than when last asked. Rejects if the thread has failed. */
@@ -81,6 +97,7 @@ export class PacketPath implements AsyncDisposable {
   }
 
   #hear(news: ThreadNews): void {
+    if (news.type === "dropped") return this.#dropLog.take(news.sample);
     this.#options.logger.warn("udp packet path works with less", { reason: news.reason });
   }
 

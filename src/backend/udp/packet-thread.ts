@@ -1,20 +1,21 @@
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
-import { close } from "../../kernel/libc.ts";
+import { NO_OFFLOADS, type TunDevice, type UdpSocket } from "../../kernel/kernel.ts";
+import { close, eventfd } from "../../kernel/libc.ts";
 import { addressOf } from "../../kernel/packet-calls.ts";
+import { openRawSocket, rawPort, socketPort, tunPort } from "../../kernel/packet-io.ts";
 import { Poller } from "../../kernel/packet-poller.ts";
-import { openRawSocket, rawPort, socketPort, tunPort } from "../../kernel/packet-ports.ts";
-import { NO_OFFLOADS, type TunDevice } from "../../kernel/tun.ts";
-import type { UdpSocket } from "../../kernel/udp-socket.ts";
 import { Arena } from "../../lib/arena.ts";
 import { Checksum } from "../../wire/packet/checksum.ts";
 import type { IpPacket } from "../../wire/packet/ip-packet.ts";
 import { CountersWriter } from "./counters.ts";
-import { Forwarding } from "./forwarding.ts";
+import type { DropReason } from "./drop-reason.ts";
+import { DropSampler } from "./drop-sampler.ts";
+import { buildForwarding, Forwarding } from "./forwarding.ts";
 import { type IcmpErrorReason, IcmpErrors } from "./icmp-error.ts";
 import { Inward } from "./inward.ts";
 import { Outward } from "./outward.ts";
 import { runPacketLoop } from "./packet-loop.ts";
-import { STOP, type ThreadNews, type ThreadOrder, type ThreadStart } from "./thread-messages.ts";
+import { STATE, STOP, type ThreadNews, type ThreadOrder, type ThreadStart, WAKE } from "./thread-messages.ts";
 
 /**
  * The entry of the thread that moves packets. It waits in the kernel, never in the event loop: messages are fetched when the wake
@@ -22,27 +23,36 @@ import { STOP, type ThreadNews, type ThreadOrder, type ThreadStart } from "./thr
  */
 const ARENA_SIZE = 4 << 20;
 
+const NOBODY = { networks: [], ownSubnets: [], ownAddresses: [], peers: [], acceptFrom: [] };
+const NOTHING = { tun: false, socket: false, room: false };
+
 function main(): void {
   if (parentPort === null) throw new Error("packet-thread is a worker's entry");
   const port = parentPort;
-  const { port: peerPort, wake, control, counters, addresses, forwarding } = workerData as ThreadStart;
-  const flag = new Int32Array(control);
+  const { port: peerPort, isVerbose, control, counters, addresses } = workerData as ThreadStart;
+  const words = new Int32Array(control);
+  const wake = eventfd();
+  Atomics.store(words, WAKE, wake);
   const tell = (news: ThreadNews) => port.postMessage(news);
   const arena = new Arena(ARENA_SIZE);
   const checksum = new Checksum(arena);
   const raw = openRawSocket();
   const rawWay = raw === undefined ? undefined : rawPort(arena, raw);
+  const sampler = new DropSampler(arena, { isVerbose, now: () => performance.now() });
   const errors = new IcmpErrors(arena, checksum, addresses);
   const context = {
     arena,
     base: addressOf(arena),
     counters: new CountersWriter(counters),
-    forwarding: new Forwarding(forwarding, arena),
+    forwarding: new Forwarding(buildForwarding(NOBODY), arena),
     refuse(packet: IpPacket, reason: IcmpErrorReason) {
       const length = rawWay === undefined ? 0 : errors.build(packet, reason, performance.now());
       if (length > 0) rawWay?.send(errors.at, length);
     },
-    sample() {},
+    sample(reason: DropReason, outerSource: number, packet: IpPacket) {
+      const sample = sampler.take(reason, outerSource, packet, context.forwarding);
+      if (sample !== undefined) tell({ type: "dropped", sample });
+    },
     degraded: (reason: string) => tell({ type: "degraded", reason }),
   };
   const outward = new Outward(context, checksum, peerPort);
@@ -65,10 +75,12 @@ function main(): void {
     outward.sender.segments = socket?.segments ?? false;
     inward.socket = ways;
   };
+  let hasForwarding = false;
   const obey = (order: ThreadOrder) => {
-    if (order.type === "tun") setTun(order.device);
-    else if (order.type === "socket") setSocket(order.socket);
-    else context.forwarding = new Forwarding(order.forwarding, arena);
+    if (order.type === "tun") return setTun(order.device);
+    if (order.type === "socket") return setSocket(order.socket);
+    context.forwarding = new Forwarding(order.forwarding, arena);
+    hasForwarding = true;
   };
   const onWoken = () => {
     for (;;) {
@@ -76,13 +88,18 @@ function main(): void {
       if (received === undefined) break;
       obey(received.message as ThreadOrder);
     }
-    return Atomics.load(flag, 0) !== STOP;
+    return Atomics.load(words, STATE) !== STOP;
   };
   const onTunGone = () => {
     outward.setTun(undefined, false);
     inward.setTun(undefined, false, { tcp4: false, tcp6: false, udp4: false, udp6: false });
   };
-  if (onWoken()) runPacketLoop({ outward, inward, poller, onWoken, onTunGone });
+  let goesOn = onWoken();
+  while (goesOn && !hasForwarding) {
+    poller.wait(NOTHING, -1);
+    goesOn = onWoken();
+  }
+  if (goesOn) runPacketLoop({ outward, inward, poller, onWoken, onTunGone });
   setTun(undefined);
   setSocket(undefined);
   if (raw !== undefined) close(raw);

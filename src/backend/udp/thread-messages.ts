@@ -1,25 +1,27 @@
 import type { Address } from "../../ip/address.ts";
-import type { TunDevice } from "../../kernel/tun.ts";
-import type { UdpSocket } from "../../kernel/udp-socket.ts";
+import type { TunDevice, UdpSocket } from "../../kernel/kernel.ts";
 import type { CountersMemory } from "./counters.ts";
+import type { DropSample } from "./drop-log.ts";
 import type { ForwardingData } from "./forwarding.ts";
 
 /** What the packet thread is started with. */
 export interface ThreadStart {
   /** UDP port of the peers. */
   readonly port: number;
-  /** eventfd(2) by which the thread is told of messages. */
-  readonly wake: number;
-  /** {@link STOP} once the thread must end; looked at whenever it is woken. */
+  /** Two words that both threads read and write: {@link STATE} and {@link WAKE}. */
   readonly control: SharedArrayBuffer;
   readonly counters: CountersMemory;
+  /** Whether samples of every kind of drop are wanted. */
+  readonly isVerbose: boolean;
   /** What ICMP errors come from: the TUN device's. */
   readonly addresses: readonly Address[];
-  readonly forwarding: ForwardingData;
 }
 
-/** Value of the first word of `control`. */
+/** Which word says whether the thread must end; looked at whenever it is woken. */
+export const STATE = 0;
 export const STOP = 1;
+/** Which word is the descriptor, an eventfd(2), that wakes the thread; 0 until there is one, and from then on a message or STOP is seen. */
+export const WAKE = 1;
 
 /** To the packet thread. Descriptors are the thread's from then on: it closes the ones they replace. */
 export type ThreadOrder =
@@ -30,4 +32,4 @@ export type ThreadOrder =
 /** From the packet thread. */
 export type ThreadNews =
   /** A feature that the kernel offered and that did not work. */
-  { readonly type: "degraded"; readonly reason: string };
+  { readonly type: "degraded"; readonly reason: string } | { readonly type: "dropped"; readonly sample: DropSample };

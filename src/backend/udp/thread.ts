@@ -1,14 +1,12 @@
-import { writeSync } from "node:fs";
+import { closeSync, writeSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import type { Address } from "../../ip/address.ts";
-import { close, eventfd } from "../../kernel/libc.ts";
-import type { TunDevice } from "../../kernel/tun.ts";
-import type { UdpSocket } from "../../kernel/udp-socket.ts";
+import type { TunDevice, UdpSocket } from "../../kernel/kernel.ts";
 import { type CountersMemory, createCounters } from "./counters.ts";
 import type { ForwardingData } from "./forwarding.ts";
-import { STOP, type ThreadNews, type ThreadOrder, type ThreadStart } from "./thread-messages.ts";
+import { STATE, STOP, type ThreadNews, type ThreadOrder, type ThreadStart, WAKE } from "./thread-messages.ts";
 
-const WAKE = new BigUint64Array([1n]);
+const ONE = new BigUint64Array([1n]);
 
 /** What the rest of the backend needs of the packet thread. */
 export interface PacketThread extends AsyncDisposable {
@@ -17,7 +15,7 @@ export interface PacketThread extends AsyncDisposable {
   setTun(device: TunDevice | undefined): void;
   /** The descriptor is the thread's from now on. */
   setSocket(socket: UdpSocket | undefined): void;
-  /** Takes the buffers of `forwarding` away. */
+  /** Takes the buffers of `forwarding` away. Packets are not touched before the first. */
   setForwarding(forwarding: ForwardingData): void;
   /** Rejects if the thread fails; resolves once it has been disposed of. */
   readonly ended: Promise<void>;
@@ -25,18 +23,18 @@ export interface PacketThread extends AsyncDisposable {
 
 export interface PacketThreadOptions {
   readonly port: number;
+  /** Whether samples of every kind of drop are wanted. */
+  readonly isVerbose: boolean;
   /** Of the TUN device. */
   readonly addresses: readonly Address[];
-  readonly forwarding: ForwardingData;
   readonly onNews: (news: ThreadNews) => void;
 }
 
 /** Starts the thread that moves packets; see packet-thread.ts. */
-export function startPacketThread({ port, addresses, forwarding, onNews }: PacketThreadOptions): PacketThread {
-  const control = new Int32Array(new SharedArrayBuffer(4));
-  const wake = eventfd();
+export function startPacketThread({ onNews, ...options }: PacketThreadOptions): PacketThread {
+  const control = new Int32Array(new SharedArrayBuffer(8));
   const counters = createCounters();
-  const start: ThreadStart = { port, wake, control: control.buffer, counters, addresses, forwarding };
+  const start: ThreadStart = { ...options, control: control.buffer, counters };
   const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
   const worker = new Worker(new URL(`./packet-thread.${extension}`, import.meta.url), {
     workerData: start,
@@ -45,10 +43,11 @@ export function startPacketThread({ port, addresses, forwarding, onNews }: Packe
     resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 64 },
   });
   const ring = () => {
-    writeSync(wake, WAKE);
+    const wake = Atomics.load(control, WAKE);
+    if (wake > 0) writeSync(wake, ONE);
   };
   const stop = () => {
-    if (Atomics.exchange(control, 0, STOP) !== STOP) ring();
+    if (Atomics.exchange(control, STATE, STOP) !== STOP) ring();
   };
   // Node waits for its threads when it exits, and this one would never notice.
   process.on("exit", stop);
@@ -56,14 +55,15 @@ export function startPacketThread({ port, addresses, forwarding, onNews }: Packe
     worker.on("error", reject);
     worker.on("exit", () => {
       process.off("exit", stop);
-      close(wake);
+      const wake = Atomics.exchange(control, WAKE, 0);
+      if (wake > 0) closeSync(wake);
       resolve();
     });
   });
   ended.catch(() => {}); // whoever runs the backend looks at it
   worker.on("message", onNews);
   const order = (message: ThreadOrder, transfer: ArrayBuffer[] = []) => {
-    if (Atomics.load(control, 0) === STOP) return;
+    if (Atomics.load(control, STATE) === STOP) return;
     worker.postMessage(message, transfer);
     ring();
   };

@@ -1,9 +1,6 @@
 import { formatAddress } from "../../ip/address.ts";
 import type { DescriptorKeeper } from "../../kernel/descriptor-keeper.ts";
-import type { Link, TunRow, UdpSocketRow } from "../../kernel/kernel.ts";
-import { close } from "../../kernel/libc.ts";
-import { attachedTun } from "../../kernel/tun.ts";
-import { isBoundTo } from "../../kernel/udp-socket.ts";
+import type { Kernel, Link, TunRow, UdpSocketRow } from "../../kernel/kernel.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import { InvalidConfigError } from "../../lib/errors.ts";
 import type { BackendType } from "../backend.ts";
@@ -32,7 +29,7 @@ export function udpBackend(startThread: typeof startPacketThread): BackendType<U
       const row: UdpSocketRow = { address: external.address, port };
       const links = await kernel.listLinks({ signal });
       const addresses = await kernel.listAddresses({ signal });
-      const inherited = await inherit(keeper, names, row, offload, { signal });
+      const inherited = await inherit(kernel, keeper, names, row, offload, { signal });
       const name = inherited.device ?? freeName(links);
       return {
         attributes: () => ({ publicIP: external.publicIP }),
@@ -83,6 +80,7 @@ interface Inherited {
 
 /** Either both descriptors or none: one without the other would keep a name or a port that we need. */
 async function inherit(
+  kernel: Kernel,
   keeper: DescriptorKeeper,
   names: DescriptorNames,
   row: UdpSocketRow,
@@ -90,9 +88,9 @@ async function inherit(
   options: Abortable,
 ): Promise<Inherited> {
   const kept = new Map(await keeper.take([names.tun, names.socket], options));
-  const tun = attachedTun(kept.get(names.tun) ?? -1);
+  const tun = kernel.attachedTun(kept.get(names.tun) ?? -1);
   const isOurs = tun !== undefined && DEVICE.test(tun.name) && tun.hasHeader === offload;
-  if (isOurs && isBoundTo(kept.get(names.socket) ?? -1, row.address, row.port)) {
+  if (isOurs && kernel.isBoundTo(kept.get(names.socket) ?? -1, row)) {
     const take = (name: string) => {
       const fd = kept.get(name);
       kept.delete(name);
@@ -100,7 +98,7 @@ async function inherit(
     };
     return { device: tun.name, take };
   }
-  for (const fd of kept.values()) close(fd);
+  for (const fd of kept.values()) kernel.closeDescriptor(fd);
   if (kept.size > 0) await keeper.keep(new Map(), options);
   return { device: undefined, take: () => Promise.resolve(undefined) };
 }

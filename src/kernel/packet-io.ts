@@ -1,0 +1,47 @@
+import type { Arena } from "../lib/arena.ts";
+import { SystemCallError } from "./errno.ts";
+import { AF_INET, SOCK_NONBLOCK, SOCK_RAW, socket } from "./libc.ts";
+import { addressOf, read, recvmmsg, sendmmsg, sendto, writev } from "./packet-calls.ts";
+import type { RawPort, SocketPort, TunPort } from "./packet-ports.ts";
+
+const IPPROTO_RAW = 255;
+
+export function tunPort(arena: Arena, fd: number): TunPort {
+  const base = addressOf(arena);
+  return {
+    read: (at, length) => read(fd, base + at, length),
+    write: (pieces) => writev(fd, base + pieces.at, pieces.count),
+  };
+}
+
+export function socketPort(arena: Arena, fd: number): SocketPort {
+  const base = addressOf(arena);
+  return {
+    receive: (batch) => recvmmsg(fd, base + batch.at, batch.capacity),
+    send: (batch, from) => sendmmsg(fd, base + batch.offsetOf(from), batch.count - from),
+  };
+}
+
+/** A socket that is given IPv4 packets with their headers; undefined without CAP_NET_RAW. */
+export function openRawSocket(): number | undefined {
+  try {
+    return socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK, IPPROTO_RAW);
+  } catch (error) {
+    if (error instanceof SystemCallError) return undefined;
+    throw error;
+  }
+}
+
+/** @param fd of {@link openRawSocket} */
+export function rawPort(arena: Arena, fd: number): RawPort {
+  const base = addressOf(arena);
+  const name = arena.reserve(16);
+  const DESTINATION = 16; // in an IPv4 header
+  arena.view.setUint16(name, AF_INET, true);
+  return {
+    send(at, length) {
+      arena.view.setUint32(name + 4, arena.view.getUint32(at + DESTINATION));
+      return sendto(fd, base + at, length, base + name, 16);
+    },
+  };
+}
