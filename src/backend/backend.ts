@@ -61,7 +61,7 @@ export interface Backend extends AsyncDisposable {
   readonly mac?: MacAddress;
   /** What must be in place to reach these peers, our own lease excluded. Pure: no I/O, no clock, no memory. */
   desired(peers: readonly Lease[]): Desired;
-  /** Userspace work, if any: the udp packet path. */
+  /** Userspace work, if any: the udp packet path. Begun once, when what all present peers need is in place. */
   run?(options: Abortable): Promise<void>;
 }
 

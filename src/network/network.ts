@@ -121,10 +121,11 @@ class NetworkLife {
     await this.#publish(session, { signal });
     await using scope = new Scope(signal);
     scope.spawn((signal) => session.own.keep({ signal }));
-    scope.spawn((signal) => this.#followPeers(session, { signal }));
+    const begin = () =>
+      backend.run !== undefined && scope.spawn((signal) => backend.run?.({ signal }) ?? Promise.resolve());
+    scope.spawn((signal) => this.#followPeers(session, { signal }, begin));
     scope.spawn((signal) => this.#forgetInTime(session, { signal }));
     scope.spawn((signal) => this.#retireFormer(session, { signal }));
-    if (backend.run !== undefined) scope.spawn((signal) => backend.run?.({ signal }) ?? Promise.resolve());
     await scope.join();
     throw signal.reason;
   }
@@ -230,14 +231,19 @@ class NetworkLife {
     onReady();
   }
 
-  async #followPeers(session: Session, { signal }: Abortable): Promise<void> {
+  /** @param onInPlace is called once, when all peers there were are in place */
+  async #followPeers(session: Session, { signal }: Abortable, onInPlace: () => void): Promise<void> {
     const { store, name } = this.#options;
     const since = this.#known.cursor;
+    let areInPlace = since !== undefined;
+    if (areInPlace) onInPlace();
     for await (const update of store.watchLeases(name, { signal, ...(since !== undefined && { since }) })) {
       const change = this.#known.apply(update);
       this.#followOwn(session, update);
       this.#program(session);
       await this.#dataplane.attempted({ signal }); // the kernel first, then the log; and what comes meanwhile is one batch
+      if (!areInPlace) onInPlace();
+      areInPlace = true;
       session.report.changed(change, session.own.lease);
     }
   }

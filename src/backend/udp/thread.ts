@@ -53,11 +53,13 @@ export function startPacketThread({ onNews, ...options }: PacketThreadOptions): 
   process.on("exit", stop);
   const ended = new Promise<void>((resolve, reject) => {
     worker.on("error", reject);
-    worker.on("exit", () => {
+    worker.on("exit", (code) => {
       process.off("exit", stop);
+      const wasAsked = Atomics.exchange(control, STATE, STOP) === STOP;
       const wake = Atomics.exchange(control, WAKE, 0);
       if (wake > 0) closeSync(wake);
-      resolve();
+      if (wasAsked) resolve();
+      else reject(new Error(`the packet thread ended by itself, with ${code}`));
     });
   });
   ended.catch(() => {}); // whoever runs the backend looks at it
