@@ -154,8 +154,8 @@ export class HttpServer implements AsyncDisposable {
 
   /** On a TLS port: who speaks plain HTTP is told so instead of being cut off. */
   #greet(socket: Socket): void {
-    this.#register(socket);
     this.refresh();
+    this.#register(socket);
     const late = () => socket.destroy();
     socket.setTimeout(REQUEST_TIME, late);
     socket.on("error", () => socket.destroy());
