@@ -152,6 +152,11 @@ export class Daemon {
   }
 }
 
+/** What several got, each once: a daemon may be killed after it has told of a datagram and before it has taken it. */
+export function distinct(...daemons: readonly Daemon[]): readonly number[] {
+  return [...new Set(daemons.flatMap(({ got }) => got))];
+}
+
 export function range(first: number, last: number): readonly number[] {
   return Array.from({ length: last - first + 1 }, (_, index) => first + index);
 }
