@@ -1,9 +1,11 @@
-import type { PollerPort, PollerWants } from "../../kernel/packet-ports.ts";
+import type { PollerPort } from "../../kernel/packet-ports.ts";
 import type { Inward } from "./inward.ts";
-import type { Outward } from "./outward.ts";
+import type { Outcome, Outward } from "./outward.ts";
 
-/** Rounds of work after which other threads' messages are looked for, though there is more to do. */
-const ROUNDS = 256;
+/** Rounds of work after which a look is taken who else wants something, though there is more to do: the other direction, other threads. */
+const ROUNDS = 4;
+/** How long a socket that does nothing but fail is left alone, in milliseconds. */
+const RESPITE = 100;
 
 /** What stands between one message of another thread and the next. */
 export interface PacketLoopOptions {
@@ -16,33 +18,29 @@ export interface PacketLoopOptions {
   readonly onTunGone: () => void;
 }
 
-const WANTS: Readonly<Record<"both" | "neither" | "room" | "inward", PollerWants>> = {
-  both: { tun: true, socket: true, room: false },
-  room: { tun: false, socket: true, room: true },
-  inward: { tun: false, socket: true, room: false },
-  neither: { tun: false, socket: false, room: false },
-};
-
 /** Moves packets both ways until it is told to stop. Never returns to the event loop meanwhile. */
 export function runPacketLoop({ outward, inward, poller, onWoken, onTunGone }: PacketLoopOptions): void {
-  let out = outward.run();
-  let back = inward.run();
+  const wants = { tun: false, socket: false, room: false };
+  let out: Outcome = "more";
+  let back: Outcome = "more";
   for (let round = 1; ; round++) {
-    const isIdle = out !== "more" && back !== "more";
-    if (isIdle || round % ROUNDS === 0) {
-      const wants = out === "blocked" ? WANTS.room : out === "gone" ? WANTS.inward : WANTS.both;
-      poller.wait(wants, isIdle ? -1 : 0);
-      if (poller.isWoken) {
-        if (!onWoken()) return;
-        out = "more"; // a new device may be there
-      }
-      if (poller.isTunReady || (out === "blocked" && poller.isSocketReady)) out = "more";
-      if (poller.isSocketReady) back = "more";
-    }
     if (out === "more") {
       out = outward.run();
       if (out === "gone" && outward.hasTun) onTunGone();
     }
     if (back === "more") back = inward.run();
+    const isIdle = out !== "more" && back !== "more";
+    if (!isIdle && round % ROUNDS !== 0) continue;
+    const isFailing = back === "gone" && inward.socket !== undefined;
+    wants.tun = out === "empty" || out === "more";
+    wants.room = out === "blocked";
+    wants.socket = back !== "gone";
+    poller.wait(wants, isIdle ? (isFailing ? RESPITE : -1) : 0);
+    if (poller.isWoken) {
+      if (!onWoken()) return;
+      out = back = "more"; // a new device or socket may be there
+    }
+    if (poller.isTunReady || (out === "blocked" && poller.isSocketReady)) out = "more";
+    if (poller.isSocketReady || isFailing) back = "more";
   }
 }
