@@ -2,10 +2,10 @@ import { closeSync, fstatSync, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { describeDescriptorKeeper, type KeeperFixture } from "../kernel/descriptor-keeper-conformance.ts";
-import { RecordingLogger } from "../lib/recording-logger.ts";
-import type { InheritedDescriptor } from "./inherited.ts";
-import { StoreKeeper } from "./store-keeper.ts";
+import { describeDescriptorKeeper, type KeeperFixture } from "../../src/kernel/descriptor-keeper-conformance.ts";
+import { RecordingLogger } from "../../src/lib/recording-logger.ts";
+import type { InheritedDescriptor } from "../../src/operate/inherited.ts";
+import { StoreKeeper } from "../../src/operate/store-keeper.ts";
 
 /** A service manager with a store, and files that stand for sockets. */
 class Manager implements KeeperFixture {
