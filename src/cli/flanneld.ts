@@ -20,11 +20,6 @@ function onSignal(signal: NodeJS.Signals): void {
 process.on("SIGTERM", onSignal);
 process.on("SIGINT", onSignal);
 
-// Compiled once by the build; without it, compiling takes 10 % of the time to READY.
-if (import.meta.filename.endsWith(".js")) {
-  const { enableCompileCache } = process.getBuiltinModule("module");
-  enableCompileCache({ directory: `${import.meta.dirname}/cache`, portable: true });
-}
-
-const { flanneldMain } = await import("./flanneld-main.ts");
-process.exit(await flanneldMain(process.argv.slice(2), process.env, stop.signal));
+void import("./flanneld-main.ts").then(async ({ flanneldMain }) =>
+  process.exit(await flanneldMain(process.argv.slice(2), process.env, stop.signal)),
+);

@@ -1,6 +1,16 @@
 import { once } from "node:events";
-import { cpSync, mkdirSync, readFileSync, readlinkSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { Script } from "node:vm";
 import { describe, expect, test } from "vitest";
 import { version } from "../../src/cli/version.ts";
 import { flannel, flanneld, outcome, root, run, start, temporaryDirectory, waitingFlanneld } from "./program.ts";
@@ -82,7 +92,7 @@ test("bin/flanneld becomes the project's Node, one process, under a service mana
 test("bin/flanneld and bin/flannel find Node and themselves with the same lines", () => {
   const lines = (program: string) => {
     const text = readFileSync(program, "utf8").replaceAll(basename(program), "NAME");
-    const whole = text.split("\n").filter((line) => !/^(trap|#) /.test(line));
+    const whole = text.split("\n").filter((line) => !/^(trap |# |program=)/.test(line));
     return whole.slice(
       0,
       whole.indexOf(
@@ -93,4 +103,22 @@ test("bin/flanneld and bin/flannel find Node and themselves with the same lines"
   };
   expect(lines(flannel).length).toBeGreaterThan(15);
   expect(lines(flanneld)).toEqual(lines(flannel));
+});
+
+test("flanneld starts from what the build compiled, and without it, and with that of another program", async () => {
+  using directory = temporaryDirectory();
+  for (const entry of ["bin", "dist"]) cpSync(join(root, entry), join(directory.path, entry), { recursive: true });
+  symlinkSync(join(root, "node_modules"), join(directory.path, "node_modules"));
+  const copy = join(directory.path, "bin/flanneld");
+  const program = join(directory.path, "dist/flanneld-main.cjs");
+  const source = readFileSync(program, "latin1");
+  const compiled = readFileSync(join(directory.path, "dist/flanneld-main.compiled"));
+  expect(compiled.toString("latin1", 0, 16)).toBe(source.slice(-16));
+  const script = new Script(source, { filename: program, cachedData: compiled.subarray(16) });
+  expect(script.cachedDataRejected).toBe(false);
+  writeFileSync(program, source.replaceAll(`"${version}"`, `"${version.replaceAll(/\d/g, "9")}"`)); // as long as before
+  writeFileSync(program, `${readFileSync(program, "latin1").slice(0, -16)}0123456789abcdef`);
+  expect(await run(copy, ["--version"])).toMatchObject({ end: 0, stderr: "9.9.9\n" });
+  rmSync(join(directory.path, "dist/flanneld-main.compiled"));
+  expect(await run(copy, ["--version"])).toMatchObject({ end: 0, stderr: "9.9.9\n" });
 });

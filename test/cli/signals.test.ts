@@ -56,7 +56,7 @@ test("flanneld goes with its launcher when that is killed", async () => {
   if (child.stderr === null || child.pid === undefined) throw new Error("no output");
   await once(child.stderr, "data");
   const daemon = Number(readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "latin1"));
-  expect(readFileSync(`/proc/${daemon}/cmdline`, "latin1")).toContain("flanneld.js");
+  expect(readFileSync(`/proc/${daemon}/cmdline`, "latin1")).toContain("flanneld.cjs");
   const ended = outcome(child);
   child.kill("SIGKILL");
   await ended; // its output ends when the daemon has ended
