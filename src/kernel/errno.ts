@@ -29,6 +29,7 @@ export const {
   EOPNOTSUPP,
   ESRCH,
   EPERM,
+  EADDRINUSE,
   EADDRNOTAVAIL,
 } = constants.errno;
 

@@ -10,9 +10,11 @@ function open(): KernelFixture {
   return {
     kernel,
     others: {
+      addLink: (name) => kernel.setLink({ name, kind: "bridge" }),
       deleteLink: (name) => kernel.deleteLink(name),
       setLinkDown: (name) => kernel.setLink({ name, up: false, running: false }),
       setMac: (name, mac) => kernel.setLink({ name, mac }),
+      setMtu: (name, mtu) => kernel.setLink({ name, mtu }),
       addAddress: (link, address) => kernel.setAddress(link, address),
       deleteAddress: (link, address) => kernel.deleteAddress(link, address),
       addRoute: (route) => kernel.setRoute(route),

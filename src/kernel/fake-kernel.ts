@@ -1,8 +1,8 @@
 import type { Plan, RowFailure, Table } from "../dataplane/table.ts";
-import { isLinkLocal } from "../ip/address.ts";
+import { equalAddress, isLinkLocal } from "../ip/address.ts";
 import { containsAddress, containsPrefix, formatPrefix, type Prefix } from "../ip/prefix.ts";
 import type { Abortable } from "../lib/abortable.ts";
-import { EBUSY, EEXIST, ENODEV, ENOENT } from "./errno.ts";
+import { EADDRINUSE, EADDRNOTAVAIL, EBUSY, EEXIST, ENODEV, ENOENT } from "./errno.ts";
 import {
   type AddressRow,
   type AddressScope,
@@ -68,6 +68,7 @@ export class FakeKernel implements Kernel {
   readonly #watchers = new Map<Kind, Set<() => void>>();
   readonly #linkWatchers = new Set<() => void>();
   #lastIndex = 0;
+  #lastDescriptor = 99;
   /** What was asked for and done, in order: `add route 10.5.2.0/24 via 192.0.2.2 dev eth0`. */
   readonly log: string[] = [];
   /** Refuses requests: return why, or undefined to let one pass. The text is that of the log. */
@@ -175,38 +176,89 @@ export class FakeKernel implements Kernel {
     return this.#table("fdb", `fdb ${link}`, fdbRows, list, put, (row) => this.#fdb.delete(`${row.link} ${row.mac}`));
   }
 
-  tunTable({ name, offload, onOpened }: TunScope): Table<TunRow> {
-    let isHeld = false;
-    const list = () => (isHeld ? [...this.#links.values()].filter((link) => link.name === name).map(toTunRow) : []);
+  tunTable({ name, offload, inherited, onOpened }: TunScope): Table<TunRow> {
+    let fd: number | undefined;
+    let offered: number | undefined;
+    const isHeld = () => fd !== undefined && this.attachedTun(fd)?.name === name;
+    const list = () => (isHeld() ? [...this.#links.values()].filter((link) => link.name === name).map(toTunRow) : []);
+    const offloads = { header: offload, checksum: offload, tcp: offload, udp: offload };
     const put = ({ mtu }: TunRow) => {
-      const there = this.#links.get(name);
-      if (there === undefined || !isHeld) {
-        if (there !== undefined) throw new Refusal(EBUSY, `link ${name} is there already`);
-        isHeld = true;
-        this.setLink({ name, kind: "tun", mtu });
-        onOpened({ fd: -1, name, offloads: { header: offload, checksum: offload, tcp: offload, udp: offload } });
+      if (!isHeld()) {
+        const left = this.attachedTun(offered ?? -1);
+        if (offered !== undefined && (left?.name !== name || left.hasHeader !== offload)) {
+          this.closeDescriptor(offered);
+          offered = undefined;
+        }
+        if (offered === undefined && this.#links.has(name)) throw new Refusal(EBUSY, `link ${name} is there already`);
+        fd = offered ?? this.#open({ name, hasHeader: offload });
+        if (offered === undefined) this.setLink({ name, kind: "tun", mtu });
+        onOpened({ fd, name, offloads });
       }
       this.setLink({ name, mtu, up: true, running: true });
     };
-    return this.#table("links", `tun ${name}`, tunRows, list, put, () => {
-      isHeld = false;
-      this.#dropLink(name, ["links"]);
+    const remove = () => {
+      fd = undefined;
       onOpened(undefined);
-    });
+    };
+    const table = this.#table("links", `tun ${name}`, tunRows, list, put, remove);
+    let isApplying = false;
+    return {
+      ...table,
+      apply: async (plan, options) => {
+        offered = plan.puts.length > 0 && !isHeld() ? await inherited?.(options) : undefined;
+        isApplying = true;
+        try {
+          return await table.apply(plan, options);
+        } finally {
+          isApplying = false;
+        }
+      },
+      watch: (onChange) =>
+        table.watch?.(() => {
+          if (!isApplying) onChange();
+        }) ?? { [Symbol.dispose]() {} },
+    };
   }
 
-  udpSocketTable({ offload, onOpened }: UdpSocketScope): Table<UdpSocketRow> {
+  udpSocketTable({ offload, inherited, onOpened }: UdpSocketScope): Table<UdpSocketRow> {
     let held: UdpSocketRow | undefined;
+    let offered: number | undefined;
     const put = (row: UdpSocketRow) => {
+      if (offered !== undefined && !this.isBoundTo(offered, row)) {
+        this.closeDescriptor(offered);
+        offered = undefined;
+      }
+      const fd = offered ?? this.#bind(row);
       held = row;
-      onOpened({ fd: -1, segments: offload, merges: offload });
+      onOpened({ fd, segments: offload, merges: offload });
     };
     const list = () => (held === undefined ? [] : [held]);
-    return this.#table("sockets", "udp socket", udpSocketRows, list, put, (row) => {
+    const table = this.#table("sockets", "udp socket", udpSocketRows, list, put, (row) => {
       if (row !== held) return;
       held = undefined;
       onOpened(undefined);
     });
+    return {
+      ...table,
+      apply: async (plan, options) => {
+        offered = plan.puts.length > 0 ? await inherited?.(options) : undefined;
+        return await table.apply(plan, options);
+      },
+    };
+  }
+
+  #bind(row: UdpSocketRow): number {
+    const isHere = [...this.#addresses.values()].some(({ address }) => equalAddress(address.address, row.address));
+    if (!isHere) throw new Refusal(EADDRNOTAVAIL, "the address is not here");
+    const isTaken = [...this.descriptors.keys()].some((fd) => this.isBoundTo(fd, row));
+    if (isTaken) throw new Refusal(EADDRINUSE, "another socket is bound so");
+    return this.#open(row);
+  }
+
+  #open(what: AttachedTun | UdpSocketRow): number {
+    const fd = ++this.#lastDescriptor;
+    this.descriptors.set(fd, what);
+    return fd;
   }
 
   /** Descriptors of devices and sockets in a test, by number. */
@@ -222,8 +274,11 @@ export class FakeKernel implements Kernel {
     return found !== undefined && "port" in found && udpSocketRows.equal(row, found);
   }
 
+  /** A TUN device goes with its descriptor. */
   closeDescriptor(fd: number): void {
+    const tun = this.attachedTun(fd);
     this.descriptors.delete(fd);
+    if (tun !== undefined) this.#dropLink(tun.name, []);
   }
 
   sysctlTable({ keys }: SysctlScope): Table<SysctlRow> {
@@ -397,6 +452,8 @@ export class FakeKernel implements Kernel {
   /** @param ours the kinds of tables that did it and need not be told */
   #dropLink(name: string, ours: readonly Kind[]): void {
     this.#links.delete(name);
+    for (const [fd, held] of this.descriptors)
+      if ("hasHeader" in held && held.name === name) this.descriptors.delete(fd);
     this.#flush(name);
     for (const [id, row] of this.#addresses) if (row.link === name) this.#addresses.delete(id);
     for (const [id, row] of this.#fdb) if (row.link === name) this.#fdb.delete(id);

@@ -1,6 +1,7 @@
 // For tests only.
 import { describeDeviceTables } from "./conformance/device-tables.ts";
 import type { KernelHarness } from "./conformance/kernel-harness.ts";
+import { describePacketTables } from "./conformance/packet-tables.ts";
 import { describePeerTables } from "./conformance/peer-tables.ts";
 import { describeRouteTables } from "./conformance/route-tables.ts";
 
@@ -8,5 +9,6 @@ import { describeRouteTables } from "./conformance/route-tables.ts";
 export function describeKernel(name: string, harness: KernelHarness): void {
   describeDeviceTables(name, harness);
   describePeerTables(name, harness);
+  describePacketTables(name, harness);
   describeRouteTables(name, harness);
 }

@@ -112,9 +112,14 @@ function attach(fd: number, name: string, flags: number): boolean {
 }
 
 function negotiate(fd: number): TunOffloads {
+  return negotiateOffloads((flags) => ioctlNumber(fd, TUNSETOFFLOAD, flags));
+}
+
+/** @param ask throws a SystemCallError for flags that the kernel does not know @returns the most that it agrees to */
+export function negotiateOffloads(ask: (flags: number) => void): TunOffloads {
   for (const { flags, ...offloads } of STEPS) {
     try {
-      ioctlNumber(fd, TUNSETOFFLOAD, flags);
+      ask(flags);
       return offloads;
     } catch (error) {
       if (!(error instanceof SystemCallError)) throw error;

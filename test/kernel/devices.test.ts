@@ -1,5 +1,6 @@
 import { expect, onTestFinished, test } from "vitest";
 import { address, FLANNEL_1, mac, options, prefix, put } from "../../src/kernel/conformance/kernel-harness.ts";
+import type { TunDevice } from "../../src/kernel/kernel.ts";
 import { type LinuxFixture, openLinux } from "./linux-harness.ts";
 
 // Needs root: network namespaces.
@@ -118,3 +119,26 @@ test("fdbTable() replaces and removes entries that lead to another port or netwo
   expect(await fdb.list(options)).toEqual([row]);
   expect(namespace.run("bridge", "fdb", "show", "dev", "flannel.1")).toContain("00:00:00:00:00:00 dst 192.0.2.2");
 });
+
+test.each([true, false])(
+  "tunTable() has the kernel leave segmentation and checksums to us if asked: %s",
+  async (offload) => {
+    const { kernel, namespace } = open();
+    const onOpened = (device: TunDevice | undefined) =>
+      onTestFinished(() => {
+        if (device !== undefined) kernel.closeDescriptor(device.fd);
+      });
+    await put(kernel.tunTable({ name: "flannel0", offload, onOpened }), { name: "flannel0", mtu: 1472 });
+    expect(namespace.json("link show flannel0")).toMatchObject([
+      { linkinfo: { info_kind: "tun", info_data: { type: "tun", pi: false, vnet_hdr: offload, multi_queue: false } } },
+    ]);
+    const features = namespace.run("ethtool", "-k", "flannel0");
+    for (const feature of [
+      "tx-checksum-ip-generic",
+      "tx-tcp-segmentation",
+      "tx-tcp6-segmentation",
+      "tx-udp-segmentation",
+    ])
+      expect(features).toMatch(new RegExp(`${feature}: ${offload ? "on" : "off"}`));
+  },
+);

@@ -66,9 +66,11 @@ export function openLinux(options: Omit<KernelOptions, "namespace"> = {}): Linux
       namespace,
       kernel,
       others: {
+        addLink: (name) => namespace.ip(`link add ${name} type bridge`),
         deleteLink: (name) => namespace.ip(`link del ${name}`),
         setLinkDown: (name) => namespace.ip(`link set ${name} down`),
         setMac: (name, mac) => namespace.ip(`link set ${name} address ${mac}`),
+        setMtu: (name, mtu) => namespace.ip(`link set ${name} mtu ${mtu}`),
         addAddress: (link, address) => namespace.ip(`addr add ${formatPrefix(address)} dev ${link}`),
         deleteAddress: (link, address) => namespace.ip(`addr del ${formatPrefix(address)} dev ${link}`),
         addRoute({ destination, link, gateway, protocol }) {

@@ -14,9 +14,12 @@ export interface KernelFixture extends Disposable {
 
 /** What others do to the same stack, behind the back of the Kernel. */
 export interface OtherPrograms {
+  /** Of another kind than any of ours. */
+  addLink(name: string): void;
   deleteLink(name: string): void;
   setLinkDown(name: string): void;
   setMac(name: string, mac: MacAddress): void;
+  setMtu(name: string, mtu: number): void;
   addAddress(link: string, address: Prefix): void;
   deleteAddress(link: string, address: Prefix): void;
   /** @param protocol 3 boot, 4 static */
