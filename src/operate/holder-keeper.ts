@@ -127,8 +127,8 @@ export class HolderKeeper implements DescriptorKeeper {
     const holder = await Holder.start([...descriptors.values()], timeout);
     try {
       this.#tryOut(holder);
+      holder.arm(); // before the record: one that names a holder which ends with us would hide the former, who has them still
       writeHandoverRecord(record, { holder: holder.id, daemon: ownProcessId(), names: [...descriptors.keys()] });
-      holder.arm();
     } catch (error) {
       holder.end();
       rmSync(record, { force: true });

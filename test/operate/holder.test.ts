@@ -12,6 +12,7 @@ import {
   readFileSync,
   readlinkSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -102,6 +103,21 @@ describe("a daemon's end", () => {
     await sender;
     await daemon.until(() => daemon.got.includes(700), "the last datagram");
     expect(distinct(...former, daemon)).toEqual(range(1, 700));
+  });
+
+  test("HolderKeeper leaves its descriptor to the next daemon also if it is killed while it changes the record", async () => {
+    const host = place();
+    const record = join(host.directory, "state", "handover.json");
+    let daemon = host.start();
+    await daemon.says("kept");
+    for (let round = 0; round < 10; round++) {
+      await daemon.end("SIGKILL");
+      daemon = host.start();
+      await daemon.says("taken");
+      const taken = statSync(record).ino;
+      // Not by events: the moment is shorter than one takes to arrive.
+      for (const end = performance.now() + 1_000; statSync(record).ino === taken && performance.now() < end; );
+    }
   });
 
   test("HolderKeeper's holder survives the end of the launcher's shell by a Ctrl-C to all, and the daemon's with it", async () => {
