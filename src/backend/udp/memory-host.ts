@@ -74,7 +74,7 @@ export class MemoryHost {
       sample: (reason) => this.sampled.push(reason),
       degraded: (reason) => this.degraded.push(reason),
     };
-    this.outward = new Outward(context, checksum, 8285);
+    this.outward = new Outward(context, checksum, { port: 8285 });
     this.outward.sender.socket = this.socket;
     this.outward.sender.segments = offload;
     this.outward.setTun(this.tun, offload);

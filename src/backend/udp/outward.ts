@@ -12,8 +12,10 @@ import { Sender } from "./sender.ts";
 
 /** The most that one read can bring. */
 const PACKET_ROOM = VIRTIO_HEADER_SIZE + 65_535;
-/** Bytes read before they are sent: what is still in the processor's cache is cheap to send. */
-const BATCH_BYTES = 64 << 10;
+/** Bytes read before all of them are sent, */
+const BATCH_BYTES = 192 << 10;
+/** and before those are sent that fill their messages. */
+const ADVANCE_BYTES = 32 << 10;
 /** Messages and pieces after which a batch is sent; there is room for one more packet, whatever it is cut into. */
 const BATCH_MESSAGES = 32;
 const BATCH_PIECES = 512;
@@ -42,7 +44,10 @@ export class Outward {
   readonly #segmenter: Segmenter;
   readonly #batch: SendBatch;
   readonly #region: number;
+  readonly #batchMessages: number;
   #used = 0;
+  /** How much of that was there when messages were sent last. */
+  #advanced = 0;
   #tun: TunPort | undefined;
   #headerSize = 0;
   #failures = 0;
@@ -52,10 +57,16 @@ export class Outward {
   #openCount = 0;
   #openFirst = 0;
 
-  constructor(context: PacketContext, checksum: Checksum, port: number) {
+  /** @param isPlain whether each packet is read and sent by calls of its own */
+  constructor(
+    context: PacketContext,
+    checksum: Checksum,
+    { port, isPlain = false }: { readonly port: number; readonly isPlain?: boolean },
+  ) {
     const { arena, base } = context;
     this.#context = context;
     this.#arena = arena;
+    this.#batchMessages = isPlain ? 1 : BATCH_MESSAGES;
     this.#packet = new IpPacket(arena);
     this.#segmenter = new Segmenter(arena, checksum);
     this.#batch = new SendBatch(arena, base, {
@@ -101,7 +112,7 @@ export class Outward {
       this.#failures = 0;
       this.#used = at + length - headerSize - this.#region;
       this.#take(at, length - headerSize);
-      if (this.#isFull && !this.#flush()) return "blocked";
+      if (this.#isFull ? !this.#flush() : !this.#advance()) return "blocked";
     }
     return this.#flush() ? "more" : "blocked";
   }
@@ -109,15 +120,23 @@ export class Outward {
   get #isFull(): boolean {
     return (
       this.#used > BATCH_BYTES ||
-      this.#batch.count >= BATCH_MESSAGES ||
+      this.#batch.count >= this.#batchMessages ||
       this.#batch.pieces.count >= BATCH_PIECES ||
       !this.#segmenter.hasRoom
     );
   }
 
+  /** Sends much data at once, while it is in the processor's cache; but for the last message, which the next packet may fill. */
+  #advance(): boolean {
+    if (this.#used - this.#advanced < ADVANCE_BYTES) return true;
+    this.#advanced = this.#used;
+    return this.sender.send(1);
+  }
+
   #flush(): boolean {
     if (this.#batch.count > 0 && !this.sender.send()) return false;
     this.#used = 0;
+    this.#advanced = 0;
     this.#openPeer = -1;
     this.#segmenter.clear();
     return true;

@@ -190,7 +190,7 @@ function flood(host: MemoryHost, which: "tun" | "socket", onRead: (count: number
       socket.toReceive.push(...times(batch.capacity, coming));
       return socket.receive(batch);
     },
-    send: (batch, from) => socket.send(batch, from),
+    send: (batch, from, to) => socket.send(batch, from, to),
   };
   if (which === "tun") host.outward.setTun(busyTun, true);
   else host.inward.socket = busySocket;

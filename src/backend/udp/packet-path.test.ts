@@ -15,6 +15,7 @@ function packetPath() {
   const threads: FakePacketThread[] = [];
   const path = new PacketPath({
     port: 8285,
+    offload: true,
     networks: [parsePrefix("10.5.0.0/16")],
     ownSubnets: [parsePrefix("10.5.1.0/24")],
     ownAddresses: [],

@@ -17,6 +17,7 @@ export interface DescriptorNames {
 
 export interface PacketPathOptions {
   readonly port: number;
+  readonly offload: boolean;
   readonly networks: readonly Prefix[];
   readonly ownSubnets: readonly Prefix[];
   readonly ownAddresses: readonly Address[];
@@ -43,6 +44,7 @@ export class PacketPath implements AsyncDisposable {
     this.#dropLog = new DropLog(options.logger);
     this.#thread = options.startThread({
       port: options.port,
+      isPlain: !options.offload,
       isVerbose: options.logger.debugs,
       addresses: options.ownSubnets.map(({ address }) => address),
       onNews: (news) => this.#hear(news),

@@ -29,7 +29,7 @@ const NOTHING = { tun: false, socket: false, room: false };
 function main(): void {
   if (parentPort === null) throw new Error("packet-thread is a worker's entry");
   const port = parentPort;
-  const { port: peerPort, isVerbose, control, counters, addresses } = workerData as ThreadStart;
+  const { port: peerPort, isPlain, isVerbose, control, counters, addresses } = workerData as ThreadStart;
   const words = new Int32Array(control);
   const wake = eventfd();
   Atomics.store(words, WAKE, wake);
@@ -55,8 +55,8 @@ function main(): void {
     },
     degraded: (reason: string) => tell({ type: "degraded", reason }),
   };
-  const outward = new Outward(context, checksum, peerPort);
-  const inward = new Inward(context, checksum);
+  const outward = new Outward(context, checksum, { port: peerPort, isPlain });
+  const inward = new Inward(context, checksum, { isPlain });
   const poller = new Poller(arena, wake);
 
   const setTun = (device: TunDevice | undefined) => {

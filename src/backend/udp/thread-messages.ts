@@ -8,6 +8,8 @@ import type { ForwardingData } from "./forwarding.ts";
 export interface ThreadStart {
   /** UDP port of the peers. */
   readonly port: number;
+  /** Whether packets are moved one by one. */
+  readonly isPlain: boolean;
   /** Two words that both threads read and write: {@link STATE} and {@link WAKE}. */
   readonly control: SharedArrayBuffer;
   readonly counters: CountersMemory;

@@ -3,7 +3,7 @@ import { parsePrefix } from "../../ip/prefix.ts";
 import { buildForwarding, type ForwardingData } from "./forwarding.ts";
 import { startPacketThread } from "./thread.ts";
 
-const OPTIONS = { port: 8285, isVerbose: false, addresses: [], onNews: () => {} };
+const OPTIONS = { port: 8285, isPlain: false, isVerbose: false, addresses: [], onNews: () => {} };
 
 function forwarding(): ForwardingData {
   return buildForwarding({

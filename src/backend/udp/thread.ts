@@ -23,6 +23,7 @@ export interface PacketThread extends AsyncDisposable {
 
 export interface PacketThreadOptions {
   readonly port: number;
+  readonly isPlain: boolean;
   /** Whether samples of every kind of drop are wanted. */
   readonly isVerbose: boolean;
   /** Of the TUN device. */

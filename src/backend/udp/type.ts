@@ -36,6 +36,7 @@ export function udpBackend(startThread: typeof startPacketThread): BackendType<U
         open(lease) {
           const path = new PacketPath({
             port,
+            offload,
             networks: [config.network],
             ownSubnets: [lease.subnet],
             ownAddresses: addresses.map(({ address }) => address.address),
