@@ -42,16 +42,15 @@ export function openKeeper({ network, stateDir, timeout, env, inherited, logger 
       }),
     );
   const hasStore = socket !== "" && /^[1-9]\d*$/.test(storeSize);
-  if (!hasStore)
-    keepers.push(
-      new HolderKeeper({
-        record: join(stateDir, id === "" ? "handover.json" : `handover-${id}.json`),
-        timeout,
-        openProcess: (id) => Pidfd.open(id),
-        closeAllOnExec,
-        clock: systemClock,
-        logger,
-      }),
-    );
+  keepers.push(
+    new HolderKeeper({
+      record: join(stateDir, id === "" ? "handover.json" : `handover-${id}.json`),
+      timeout: hasStore ? 0 : timeout, // keeps nothing, but takes what a daemon left that somebody ran by hand
+      openProcess: (id) => Pidfd.open(id),
+      closeAllOnExec,
+      clock: systemClock,
+      logger,
+    }),
+  );
   return new Handover(keepers);
 }

@@ -49,6 +49,18 @@ test("StoreKeeper hands over from start to start, one descriptor at a time", asy
   }
 });
 
+test("openKeeper() under a service manager with a store takes what a daemon left that had none, and leaves no process", async () => {
+  const { host, manager } = place();
+  const first = host.start();
+  await first.says("kept");
+  await first.end("SIGTERM");
+  await host.sent(1, 3);
+  const second = host.start(manager.start());
+  await second.says("taken");
+  await second.until(() => second.got.length === 3, "what was sent meanwhile");
+  await second.until(() => manager.stored.length === 1 && host.holders.length === 0, "the manager has it alone");
+});
+
 test("StoreKeeper keeps nothing with --handover-timeout=0, but takes what was kept", async () => {
   const { host, manager } = place();
   const first = host.start(manager.start());
