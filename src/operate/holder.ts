@@ -14,8 +14,8 @@ const SHELL = "/bin/sh";
 const DIRECTORIES = ["/usr/bin", "/bin", "/usr/local/bin"];
 
 /**
- * Waits for a line, which says that the record names this process; then for the end of the pipe, which is the end of the daemon,
- * whichever way it comes; then sleeps. A daemon that ends before the line leaves nothing.
+ * Waits for a line, which says that it is of use; then for the end of the pipe, which is the end of the daemon, whichever way it
+ * comes; then sleeps. A daemon that ends before the line leaves nothing.
  */
 const SCRIPT = 'read -r _ && { read -r _; exec "$1" "$2"; }';
 
