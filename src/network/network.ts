@@ -118,8 +118,8 @@ class NetworkLife {
     await this.#remember(session);
     this.#program(session);
     await this.#dataplane.founded({ signal }); // before anyone is told of the subnet
-    await this.#publish(session, { signal });
     await using scope = new Scope(signal);
+    scope.spawn((signal) => this.#publish(session, { signal }));
     scope.spawn((signal) => session.own.keep({ signal }));
     const begin = () =>
       backend.run !== undefined && scope.spawn((signal) => backend.run?.({ signal }) ?? Promise.resolve());
