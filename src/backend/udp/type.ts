@@ -19,11 +19,9 @@ export function udpBackend(startThread: typeof startPacketThread): BackendType<U
   return {
     parseOptions: parseUdpOptions,
     async prepare({ options, config, external, kernel, keeper, routes, logger }, { signal }) {
-      if (external.address.family !== 4 || external.publicIP.family !== 4)
-        throw new InvalidConfigError(
-          "Backend.Type",
-          `udp needs IPv4 between hosts, not ${formatAddress(external.address)}`,
-        );
+      const unfit = [external.address, external.publicIP].find(({ family }) => family !== 4);
+      if (unfit !== undefined)
+        throw new InvalidConfigError("Backend.Type", `udp needs IPv4 between hosts, not ${formatAddress(unfit)}`);
       const { port, offload, acceptFrom } = options;
       const names: DescriptorNames = { tun: `udp-${port}-tun`, socket: `udp-${port}-socket` };
       const row: UdpSocketRow = { address: external.address, port };
