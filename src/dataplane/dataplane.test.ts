@@ -479,6 +479,17 @@ describe("Dataplane, when a row fails,", () => {
     expect(table.contents).toEqual(["a=a"]);
   });
 
+  test("tries it as often as its table asks for", async () => {
+    await using host = new FakeHost();
+    const table = Object.assign(host.table("socket"), { longestRetry: 1_000 });
+    table.failRow("a", no);
+    await host.want([[table, [a]]]);
+    await host.passes(100_000);
+    table.failRow("a", undefined);
+    await host.passes(1_000);
+    expect(table.contents).toEqual(["a=a"]);
+  });
+
   test("tries it at once when it is wanted otherwise, not when anything else is wanted", async () => {
     await using host = new FakeHost();
     const table = host.table("routes");

@@ -1,5 +1,5 @@
 import { type BackoffRange, backoff } from "../lib/backoff.ts";
-import type { Instant } from "../lib/clock.ts";
+import type { Instant, Milliseconds } from "../lib/clock.ts";
 import type { Table } from "./table.ts";
 
 const ROW_RETRY: BackoffRange = { first: 200, most: 30_000 };
@@ -18,6 +18,12 @@ export interface FailingRow {
 /** The rows of one table that fail, by key: each backs off alone. */
 export class RowFailures {
   readonly #failing = new Map<string, FailingRow>();
+  readonly #retry: BackoffRange;
+
+  /** @param longestRetry as of the table */
+  constructor(longestRetry: Milliseconds = ROW_RETRY.most) {
+    this.#retry = { first: ROW_RETRY.first, most: longestRetry };
+  }
 
   get rows(): readonly FailingRow[] {
     return [...this.#failing.values()];
@@ -37,7 +43,7 @@ export class RowFailures {
   add(key: string, row: unknown, error: Error, now: Instant): void {
     const before = this.#failing.get(key);
     const failures = (before === undefined || before.isTruce ? 0 : before.failures) + 1;
-    const retryAt = now + backoff(failures, ROW_RETRY);
+    const retryAt = now + backoff(failures, this.#retry);
     this.#failing.set(key, { row, error, failures, triedAt: now, retryAt, isTruce: false });
   }
 

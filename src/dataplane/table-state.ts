@@ -53,7 +53,7 @@ export class TableState implements Disposable {
   #isCompared = false;
   /** Keys of a batch that failed as a whole: they may be there. */
   readonly #uncertain = new Set<string>();
-  readonly #failures = new RowFailures();
+  readonly #failures: RowFailures;
   readonly #wars = new Wars();
   /** Whole-table failures in a row. */
   #broken = 0;
@@ -63,6 +63,7 @@ export class TableState implements Disposable {
   constructor(table: Table<unknown>, clock: Clock, onChange: () => void) {
     this.table = table;
     this.#clock = clock;
+    this.#failures = new RowFailures(table.longestRetry);
     this.#watch = table.watch?.(() => {
       this.dirty = true;
       onChange();

@@ -1,4 +1,5 @@
 import type { Abortable } from "../lib/abortable.ts";
+import type { Milliseconds } from "../lib/clock.ts";
 
 /**
  * A list in the outside world that can be made equal to a desired list: routes of the main table, FDB entries of flannel.1,
@@ -24,6 +25,11 @@ export interface Table<Row> {
    * A table without notifications leaves it out and is compared at every resync only.
    */
   watch?(onChange: () => void): Disposable;
+  /**
+   * The longest that a row which failed waits before it is tried again; 30 s if not given. For tables of a row or two, where nobody
+   * announces that one would work now: that a port is free again.
+   */
+  readonly longestRetry?: Milliseconds;
 }
 
 /** The difference between desired and actual. Every put is applied before any removal, so that a changed row is never briefly missing. */

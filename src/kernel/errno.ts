@@ -15,6 +15,7 @@ export function errnoName(errno: number): string {
 }
 
 export const {
+  EACCES,
   EAGAIN,
   EBUSY,
   EEXIST,
@@ -40,8 +41,9 @@ export class SystemCallError extends Error {
   readonly code: string;
   readonly errno: number;
 
-  constructor(call: string, errno: number) {
-    super(`${call}: ${errnoName(errno)}`);
+  /** @param meaning what it says about this call, for people */
+  constructor(call: string, errno: number, meaning?: string) {
+    super(`${call}: ${errnoName(errno)}${meaning === undefined ? "" : ` (${meaning})`}`);
     this.code = errnoName(errno);
     this.errno = errno;
   }

@@ -20,6 +20,7 @@ export class TunTable implements Table<TunRow> {
   readonly key = tunRows.key;
   readonly equal = tunRows.equal;
   readonly format = tunRows.format;
+  readonly longestRetry = 1_000;
   readonly #netlink: Netlink;
   readonly #scope: TunScope;
   readonly #namespace: string | undefined;

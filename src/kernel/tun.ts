@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync } from "node:fs";
-import { EINVAL, EPERM, SystemCallError } from "./errno.ts";
+import { EACCES, EBUSY, EINVAL, ENODEV, ENOENT, ENXIO, EPERM, SystemCallError } from "./errno.ts";
 import { type AttachedTun, NO_OFFLOADS, type TunDevice, type TunOffloads } from "./kernel.ts";
 import { ioctl, ioctlNumber } from "./libc.ts";
 import { inNamespace } from "./namespace.ts";
@@ -51,7 +51,8 @@ export function openTun(name: string, offload: boolean, namespace: string | unde
   const fd = openDriver(namespace);
   try {
     const hasHeader = offload && attach(fd, name, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR);
-    if (!hasHeader && !attach(fd, name, IFF_TUN | IFF_NO_PI)) throw new SystemCallError(`TUNSETIFF ${name}`, EINVAL);
+    if (!hasHeader && !attach(fd, name, IFF_TUN | IFF_NO_PI))
+      throw new SystemCallError(`make TUN device ${name}`, EINVAL, "another kind of device has this name");
     return { fd, name, offloads: hasHeader ? negotiate(fd) : NO_OFFLOADS };
   } catch (error) {
     closeSync(fd);
@@ -90,8 +91,23 @@ function openDriver(namespace: string | undefined): number {
     return inNamespace(namespace, () => openSync(path, constants.O_RDWR | constants.O_NONBLOCK));
   } catch (error) {
     throw error instanceof Error && "errno" in error && typeof error.errno === "number"
-      ? new SystemCallError(`open ${path}`, -error.errno)
+      ? new SystemCallError(`open ${path}`, -error.errno, meaningOfDriver(-error.errno))
       : error;
+  }
+}
+
+function meaningOfDriver(errno: number): string | undefined {
+  switch (errno) {
+    case ENOENT:
+      return "there is no such device: run modprobe tun, or give it to the container: --device=/dev/net/tun";
+    case ENODEV:
+    case ENXIO:
+      return "the kernel has no TUN devices: run modprobe tun on the host";
+    case EPERM:
+    case EACCES:
+      return "not permitted: run as root, and give the device to the container: --device=/dev/net/tun";
+    default:
+      return undefined;
   }
 }
 
@@ -106,8 +122,8 @@ function attach(fd: number, name: string, flags: number): boolean {
   } catch (error) {
     if (!(error instanceof SystemCallError)) throw error;
     if (error.errno === EINVAL) return false;
-    const reason = error.errno === EPERM ? `TUNSETIFF ${name} (CAP_NET_ADMIN is needed)` : `TUNSETIFF ${name}`;
-    throw new SystemCallError(reason, error.errno);
+    const meaning = { [EPERM]: "CAP_NET_ADMIN is needed", [EBUSY]: "another program holds it" }[error.errno];
+    throw new SystemCallError(`make TUN device ${name}`, error.errno, meaning);
   }
 }
 

@@ -12,6 +12,7 @@ export class UdpSocketTable implements Table<UdpSocketRow> {
   readonly key = udpSocketRows.key;
   readonly equal = udpSocketRows.equal;
   readonly format = udpSocketRows.format;
+  readonly longestRetry = 1_000;
   readonly #scope: UdpSocketScope;
   readonly #namespace: string | undefined;
   #row: UdpSocketRow | undefined;

@@ -1,5 +1,5 @@
 import { type Address, formatAddress } from "../ip/address.ts";
-import { SystemCallError } from "./errno.ts";
+import { EADDRINUSE, EADDRNOTAVAIL, SystemCallError } from "./errno.ts";
 import type { UdpSocket } from "./kernel.ts";
 import {
   AF_INET,
@@ -43,7 +43,12 @@ export function openUdpSocket(
   } catch (error) {
     close(fd);
     if (!(error instanceof SystemCallError)) throw error;
-    throw new SystemCallError(`bind UDP socket to ${formatAddress(address)}:${port}`, error.errno);
+    const meaning = { [EADDRINUSE]: "another program has this port", [EADDRNOTAVAIL]: "no interface has this address" };
+    throw new SystemCallError(
+      `bind UDP socket to ${formatAddress(address)}:${port}`,
+      error.errno,
+      meaning[error.errno],
+    );
   }
 }
 
