@@ -1,14 +1,15 @@
-// npm run bench [-- --only start,latency,leases,packets --leases 100,1000 --store etcd2 --rounds 3 --seconds 4 --json]
+// npm run bench [-- --only start,latency,leases,server,packets --leases 100,1000 --store etcd2 --rounds 3 --seconds 4 --json]
 import { parseArgs } from "node:util";
 import { type Figure, type Report, renderFigures } from "./figures.ts";
 import { benchLatency } from "./latency.ts";
 import { benchLeases } from "./leases.ts";
+import { benchServer } from "./server.ts";
 import { benchStartup } from "./startup.ts";
 import { benchThroughput } from "./throughput.ts";
 
 const { values } = parseArgs({
   options: {
-    only: { type: "string", default: "start,latency,leases,packets" },
+    only: { type: "string", default: "start,latency,leases,server,packets" },
     leases: { type: "string", default: "100,1000,5000,10000,50000" },
     store: { type: "string", default: "etcd2" },
     rounds: { type: "string", default: "3" },
@@ -32,6 +33,7 @@ const parts: Readonly<Record<string, (signal: AbortSignal) => Promise<void>>> = 
   latency: (signal) => benchLatency(report, signal),
   leases: (signal) =>
     benchLeases(report, { counts: values.leases.split(",").map(Number), store: parseStore(values.store) }, signal),
+  server: (signal) => benchServer(report, signal),
   packets: (signal) =>
     benchThroughput(report, { rounds: Number(values.rounds), seconds: Number(values.seconds) }, signal),
 };

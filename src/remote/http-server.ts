@@ -183,7 +183,9 @@ export class HttpServer implements AsyncDisposable {
 
   async #serve(message: IncomingMessage, response: ServerResponse): Promise<void> {
     const gone = new AbortController();
-    response.once("close", () => gone.abort(new DOMException("the client is gone", "AbortError")));
+    response.once("close", () => {
+      if (!response.writableFinished) gone.abort(CLIENT_GONE);
+    });
     try {
       const { status, headers, body } = await this.#answer(message, gone);
       send(response, { status, headers: { ...headers, ...this.#options.headers() }, body });
@@ -257,6 +259,9 @@ export class HttpServer implements AsyncDisposable {
     this.#options.logger[level](message, fields);
   }
 }
+
+/** Made once: thousands may go at the same time. */
+const CLIENT_GONE = new DOMException("the client is gone", "AbortError");
 
 /** The first byte of a TLS record that begins a handshake. RFC 8446 §5.1. */
 const TLS_HANDSHAKE = 0x16;

@@ -103,7 +103,7 @@ export class LeaseApi {
       const since = parseCursor(next);
       await this.#requireNetwork(network, request);
       const answer = await hub.poll({ since, dialect, ...patienceOf(request), signal: request.signal });
-      if (answer !== "snapshot") return this.#json(answer);
+      if (answer !== "snapshot") return this.#json(answer.body);
     }
     const snapshot = await hub.snapshot();
     return this.#json(snapshot.body(dialect));
@@ -119,7 +119,7 @@ export class LeaseApi {
       const since = parseCursor(next);
       await this.#requireNetwork(network, request);
       const answer = await hub.poll({ since, dialect, subnet, ...patienceOf(request), signal: request.signal });
-      if (answer !== "snapshot") return this.#json(answer);
+      if (answer !== "snapshot") return this.#json(answer.body);
     }
     const { cursor } = await hub.snapshot();
     const lease = await this.#parts.store.book.getLease(network, subnet, request);

@@ -14,6 +14,8 @@ import { Shared } from "./shared.ts";
 const HISTORY = 10_000;
 /** How many changes one of our own clients is told at once. */
 const BATCH = 1_000;
+/** Characters. */
+const LONG = 16_384;
 /** How often it is looked whose time is over. */
 const TICK: Milliseconds = 1_000;
 
@@ -39,8 +41,8 @@ export interface Poll extends Abortable {
   readonly patience?: Milliseconds;
 }
 
-/** An answer's bytes, or that only a snapshot helps: what the client knows is too old, or of another history. */
-export type PollAnswer = Buffer | "snapshot";
+/** An answer, or that only a snapshot helps: what the client knows is too old, or of another history. */
+export type PollAnswer = { readonly body: string | Buffer } | "snapshot";
 
 interface Waiter {
   readonly since: bigint;
@@ -61,7 +63,7 @@ export class LeaseHub {
   readonly #listing: Shared<LeaseListing>;
   readonly #waiters = new Set<Waiter>();
   /** Answers that may be wanted again, until the next change. */
-  readonly #answers = new Map<string, Buffer>();
+  readonly #answers = new Map<string, PollAnswer>();
   readonly #texts = new WeakMap<Change, Map<Dialect, string>>();
   #opening: Promise<void> | undefined;
   /** Undefined until someone wants to hear of changes. */
@@ -226,7 +228,7 @@ export class LeaseHub {
   }
 
   /** Undefined if nothing has happened since. */
-  #answer({ since, dialect, subnet }: Pick<Waiter, "since" | "dialect" | "subnet">): Buffer | undefined {
+  #answer({ since, dialect, subnet }: Pick<Waiter, "since" | "dialect" | "subnet">): PollAnswer | undefined {
     const log = this.#log;
     if (log === undefined || since >= log.lastIndex) return undefined;
     const key = `${since} ${dialect} ${subnet ?? ""}`;
@@ -238,13 +240,15 @@ export class LeaseHub {
     const last = told.at(-1);
     if (last === undefined) return undefined;
     const items = told.map((change) => this.#text(change, dialect));
-    const answer = Buffer.from(formatEvents(items, this.#cursor(last.index)));
+    const text = formatEvents(items, this.#cursor(last.index));
+    // A short text goes out with its head in one piece; a long one is put into bytes once for all.
+    const answer = { body: text.length < LONG ? text : Buffer.from(text) };
     this.#answers.set(key, answer);
     return answer;
   }
 
-  #nothing({ since }: Waiter): Buffer {
-    return Buffer.from(formatEvents([], this.#cursor(since > this.#delivered ? since : this.#delivered)));
+  #nothing({ since }: Waiter): PollAnswer {
+    return { body: formatEvents([], this.#cursor(since > this.#delivered ? since : this.#delivered)) };
   }
 
   #text(change: Change, dialect: Dialect): string {

@@ -26,7 +26,19 @@ export function routes(leases: LeaseApi, networks: NetworkApi): FindRoute {
   add("GET", "/:network/reservations", (request) => leases.listReservations(request));
   add("POST", "/:network/reservations", (request) => leases.addReservation(request));
   add("DELETE", "/:network/reservations/:subnet", (request) => leases.removeReservation(request));
+  const found = new Map<string, Match>(); // thousands of clients ask for a handful of paths
   return (method, path) => {
+    const key = `${method} ${path}`;
+    const known = found.get(key);
+    if (known !== undefined) return known;
+    const match = find(method, path);
+    if (match === undefined) return undefined;
+    if (found.size >= MOST_REMEMBERED) found.clear();
+    found.set(key, match);
+    return match;
+  };
+
+  function find(method: string, path: string): Match | undefined {
     if (path === "/v1/")
       return method === "GET" ? { handler: (request) => networks.watch(request), params: {} } : undefined;
     if (path.endsWith("/")) return undefined;
@@ -34,8 +46,10 @@ export function routes(leases: LeaseApi, networks: NetworkApi): FindRoute {
     if (handler === undefined || params === undefined) return undefined;
     const decoded = Object.fromEntries(Object.entries(params).map(([name, value]) => [name, decode(value)]));
     return { handler, params: decoded };
-  };
+  }
 }
+
+const MOST_REMEMBERED = 10_000;
 
 function decode(segment: string): string {
   try {

@@ -1,0 +1,124 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { parseAddress } from "../src/ip/address.ts";
+import { parsePrefix } from "../src/ip/prefix.ts";
+import { launcher } from "../src/lab/launcher.ts";
+import { silentLogger } from "../src/lib/logger.ts";
+import { formatCursor } from "../src/remote/cursor-text.ts";
+import { openSqliteRegistry } from "../src/store/sqlite/sqlite-registry.ts";
+import { cpuSeconds, residentMiB } from "../test/support/process-usage.ts";
+import { percentile, type Report } from "./figures.ts";
+import { LongPollers } from "./long-pollers.ts";
+
+const CLIENTS = 5_000;
+const EVENTS = 20;
+
+/**
+ * From the moment a lease is written until each of thousands of clients has heard of it; clients, writer and server share this machine.
+ * Beside it the way of one store watch per client.
+ */
+export async function benchServer(report: Report, signal: AbortSignal): Promise<void> {
+  await measure(
+    "one watch for all",
+    (file, port) => [launcher("flanneld"), `--embedded-store=${file}`, `--listen=127.0.0.1:${port}`],
+    report,
+    signal,
+  );
+  const naive = join(import.meta.dirname, "naive-server.ts");
+  await measure(
+    "one store watch per client",
+    (file, port) => [process.execPath, naive, file, String(port)],
+    report,
+    signal,
+  );
+}
+
+async function measure(
+  title: string,
+  argv: (file: string, port: number) => readonly string[],
+  report: Report,
+  signal: AbortSignal,
+): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), "flannel-bench-"));
+  await using cleanup = new AsyncDisposableStack();
+  cleanup.defer(() => rmSync(directory, { recursive: true }));
+  const file = join(directory, "store.db");
+  const registry = cleanup.use(await openSqliteRegistry(file, { logger: silentLogger }, { signal }));
+  await registry.setConfig("", '{"Network":"10.0.0.0/8"}', { signal });
+  const port = await freePort();
+  const server = await startServer(argv(file, port), port, directory);
+  cleanup.defer(async () => {
+    server.kill("SIGKILL");
+    if (server.exitCode === null && server.signalCode === null) await once(server, "exit");
+  });
+  const pid = server.pid ?? 0;
+  const idle = residentMiB(pid);
+  const { cursor } = await registry.listLeases("", { signal });
+  using clients = new LongPollers(port, formatCursor(cursor));
+  await clients.add(CLIENTS);
+  await delay(1_000);
+  const waiting = residentMiB(pid);
+  const before = cpuSeconds(pid);
+  const times: number[] = [];
+  const last: number[] = [];
+  for (let event = 0; event < EVENTS; event++) {
+    const claim = {
+      subnet: parsePrefix(`10.1.${event}.0/24`),
+      attributes: { publicIP: parseAddress(`192.0.2.${event}`), backendType: "host-gw" },
+      isReservation: false,
+    };
+    const heard = await clients.hear(async () => void (await registry.createLease("", claim, { signal })), signal);
+    times.push(...heard);
+    last.push(Math.max(...heard));
+    clients.askAgain();
+    await delay(500);
+  }
+  const cpu = ((cpuSeconds(pid) - before) * 1000) / EVENTS;
+  const what = `${CLIENTS} clients, ${title}:`;
+  report({ part: "server", what: `${what} write to client, p50`, value: percentile(times, 0.5), unit: "ms" });
+  report({
+    part: "server",
+    what: `${what} write to client, p99`,
+    value: percentile(times, 0.99),
+    unit: "ms",
+    aim: "≤ 250",
+  });
+  report({ part: "server", what: `${what} CPU per event`, value: cpu, unit: "ms" });
+  report({
+    part: "server",
+    what: `${what} memory per client`,
+    value: ((waiting - idle) * 1024) / CLIENTS,
+    unit: "KiB",
+  });
+  report({ part: "server", what: `${what} RSS`, value: residentMiB(pid), unit: "MiB" });
+}
+
+async function startServer(argv: readonly string[], port: number, directory: string): Promise<ChildProcess> {
+  const [program = "", ...args] = argv;
+  const state = program === process.execPath ? [] : [`--state-dir=${join(directory, "state")}`];
+  const server = spawn(program, [...args, ...state], {
+    stdio: ["ignore", "ignore", "inherit"],
+    env: { NOTIFY_SOCKET: "/dev/null" },
+  });
+  for (let tries = 0; tries < 100; tries++) {
+    const answer = await fetch(`http://127.0.0.1:${port}/`).catch(() => undefined);
+    if (answer !== undefined || tries > 20) return server;
+    await delay(100);
+  }
+  throw new Error("the server does not listen");
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return address.port;
+}
