@@ -1,4 +1,5 @@
 import type { Logger } from "../lib/logger.ts";
+import { RTM_DELADDR } from "../wire/address-message.ts";
 import type { Source } from "../wire/codec.ts";
 import { RTM_DELLINK, RTM_NEWLINK } from "../wire/link-message.ts";
 import { RTM_NEWNEIGH } from "../wire/neighbor-message.ts";
@@ -119,23 +120,24 @@ export class Monitor implements Disposable {
 }
 
 /**
- * A classic BPF program, linux/filter.h: nothing that `port` asked for, but for links, since a new device is news to the tables on it;
- * and no new forwarding entries, whose notifications do not say who made them.
+ * A classic BPF program, linux/filter.h: nothing that `port` asked for, but for links, since a new device is news to the tables on it,
+ * and for addresses that go, since a link's routes may go with them; and no new forwarding entries, whose notifications do not say who made them.
  */
 function echoFilter(port: number): Uint8Array {
-  const accept = 8;
-  const drop = 9;
+  const accept = 9;
+  const drop = 10;
   /** A conditional step at `index` tells how many steps it leaves out. */
   const from = (index: number, target: number) => target - index - 1;
   return instructions([
     [LOAD_16, 0, 0, TYPE_OFFSET],
     [IF_EQUAL, from(1, accept), 0, asLoaded16(RTM_NEWLINK)],
     [IF_EQUAL, from(2, accept), 0, asLoaded16(RTM_DELLINK)],
-    [IF_EQUAL, 0, from(3, 6), asLoaded16(RTM_NEWNEIGH)],
+    [IF_EQUAL, from(3, accept), 0, asLoaded16(RTM_DELADDR)],
+    [IF_EQUAL, 0, from(4, 7), asLoaded16(RTM_NEWNEIGH)],
     [LOAD_8, 0, 0, FAMILY_OFFSET],
-    [IF_EQUAL, from(5, drop), 0, AF_BRIDGE],
+    [IF_EQUAL, from(6, drop), 0, AF_BRIDGE],
     [LOAD_32, 0, 0, PORT_OFFSET],
-    [IF_EQUAL, from(7, drop), 0, asLoaded32(port)],
+    [IF_EQUAL, from(8, drop), 0, asLoaded32(port)],
     [RETURN, 0, 0, 0xffff_ffff],
     [RETURN, 0, 0, 0],
   ]);

@@ -65,6 +65,26 @@ test("watch() calls within 100 ms after a row was removed by hand", async () => 
   }
 });
 
+test("watch() of routes calls when they went with an address that we ourselves replaced", async () => {
+  const { kernel } = await open();
+  const routes = kernel.routeTable({ networks: [NETWORK], adoptable: () => false });
+  const addresses = kernel.addressTable({ link });
+  const row = (text: string) => ({ link, address: prefix(text), hasRoute: false as const });
+  const counter = count(routes);
+  await put(addresses, row("10.5.1.0/16"));
+  const route = { destination: prefix("10.5.0.0/16"), link, onlink: false, scope: "link" as const };
+  await put(routes, route);
+  await delay(50);
+  counter.calls = 0;
+  await put(addresses, row("10.5.2.0/16")); // a secondary, which the kernel removes with the first
+  await remove(addresses, row("10.5.1.0/16"));
+  expect((await addresses.list(options)).map(addresses.format)).toEqual(["10.5.2.0/16 dev flannel.1"]);
+  await delay(100);
+  expect(counter.calls).toBeGreaterThan(0);
+  await put(routes, route);
+  expect((await routes.list(options)).map(routes.format)).toEqual(["10.5.0.0/16 dev flannel.1"]);
+});
+
 test("apply() of thousands of rows of every kind calls no watcher, and each is there", async () => {
   const { kernel, namespace } = await open();
   const routes = kernel.routeTable({ networks: [NETWORK], adoptable: () => false });
