@@ -25,10 +25,9 @@ export function udpBackend(startThread: typeof startPacketThread): BackendType<U
       const { port, offload, acceptFrom } = options;
       const names: DescriptorNames = { tun: `udp-${port}-tun`, socket: `udp-${port}-socket` };
       const row: UdpSocketRow = { address: external.address, port };
-      const links = await kernel.listLinks({ signal });
-      const addresses = await kernel.listAddresses({ signal });
       const inherited = await inherit(kernel, keeper, names, row, offload, { signal });
-      const name = inherited.device ?? freeName(links);
+      const name = inherited.device ?? freeName(await kernel.listLinks({ signal })); // what was let go is free
+      const addresses = await kernel.listAddresses({ signal });
       return {
         attributes: () => ({ publicIP: external.publicIP }),
         open(lease) {

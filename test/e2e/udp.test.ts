@@ -1,0 +1,187 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { Lab } from "../../src/lab/lab.ts";
+import type { LabHost } from "../../src/lab/lab-host.ts";
+import type { Place } from "../../src/lab/place.ts";
+import { processesInNamespaces } from "../../src/lab/processes.ts";
+import { waitUntil } from "../../src/lab/wait.ts";
+import { pingDuring } from "../support/pings.ts";
+import { cpuSeconds } from "../support/process-usage.ts";
+import { streamDuring } from "../support/steady-stream.ts";
+import { ceiling, complaints, deleteLease, hostsOf, subnetOf, untilPing } from "./hosts.ts";
+
+const { signal } = new AbortController();
+const WITHIN = ceiling(2_000);
+
+async function twoHosts(options: Partial<Parameters<typeof Lab.up>[0]> = {}) {
+  const lab = await Lab.up({ hosts: 2, backend: "udp", signal, ...options });
+  const [a, b] = hostsOf(lab, 2);
+  if (a === undefined || b === undefined) throw new Error("no hosts");
+  return { lab, a, b, [Symbol.asyncDispose]: () => lab.down() };
+}
+
+async function oneHost() {
+  const lab = await Lab.up({ hosts: 1, pods: 0, daemons: false, backend: "udp", signal });
+  const [host] = lab.hosts;
+  if (host === undefined) throw new Error("no host");
+  return { lab, host, [Symbol.asyncDispose]: () => lab.down() };
+}
+
+async function says(host: LabHost, ...words: readonly string[]): Promise<void> {
+  await waitUntil(() => complaints(host).some((line) => words.every((word) => line.includes(word))), {
+    signal,
+    within: 10_000,
+    what: `the log says ${words.join(" … ")}; it says ${complaints(host).join("\n")}`,
+  });
+}
+
+/** Devices, addresses and routes of flannel's. */
+async function show(host: Place): Promise<string> {
+  return `${await host.run(["ip", "-br", "-4", "addr"])}${await host.run(["ip", "route"])}`;
+}
+
+function holders({ namespace, daemon }: LabHost): readonly number[] {
+  const all = processesInNamespaces([namespace.path]).map(({ pid }) => pid);
+  return all.filter((pid) => pid !== daemon.pid);
+}
+
+test("flanneld connects pods by udp if the config names no backend, and leases look as 0.7.0's", async () => {
+  await using lab = await Lab.up({ hosts: 2, pods: 0, daemons: false, config: null, store: "etcd2", signal });
+  await lab.store.setConfig({ Network: "10.5.0.0/16" });
+  for (const host of lab.hosts) {
+    await host.startDaemon();
+    await host.addPod();
+  }
+  const [a, b] = hostsOf(lab, 2);
+  if (a === undefined || b === undefined) throw new Error("no hosts");
+  await untilPing(a.pod, b.pod, WITHIN);
+  const key = `/coreos.com/network/subnets/${subnetOf(a).replace("/", "-")}`;
+  expect(await lab.store.etcdctl("get", key)).toBe(`{"PublicIP":"${a.address}"}\n`);
+  expect(await a.run(["cat", a.subnetFile])).toContain("FLANNEL_MTU=1472");
+  expect(await a.run(["ip", "-br", "-4", "addr", "show", "dev", "flannel0"])).toContain(
+    subnetOf(a).replace("/24", "/16"),
+  );
+});
+
+test("flanneld keeps a TCP connection whole over restarts under udp, by SIGTERM and by SIGKILL", async () => {
+  await using place = await twoHosts();
+  const { a, b } = place;
+  const { sent, isWhole } = await streamDuring(a.pod, { to: b.pod, signal }, async () => {
+    for (const [host, how] of [
+      [a, "SIGTERM"],
+      [b, "SIGTERM"],
+      [a, "SIGKILL"],
+      [b, "SIGKILL"],
+    ] as const) {
+      await host.daemon.restart(how);
+      await delay(300);
+    }
+  });
+  expect(isWhole).toBe(true);
+  expect(sent).toBeGreaterThan(2_000_000);
+  expect([...complaints(a), ...complaints(b)]).toEqual([]);
+});
+
+test("flanneld with --handover-timeout=0 leaves no process, and packets are lost only while it is away", async () => {
+  await using place = await twoHosts({ flags: ["--handover-timeout=0"] });
+  const { a, b } = place;
+  await untilPing(b.pod, a.pod, WITHIN);
+  let away = 0;
+  const { lost } = await pingDuring(b.pod, { to: a.pod.address, signal }, async () => {
+    const start = performance.now();
+    await a.daemon.stop();
+    expect(holders(a)).toEqual([]);
+    expect(await show(a)).not.toContain("flannel0");
+    await a.startDaemon();
+    await untilPing(b.pod, a.pod, WITHIN);
+    away = performance.now() - start;
+  });
+  expect(lost).toBeGreaterThan(0);
+  expect(lost).toBeLessThan(away / 10 + 10);
+});
+
+test("flanneld makes its device again within 2 s, and rests while it cannot", async () => {
+  await using place = await twoHosts();
+  const { a, b } = place;
+  await untilPing(a.pod, b.pod, WITHIN);
+  a.daemon.signal("SIGSTOP"); // else it is quicker than who takes the name
+  await a.namespace.ip(["link del flannel0", "link add flannel0 type bridge"]);
+  a.daemon.signal("SIGCONT");
+  await says(a, "flannel0", "another kind of device");
+  const before = cpuSeconds(a.daemon.pid ?? 0);
+  await delay(2_000);
+  expect(cpuSeconds(a.daemon.pid ?? 0) - before).toBeLessThan(0.2);
+  await a.namespace.ip(["link del flannel0"]);
+  await untilPing(a.pod, b.pod, WITHIN);
+  expect(await show(a)).toContain(`flannel0         UNKNOWN        ${subnetOf(a).replace("/24", "/16")}`);
+});
+
+test("flanneld says who has its port, waits, and takes it once it is free", async () => {
+  await using place = await oneHost();
+  const { host } = place;
+  const bind = `require("node:dgram").createSocket("udp4").bind(8285, () => console.log("bound"))`;
+  const other = host.spawn([process.execPath, "-e", bind], { stdio: ["ignore", "pipe", "inherit"] });
+  await new Promise((resolve) => other.stdout?.once("data", resolve));
+  await host.daemon.start();
+  await says(host, `${host.address}:8285`, "EADDRINUSE", "another program has this port");
+  await delay(3_000); // by now it could have given up, or wait long
+  other.kill("SIGKILL");
+  await host.daemon.ready({ within: WITHIN });
+  expect(complaints(host).length).toBe(1);
+});
+
+test.each([
+  ["there is no such device", "ENOENT", "mount -t tmpfs none /dev/net"],
+  ["not permitted", "EACCES", "touch /tmp/$$ && mount --bind /tmp/$$ /dev/net/tun && rm /tmp/$$; chmod 0 /dev/net/tun"],
+] as const)("flanneld says what to do about /dev/net/tun where %s, and waits", async (words, errno, spoil) => {
+  await using place = await oneHost();
+  const { host } = place;
+  const [program = "", ...args] = host.daemon.argv;
+  // Without the right to pass over modes, as in many containers.
+  const as = errno === "EACCES" ? ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"] : [];
+  host.daemon.argv = ["unshare", "-m", "sh", "-c", `${spoil}; exec "$@"`, "sh", ...as, program, ...args];
+  await host.daemon.start();
+  await says(host, "/dev/net/tun", errno, words, "--device=/dev/net/tun");
+  expect(host.daemon.isRunning).toBe(true);
+  expect(await host.daemon.stop()).toBe(0);
+});
+
+test("flanneld takes another subnet if its own is another's by now, and moves its device there (udp)", async () => {
+  await using place = await twoHosts({ store: "etcd3" });
+  const { lab, a, b } = place;
+  await untilPing(a.pod, b.pod, WITHIN);
+  const before = subnetOf(a);
+  const index = await a.run(["cat", "/sys/class/net/flannel0/ifindex"]);
+  a.daemon.signal("SIGSTOP");
+  await deleteLease(lab, a);
+  const key = `/coreos.com/network/subnets/${before.replace("/", "-")}`;
+  await lab.store.etcdctl("put", key, '{"PublicIP":"192.168.77.99"}');
+  a.daemon.signal("SIGCONT");
+  await waitUntil(() => subnetOf(a) !== before, { signal, within: ceiling(5_000), what: "another subnet" });
+  await waitUntil(
+    async () => {
+      const now = await a.run(["ip", "-br", "-4", "addr", "show", "dev", "flannel0"]);
+      return now.includes(subnetOf(a).replace("/24", "/16")) && !now.includes(before.replace("/24", "/16"));
+    },
+    { signal, within: WITHIN, what: "the device has the new address alone" },
+  );
+  expect(await a.run(["cat", "/sys/class/net/flannel0/ifindex"])).toBe(index);
+  await waitUntil(async () => (await b.pod.exec(["ping", "-c1", "-W0.2", subnetOf(a).replace("/24", "")])).code === 0, {
+    signal,
+    within: WITHIN,
+    what: "the device answers",
+  });
+});
+
+test("flanneld reaches no peer of another backend, and says so once per peer (udp)", async () => {
+  await using place = await twoHosts({ store: "etcd3" });
+  const { lab, a } = place;
+  const key = "/coreos.com/network/subnets/10.5.250.0-24";
+  const data = `{"VNI":1,"VtepMAC":"02:00:00:00:00:99"}`;
+  await lab.store.etcdctl("put", key, `{"PublicIP":"192.168.77.99","BackendType":"vxlan","BackendData":${data}}`);
+  await says(a, "10.5.250.0/24", "vxlan", "udp");
+  expect(await a.pod.exec(["ping", "-c1", "-W1", "10.5.250.1"])).toMatchObject({
+    stdout: expect.stringContaining("Net Unreachable") as string,
+  });
+  expect(complaints(a).length).toBe(1);
+});
