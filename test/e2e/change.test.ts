@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
+import type { LabHost } from "../../src/lab/lab-host.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { pingDuring } from "../support/pings.ts";
-import { complaints, hostsOf, untilPing } from "./hosts.ts";
+import { complaints, deleteLease, hostsOf, subnetOf, untilPing } from "./hosts.ts";
 
 const { signal } = new AbortController();
 
@@ -10,30 +11,83 @@ async function restartAll(lab: Lab): Promise<void> {
   for (const host of lab.hosts) await host.daemon.restart("SIGTERM");
 }
 
-test("flanneld changes from host-gw to vxlan and back: the former rows and device go", async () => {
-  await using lab = await Lab.up({ hosts: 3, backend: "host-gw", signal });
+/** What each backend leaves if nobody removes it, as `ip` and the processes of the host show it. */
+const TRACES: Readonly<Record<string, RegExp>> = {
+  "host-gw": /^10\.5\..* dev eth0 proto 241/m,
+  udp: /flannel0|sleep|sh -c/,
+  vxlan: /flannel\.1/,
+};
+
+async function traces(host: LabHost): Promise<string> {
+  const processes = await host.namespace.exec([
+    "sh",
+    "-c",
+    'ps -o args= -p "$(ip netns pids $0 | tr "\n" ,)0"',
+    host.namespace.name,
+  ]);
+  const others = processes.stdout.split("\n").filter((line) => !/flanneld|^(sh|ps|ip) .*netns/.test(line));
+  return [await host.run(["ip", "route"]), await host.run(["ip", "-br", "link"]), ...others].join("\n");
+}
+
+for (const path of [
+  ["host-gw", "vxlan", "host-gw"],
+  ["host-gw", "udp", "vxlan", "udp", "host-gw"],
+])
+  test(`flanneld changes its backend: ${path.join(", then ")}; the former rows, device and process go`, async () => {
+    const [first = "", ...next] = path;
+    await using lab = await Lab.up({ hosts: 3, backend: first, signal });
+    const [a, b] = hostsOf(lab, 2);
+    if (a === undefined || b === undefined) throw new Error("no hosts");
+    let former = first;
+    for (const backend of next) {
+      await lab.setConfig({ Backend: { Type: backend } });
+      await restartAll(lab);
+      await untilPing(a.pod, b.pod, 6_000);
+      for (const host of lab.hosts)
+        await waitUntil(async () => !TRACES[former]?.test(await traces(host)), {
+          signal,
+          within: 6_000,
+          what: `${host.name} has nothing of ${former} any more`,
+        });
+      expect((await lab.ping()).filter((result) => result.time === undefined)).toEqual([]);
+      former = backend;
+    }
+  });
+
+test("flanneld changes the options of udp: the same device and subnet, with and without offloads, on another port", async () => {
+  await using lab = await Lab.up({ hosts: 2, backend: "udp", signal });
   const [a, b] = hostsOf(lab, 2);
   if (a === undefined || b === undefined) throw new Error("no hosts");
-  await lab.setConfig({ Backend: { Type: "vxlan" } });
-  await restartAll(lab);
-  await untilPing(a.pod, b.pod, 6_000);
-  await waitUntil(async () => !(await a.run(["ip", "route", "show", "proto", "241"])).includes("dev eth0"), {
-    signal,
-    within: 6_000,
-    what: "no route by host-gw",
-  });
-  expect((await lab.ping()).filter((result) => result.time === undefined)).toEqual([]);
+  const subnet = subnetOf(a);
+  for (const options of [{ Offload: false }, { Port: 9285, Offload: false }, { Port: 9285 }, {}]) {
+    await lab.setConfig({ Backend: { Type: "udp", ...options } });
+    await restartAll(lab);
+    await untilPing(a.pod, b.pod, 6_000);
+    expect(await a.run(["ip", "-br", "link", "show", "type", "tun"])).toMatch(/^flannel0 .*\n$/);
+    expect(await a.run(["ss", "-Hnul"])).toMatch(new RegExp(`^UNCONN .* ${a.address}:${options.Port ?? 8285} .*\n$`));
+    expect(subnetOf(a)).toBe(subnet);
+  }
+  expect(a.daemon.log().match(/with="?one packet per call/g)).toHaveLength(2);
+  expect(complaints(a)).toEqual([]);
+});
 
-  await lab.setConfig({ Backend: { Type: "host-gw" } });
-  await restartAll(lab);
-  await untilPing(a.pod, b.pod, 6_000);
-  for (const host of lab.hosts)
-    await waitUntil(async () => !(await host.run(["ip", "-br", "link"])).includes("flannel.1"), {
-      signal,
-      within: 6_000,
-      what: `${host.name} has no flannel.1`,
-    });
-  expect((await lab.ping()).filter((result) => result.time === undefined)).toEqual([]);
+test("flanneld is reached by udp where it lives now, after its host got another address", async () => {
+  await using lab = await Lab.up({ hosts: 2, backend: "udp", signal });
+  const [a, b] = hostsOf(lab, 2);
+  if (a === undefined || b === undefined) throw new Error("no hosts");
+  await untilPing(b.pod, a.pod, 3_000);
+  const subnet = subnetOf(a);
+  await a.daemon.stop();
+  await a.namespace.ip([
+    `addr del ${a.address}/24 dev eth0`,
+    "addr add 192.168.77.201/24 dev eth0",
+    "route add default via 192.168.77.254",
+  ]);
+  await deleteLease(lab, a); // it names the former address; until it ends, its subnet is taken
+  await a.startDaemon();
+  expect(subnetOf(a)).toBe(subnet);
+  expect(await a.run(["ss", "-Hnul"])).toMatch(/^UNCONN .* 192\.168\.77\.201:8285 .*\n$/);
+  await untilPing(b.pod, a.pod, 3_000);
 });
 
 test("flanneld changes its VNI: the former device goes after the new one is in place", async () => {

@@ -20,7 +20,6 @@ function packetPath() {
     ownSubnets: [parsePrefix("10.5.1.0/24")],
     ownAddresses: [],
     acceptFrom: [],
-    names: { tun: "udp-8285-tun", socket: "udp-8285-socket" },
     logger,
     startThread: (options) => {
       const thread = new FakePacketThread(options);
@@ -56,14 +55,14 @@ test("PacketPath tells which descriptors to keep, each time they are others", as
   path.setSocket(SOCKET);
   path.setTun(TUN);
   expect([...(await path.descriptors({ signal }))]).toEqual([
-    ["udp-8285-socket", 8],
-    ["udp-8285-tun", 7],
+    ["udp-socket", 8],
+    ["udp-tun", 7],
   ]);
   const next = path.descriptors({ signal });
   path.setTun({ ...TUN, fd: 9 });
-  expect((await next).get("udp-8285-tun")).toBe(9);
+  expect((await next).get("udp-tun")).toBe(9);
   path.setTun(undefined);
-  expect([...(await path.descriptors({ signal })).keys()]).toEqual(["udp-8285-socket"]);
+  expect([...(await path.descriptors({ signal })).keys()]).toEqual(["udp-socket"]);
 });
 
 test("PacketPath.descriptors() rejects with what its thread failed of, also if that was before", async () => {

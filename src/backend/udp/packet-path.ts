@@ -9,11 +9,9 @@ import { buildForwarding, type Peer } from "./forwarding.ts";
 import type { PacketThread, PacketThreadOptions } from "./thread.ts";
 import type { ThreadNews } from "./thread-messages.ts";
 
-/** Names that descriptors are kept under. */
-export interface DescriptorNames {
-  readonly tun: string;
-  readonly socket: string;
-}
+/** What descriptors are kept as from one daemon to the next. */
+export const TUN_DESCRIPTOR = "udp-tun";
+export const SOCKET_DESCRIPTOR = "udp-socket";
 
 export interface PacketPathOptions {
   readonly port: number;
@@ -22,7 +20,6 @@ export interface PacketPathOptions {
   readonly ownSubnets: readonly Prefix[];
   readonly ownAddresses: readonly Address[];
   readonly acceptFrom: readonly Prefix[];
-  readonly names: DescriptorNames;
   readonly logger: Logger;
   readonly startThread: (options: PacketThreadOptions) => PacketThread;
 }
@@ -53,14 +50,14 @@ export class PacketPath implements AsyncDisposable {
 
   setTun(device: TunDevice | undefined): void {
     this.#tun = device;
-    this.#keep(this.#options.names.tun, device?.fd);
+    this.#keep(TUN_DESCRIPTOR, device?.fd);
     this.#thread.setTun(device);
     this.#tellFeatures();
   }
 
   setSocket(socket: UdpSocket | undefined): void {
     this.#socket = socket;
-    this.#keep(this.#options.names.socket, socket?.fd);
+    this.#keep(SOCKET_DESCRIPTOR, socket?.fd);
     this.#thread.setSocket(socket);
     this.#tellFeatures();
   }

@@ -120,8 +120,8 @@ async function left({ name = "flannel4", hasHeader = true, port = 8285 } = {}) {
 
   await keeper.keep(
     new Map([
-      ["udp-8285-tun", 7],
-      ["udp-8285-socket", 8],
+      ["udp-tun", 7],
+      ["udp-socket", 8],
     ]),
   );
   return { kernel, keeper };
@@ -136,27 +136,33 @@ test("udp goes on with the device and the socket that an earlier daemon left", a
 });
 
 test.each([
-  ["hold their device otherwise", { hasHeader: false }],
-  ["are of a device that is not ours", { name: "tun0" }],
-  ["are bound elsewhere", { port: 9999 }],
-])("udp closes descriptors that %s, and makes both anew", async (_, what) => {
-  const given = await left(what);
-  const { backend, thread, failures, kernel, keeper } = await open(given);
+  ["holds it otherwise", { hasHeader: false }],
+  ["is not ours", { name: "tun0" }],
+])("udp closes the descriptor of a device that %s, makes it anew, and goes on with the socket", async (_, what) => {
+  const { backend, thread, failures, kernel, keeper } = await open(await left(what));
   expect(failures).toEqual([]);
   expect(backend.links).toEqual(["flannel0"]);
-  expect(thread.orders.map((order) => order.split(" ")[0])).toEqual(["socket", "tun"]);
+  expect(thread.orders).toEqual(["socket 8", "tun flannel0"]);
   expect([...kernel.descriptors.keys()]).not.toContain(7);
-  expect([...kernel.descriptors.keys()]).not.toContain(8);
-  expect([...keeper.kept]).toEqual([]);
+  expect([...keeper.kept]).toEqual([["udp-socket", 8]]);
 });
 
-test("udp closes a socket that was left without its device", async () => {
-  const given = await left();
-  await given.keeper.keep(new Map([["udp-8285-socket", 8]]));
-  const { thread, failures, kernel } = await open(given);
+test("udp closes a socket that is bound elsewhere, and goes on with the device", async () => {
+  const { backend, thread, failures, kernel, keeper } = await open(await left({ port: 9999 }));
   expect(failures).toEqual([]);
-  expect(thread.orders).not.toContain("socket 8");
-  expect(kernel.isBoundTo(8, { address: parseAddress("192.0.2.1"), port: 8285 })).toBe(false);
+  expect(backend.links).toEqual(["flannel4"]);
+  expect(thread.orders[0]).toMatch(/^socket (?!8$)/);
+  expect([...kernel.descriptors.keys()]).not.toContain(8);
+  expect([...keeper.kept]).toEqual([["udp-tun", 7]]);
+});
+
+test("udp goes on with a socket that was left without its device", async () => {
+  const given = await left();
+  await given.keeper.keep(new Map([["udp-socket", 8]]));
+  const { backend, thread, failures } = await open(given);
+  expect(failures).toEqual([]);
+  expect(thread.orders).toEqual(["socket 8", "tun flannel0"]);
+  expect(backend.links).toEqual(["flannel0"]);
 });
 
 test("udp holds its device without offloads if Offload is false, also one that was left so", async () => {

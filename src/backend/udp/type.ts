@@ -7,7 +7,7 @@ import type { BackendType } from "../backend.ts";
 import { udpOverlay } from "./backend.ts";
 import { parseUdpOptions, type UdpOptions } from "./options.ts";
 import { UDP_OVERHEAD } from "./overhead.ts";
-import { type DescriptorNames, PacketPath } from "./packet-path.ts";
+import { PacketPath, SOCKET_DESCRIPTOR, TUN_DESCRIPTOR } from "./packet-path.ts";
 import { PeerTable } from "./peer-table.ts";
 import { startPacketThread } from "./thread.ts";
 
@@ -23,9 +23,8 @@ export function udpBackend(startThread: typeof startPacketThread): BackendType<U
       if (unfit !== undefined)
         throw new InvalidConfigError("Backend.Type", `udp needs IPv4 between hosts, not ${formatAddress(unfit)}`);
       const { port, offload, acceptFrom } = options;
-      const names: DescriptorNames = { tun: `udp-${port}-tun`, socket: `udp-${port}-socket` };
       const row: UdpSocketRow = { address: external.address, port };
-      const inherited = await inherit(kernel, keeper, names, row, offload, { signal });
+      const inherited = await inherit(kernel, keeper, row, offload, { signal });
       const name = inherited.device ?? freeName(await kernel.listLinks({ signal })); // what was let go is free
       const addresses = await kernel.listAddresses({ signal });
       return {
@@ -38,7 +37,6 @@ export function udpBackend(startThread: typeof startPacketThread): BackendType<U
             ownSubnets: [lease.subnet],
             ownAddresses: addresses.map(({ address }) => address.address),
             acceptFrom,
-            names,
             logger,
             startThread,
           });
@@ -46,13 +44,13 @@ export function udpBackend(startThread: typeof startPacketThread): BackendType<U
           const tables = {
             sockets: kernel.udpSocketTable({
               offload,
-              inherited: () => inherited.take(names.socket),
+              inherited: () => inherited.take(SOCKET_DESCRIPTOR),
               onOpened: (socket) => path.setSocket(socket),
             }),
             tuns: kernel.tunTable({
               name,
               offload,
-              inherited: () => inherited.take(names.tun),
+              inherited: () => inherited.take(TUN_DESCRIPTOR),
               onOpened: (tun) => path.setTun(tun),
             }),
             addresses: kernel.addressTable({ link: name }),
@@ -76,29 +74,31 @@ interface Inherited {
   take(name: string): Promise<number | undefined>;
 }
 
-/** Either both descriptors or none: one without the other would keep a name or a port that we need. */
+/** What fits what is wanted now is gone on with; of the rest a name or a port may be needed, so it is let go before anything is made. */
 async function inherit(
   kernel: Kernel,
   keeper: DescriptorKeeper,
-  names: DescriptorNames,
-  row: UdpSocketRow,
+  socket: UdpSocketRow,
   offload: boolean,
   options: Abortable,
 ): Promise<Inherited> {
-  const kept = new Map(await keeper.take([names.tun, names.socket], options));
-  const tun = kernel.attachedTun(kept.get(names.tun) ?? -1);
-  const isOurs = tun !== undefined && DEVICE.test(tun.name) && tun.hasHeader === offload;
-  if (isOurs && kernel.isBoundTo(kept.get(names.socket) ?? -1, row)) {
-    const take = (name: string) => {
-      const fd = kept.get(name);
-      kept.delete(name);
-      return Promise.resolve(fd);
-    };
-    return { device: tun.name, take };
+  const kept = new Map(await keeper.take([TUN_DESCRIPTOR, SOCKET_DESCRIPTOR], options));
+  const tun = kernel.attachedTun(kept.get(TUN_DESCRIPTOR) ?? -1);
+  const device = tun !== undefined && DEVICE.test(tun.name) && tun.hasHeader === offload ? tun.name : undefined;
+  const isBound = kernel.isBoundTo(kept.get(SOCKET_DESCRIPTOR) ?? -1, socket);
+  const unfit = [...(device === undefined ? [TUN_DESCRIPTOR] : []), ...(isBound ? [] : [SOCKET_DESCRIPTOR])];
+  const closed = unfit.filter((name) => kept.has(name));
+  for (const name of closed) {
+    kernel.closeDescriptor(kept.get(name) ?? -1);
+    kept.delete(name);
   }
-  for (const fd of kept.values()) kernel.closeDescriptor(fd);
-  if (kept.size > 0) await keeper.keep(new Map(), options);
-  return { device: undefined, take: () => Promise.resolve(undefined) };
+  if (closed.length > 0) await keeper.keep(kept, options);
+  const take = (name: string) => {
+    const fd = kept.get(name);
+    kept.delete(name);
+    return Promise.resolve(fd);
+  };
+  return { device, take };
 }
 
 function freeName(links: readonly Link[]): string {
