@@ -33,7 +33,6 @@ function overlay() {
     ownSubnets: [parsePrefix("10.5.1.0/24")],
     ownAddresses: [],
     acceptFrom: [],
-    names: { tun: "tun", socket: "socket" },
     logger: silentLogger,
     startThread: (options) => new FakePacketThread(options),
   });
