@@ -100,8 +100,8 @@ test("udpOverlay().run() has packets moved, and keeps the descriptors of the day
   await expect
     .poll(() => [...keeper.kept])
     .toEqual([
-      ["tun", 7],
-      ["socket", 8],
+      ["udp-tun", 7],
+      ["udp-socket", 8],
     ]);
   stop.abort();
   await expect(running).rejects.toBe(stop.signal.reason);
