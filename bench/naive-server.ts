@@ -22,7 +22,8 @@ createServer(async (request, response) => {
   for await (const { events, cursor } of registry.watchLeases("", { history, index }, gone)) {
     if (events.length === 0) continue;
     const items = events.map((event) => formatLeaseEvent(event, systemClock, "0.7"));
-    response.writeHead(200, { "Content-Type": "application/json; charset=utf-8" }).end(formatEvents(items, cursor));
+    const body = formatEvents(items, cursor);
+    response.setHeader("Content-Type", "application/json; charset=utf-8").end(body); // in one piece, so with its length
     return;
   }
 }).listen(Number(port), "127.0.0.1", 4096);

@@ -218,7 +218,7 @@ export class HttpServer implements AsyncDisposable {
     const request: ApiRequest = {
       signal,
       params: match.params,
-      query: new URLSearchParams(question < 0 ? "" : url.slice(question + 1)),
+      query: question < 0 ? "" : url.slice(question + 1),
       headers: message.headers,
       body,
       client: peer.name,

@@ -13,7 +13,8 @@ import { RequestError } from "./request-error.ts";
 export interface ApiRequest {
   readonly signal: AbortSignal;
   readonly params: Readonly<Record<string, string>>;
-  readonly query: URLSearchParams;
+  /** What stands after the question mark. */
+  readonly query: string;
   /** Lower-case names. */
   readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>;
   readonly body: string;
@@ -43,7 +44,8 @@ export function subnetOf({ params }: ApiRequest, text: string): Prefix {
 
 /** As 0.7.0, an empty one counts. */
 export function cursorOf({ query }: ApiRequest): string | undefined {
-  return query.get("next") ?? undefined;
+  const text = /(?:^|&)next=([^&]*)/.exec(query)?.[1];
+  return text?.includes("%") ? (new URLSearchParams(query).get("next") ?? undefined) : text;
 }
 
 export function dialectOf({ headers }: ApiRequest): Dialect {
