@@ -1,5 +1,5 @@
 // node bench/naive-server.ts FILE PORT: a server that watches the store anew for every client that waits, as 0.7.0's does. For comparison only.
-import { createServer } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { systemClock } from "../src/lib/clock.ts";
 import { silentLogger } from "../src/lib/logger.ts";
 import { formatEvents, formatLeaseEvent } from "../src/remote/api-json.ts";
@@ -11,7 +11,9 @@ const { signal } = new AbortController();
 const registry = await openSqliteRegistry(file, { logger: silentLogger }, { signal });
 const { history } = (await registry.listLeases("", { signal })).cursor;
 
-createServer(async (request, response) => {
+createServer((request, response) => void answer(request, response)).listen(Number(port), "127.0.0.1", 4096);
+
+async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
   if (!request.url?.includes("?next=")) {
     response.writeHead(404).end();
     return;
@@ -26,4 +28,4 @@ createServer(async (request, response) => {
     response.setHeader("Content-Type", "application/json; charset=utf-8").end(body); // in one piece, so with its length
     return;
   }
-}).listen(Number(port), "127.0.0.1", 4096);
+}

@@ -123,9 +123,14 @@ export class RemoteSubnetManager implements SubnetManager, Administration {
     let cursor = options.since;
     let listed = cursor === undefined ? this.#listed.get(network) : undefined;
     this.#listed.delete(network);
+    let isAway = false;
     for (;;) {
       signal.throwIfAborted();
       try {
+        // A watch may be silent for long: that a server is back shall not be known only when something happens.
+        if (isAway) await this.#servers.exchange({ method: "GET", path: path(network, "config") }, { signal });
+        if (isAway) outage.over();
+        isAway = false;
         if (listed !== undefined) {
           cursor = listed.cursor;
           yield { type: "snapshot", ...listed };
@@ -137,6 +142,7 @@ export class RemoteSubnetManager implements SubnetManager, Administration {
         if (update.type === "snapshot" || update.events.length > 0) yield update;
       } catch (error) {
         signal.throwIfAborted();
+        isAway = true;
         await outage.wait(error, { signal });
       }
     }
