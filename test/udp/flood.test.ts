@@ -1,0 +1,58 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { Lab } from "../../src/lab/lab.ts";
+import type { Place } from "../../src/lab/place.ts";
+import { ceiling, hostsOf, untilPing } from "../e2e/hosts.ts";
+import { pingDuring } from "../support/pings.ts";
+import { duplex } from "./duplex.ts";
+import { floodDuring } from "./flood.ts";
+
+// Needs root: network namespaces. Bounds are generous, since everything here shares the processors; the bench has the figures.
+
+const { signal } = new AbortController();
+
+async function up() {
+  const lab = await Lab.up({ hosts: 2, backend: "udp", signal });
+  const [a, b] = hostsOf(lab, 2);
+  if (a === undefined || b === undefined) throw new Error("no hosts");
+  await untilPing(a.pod, b.pod, ceiling(1_000));
+  return { lab, a, b, [Symbol.asyncDispose]: () => lab[Symbol.asyncDispose]() };
+}
+
+test("udp loses no packet of its peers while a stranger floods it, and TCP goes on", async () => {
+  await using hosts = await up();
+  const { lab, a, b } = hosts;
+  const flood = { to: b.address, port: 8285, rate: 30_000, signal };
+  const { perSecond, result: pings } = await floodDuring(lab.switch.namespace, flood, () =>
+    pingDuring(a.pod, { to: b.pod.address, interval: 0.005, signal }, () => sleep(1000)),
+  );
+  expect(perSecond).toBeGreaterThan(5_000);
+  expect(pings.lost).toBe(0);
+
+  const bytes = 50_000_000;
+  const alone = await duplex(a.pod, b.pod, { bytes, signal });
+  const { result } = await floodDuring(lab.switch.namespace, flood, () => duplex(a.pod, b.pod, { bytes, signal }));
+  expect([alone.isIntact, result.isIntact]).toEqual([true, true]);
+  expect(result.seconds).toBeLessThan(5 * alone.seconds);
+});
+
+test("udp answers a flood to a subnet nobody has with ICMP errors as seldom as Linux would", async () => {
+  await using hosts = await up();
+  const { a } = hosts;
+  const unreachables = async (place: Place) => {
+    const text = await place.run(["cat", "/proc/net/snmp"]);
+    const [names, values] = text
+      .split("\n")
+      .filter((line) => line.startsWith("Icmp:"))
+      .map((line) => line.split(" "));
+    return Number(values?.[names?.indexOf("InDestUnreachs") ?? -1]);
+  };
+  const begin = performance.now();
+  const flood = { to: "10.5.255.1", port: 9, rate: 20_000, signal };
+  const { sent } = await floodDuring(a.pod, flood, () => sleep(500));
+  const seconds = (performance.now() - begin) / 1000;
+  const errors = await unreachables(a.pod);
+  expect(sent).toBeGreaterThan(2_000);
+  expect(errors).toBeGreaterThan(100);
+  expect(errors).toBeLessThanOrEqual(50 + 1000 * seconds);
+});
