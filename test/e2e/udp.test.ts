@@ -1,3 +1,5 @@
+import { closeSync, openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
@@ -5,6 +7,7 @@ import type { LabHost } from "../../src/lab/lab-host.ts";
 import type { Place } from "../../src/lab/place.ts";
 import { processesInNamespaces } from "../../src/lab/processes.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
+import { ServiceManager } from "../operate/service-manager.ts";
 import { pingDuring } from "../support/pings.ts";
 import { cpuSeconds } from "../support/process-usage.ts";
 import { streamDuring } from "../support/steady-stream.ts";
@@ -82,6 +85,42 @@ test("flanneld keeps a TCP connection whole over restarts under udp, by SIGTERM 
   expect([...complaints(a), ...complaints(b)]).toEqual([]);
 });
 
+test("flanneld loses no ping over restarts under a service manager that keeps its descriptors (udp)", async () => {
+  await using place = await twoHosts();
+  const { a, b } = place;
+  await a.daemon.stop();
+  using manager = new ServiceManager(join(a.directory, "manager"));
+  const log = openSync(join(a.directory, "managed.log"), "w");
+  const start = async () => {
+    const { by = [], env, passed = [] } = manager.start();
+    manager.messages.length = 0;
+    const child = a.spawn([...by, ...a.daemon.argv], {
+      env: { ...process.env, ...env },
+      stdio: ["ignore", log, log, ...passed],
+    });
+    await waitUntil(() => manager.messages.includes("READY=1"), { signal, within: 10_000, what: "it is ready" });
+    return child;
+  };
+  let daemon = await start();
+  const { lost } = await pingDuring(b.pod, { to: a.pod.address, signal }, async () => {
+    for (const how of ["SIGTERM", "SIGKILL", "SIGTERM", "SIGKILL"] as const) {
+      await waitUntil(() => manager.stored.length === 2, { signal, within: WITHIN, what: "both are kept" });
+      daemon.kill(how);
+      await waitUntil(() => daemon.exitCode !== null || daemon.signalCode !== null, {
+        signal,
+        within: ceiling(1_000),
+        what: `it ends by ${how}`,
+      });
+      expect(processesInNamespaces([a.namespace.path])).toEqual([]);
+      daemon = await start();
+      await untilPing(b.pod, a.pod, WITHIN);
+    }
+  });
+  closeSync(log);
+  expect(lost).toBe(0);
+  expect(readFileSync(join(a.directory, "managed.log"), "utf8").match(/^[WE].*/gm)).toBe(null);
+});
+
 test("flanneld with --handover-timeout=0 leaves no process, and packets are lost only while it is away", async () => {
   await using place = await twoHosts({ flags: ["--handover-timeout=0"] });
   const { a, b } = place;
@@ -129,6 +168,26 @@ test("flanneld says who has its port, waits, and takes it once it is free", asyn
   await host.daemon.ready({ within: WITHIN });
   expect(complaints(host).length).toBe(1);
 });
+
+test(
+  "flanneld ends with 0 within a second of SIGTERM at any moment of its start under udp",
+  { timeout: 120_000 },
+  async () => {
+    await using place = await oneHost();
+    const { daemon } = place.host;
+    for (let moment = 60; moment < 420; moment += 15) {
+      await daemon.start();
+      await delay(moment);
+      const told = performance.now();
+      expect({ moment, code: await daemon.stop(), inTime: performance.now() - told < 1_000 }).toEqual({
+        moment,
+        code: 0,
+        inTime: true,
+      });
+    }
+    expect(daemon.log().match(/^[EF].*|^ +at .*/gm)).toBe(null);
+  },
+);
 
 test.each([
   ["there is no such device", "ENOENT", "mount -t tmpfs none /dev/net"],
