@@ -176,10 +176,11 @@ const PATIENCE = 8;
 function flood(host: MemoryHost, which: "tun" | "socket", onRead: (count: number) => void): void {
   const { tun, socket } = host;
   let count = 0;
+  const [out, back] = [going(), coming()];
   const busyTun: TunPort = {
     read(at, length) {
       onRead(++count);
-      tun.toRead.push(going());
+      tun.toRead.push(out);
       return tun.read(at, length);
     },
     write: (pieces) => tun.write(pieces),
@@ -187,7 +188,7 @@ function flood(host: MemoryHost, which: "tun" | "socket", onRead: (count: number
   const busySocket: SocketPort = {
     receive(batch) {
       onRead(++count);
-      socket.toReceive.push(...times(batch.capacity, coming));
+      socket.toReceive.push(...times(batch.capacity, () => back));
       return socket.receive(batch);
     },
     send: (batch, from, to) => socket.send(batch, from, to),
@@ -202,12 +203,12 @@ test.each(["tun", "socket"] as const)("runPacketLoop() hears soon what others wa
   let asked = 0;
   flood(host, which, (count) => {
     asked = count;
-    if (count === 1000) poller.rings = true;
+    if (count === 500) poller.rings = true;
   });
   const { outward, inward } = host;
   runPacketLoop({ outward, inward, poller, onWoken: () => false, onTunGone: () => {} });
   const perRound = which === "tun" ? 64 : 1;
-  expect((asked - 1000) / perRound).toBeLessThan(PATIENCE);
+  expect((asked - 500) / perRound).toBeLessThan(PATIENCE);
 });
 
 test("runPacketLoop() lets packets go out soon, however many come in", () => {
@@ -215,9 +216,9 @@ test("runPacketLoop() lets packets go out soon, however many come in", () => {
   const poller = new ScriptedPoller(host, []);
   let after = 0;
   flood(host, "socket", (count) => {
-    if (count === 1000) host.tun.toRead.push(going());
+    if (count === 500) host.tun.toRead.push(going());
     if (host.socket.sent.length > 0) poller.rings = true;
-    else after = count - 1000;
+    else after = count - 500;
   });
   const { outward, inward } = host;
   runPacketLoop({ outward, inward, poller, onWoken: () => false, onTunGone: () => {} });
@@ -229,9 +230,9 @@ test("runPacketLoop() lets packets come in soon, however many go out", () => {
   const poller = new ScriptedPoller(host, []);
   let after = 0;
   flood(host, "tun", (count) => {
-    if (count === 1000) host.socket.toReceive.push(coming());
+    if (count === 500) host.socket.toReceive.push(coming());
     if (host.counters.total().receivedPackets > 0) poller.rings = true;
-    else after = count - 1000;
+    else after = count - 500;
   });
   const { outward, inward } = host;
   runPacketLoop({ outward, inward, poller, onWoken: () => false, onTunGone: () => {} });

@@ -57,7 +57,7 @@ export class Collector implements PacketSink {
 }
 
 export function join(parts: readonly Uint8Array[]): Uint8Array {
-  return Uint8Array.from(parts.flatMap((part) => Array.from(part)));
+  return new Uint8Array(Buffer.concat(parts));
 }
 
 /** A virtio header, little-endian. */
