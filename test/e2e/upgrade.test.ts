@@ -5,7 +5,7 @@ import type { LabHost } from "../../src/lab/lab-host.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { parseSubnetEnv } from "../../src/lease/subnet-env.ts";
 import { pingDuring } from "../support/pings.ts";
-import { complaints, withPod } from "./hosts.ts";
+import { complaints, untilPing, withPod } from "./hosts.ts";
 
 const { signal } = new AbortController();
 
@@ -20,11 +20,13 @@ const REFERENCE: readonly Reference[] = [
   { subnet: "10.5.48", mac: "c6:df:8a:93:40:f8" },
 ];
 
-async function likeReference(lab: Lab, backend: "vxlan" | "host-gw"): Promise<void> {
+async function likeReference(lab: Lab, backend: "vxlan" | "host-gw" | "udp"): Promise<void> {
   const value = (host: LabHost, { mac }: Reference) =>
     backend === "vxlan"
       ? `{"PublicIP":"${host.address}","BackendType":"vxlan","BackendData":{"VtepMAC":"${mac}"}}`
-      : `{"PublicIP":"${host.address}","BackendType":"host-gw"}`;
+      : backend === "udp"
+        ? `{"PublicIP":"${host.address}"}`
+        : `{"PublicIP":"${host.address}","BackendType":"host-gw"}`;
   for (const [index, host] of lab.hosts.entries()) {
     const own = at(REFERENCE, index);
     const peer = at(REFERENCE, 1 - index);
@@ -46,10 +48,10 @@ async function likeReference(lab: Lab, backend: "vxlan" | "host-gw"): Promise<vo
         ...[1, 2].map((pod) => `neigh add ${peer.subnet}.${pod} lladdr ${peer.mac} dev flannel.1 nud reachable`),
       ]);
       await host.run(["bridge", "fdb", "add", peer.mac, "dev", "flannel.1", "dst", peerAddress]);
-    } else {
+    } else if (backend === "host-gw") {
       await host.namespace.ip([`route add ${peer.subnet}.0/24 via ${peerAddress} dev eth0 proto boot`]);
-    }
-    const mtu = backend === "vxlan" ? 1450 : 1500;
+    } // its udp device goes with it
+    const mtu = { "host-gw": 1500, udp: 1472, vxlan: 1450 }[backend];
     const env = `FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=${own.subnet}.1/24\nFLANNEL_MTU=${mtu}\nFLANNEL_IPMASQ=false\n`;
     writeFileSync(host.subnetFile, env);
     await host.addPod(parseSubnetEnv(env));
@@ -87,6 +89,20 @@ for (const backend of ["vxlan", "host-gw"] as const)
     const both = await pingDuring(a.pod, { to: b.pod.address, signal }, () => b.startDaemon());
     expect(both.lost).toBe(0);
   });
+
+test("flanneld goes on where 0.7.0 with udp ended: with its subnet, and a lease as 0.7.0 reads it", async () => {
+  await using lab = await Lab.up({ hosts: 2, backend: "udp", store: "etcd2", daemons: false, pods: 0, signal });
+  await likeReference(lab, "udp");
+  const [a, b] = [withPod(lab.hosts[0]), withPod(lab.hosts[1])];
+  for (const host of [a, b]) await host.startDaemon();
+  await untilPing(a.pod, b.pod, 3_000);
+  expect(readFileSync(a.subnetFile, "utf8")).toContain("FLANNEL_SUBNET=10.5.38.1/24\nFLANNEL_MTU=1472");
+  expect(await a.run(["ip", "-br", "-4", "addr", "show", "dev", "flannel0"])).toContain(" 10.5.38.0/16 ");
+  expect(await lab.store.etcdctl("get", "/coreos.com/network/subnets/10.5.38.0-24")).toBe(
+    `{"PublicIP":"${a.address}"}\n`,
+  );
+  expect([...complaints(a), ...complaints(b)]).toEqual([]);
+});
 
 test("flanneld removes the routes of 0.7.0's peers that are gone, and no administrator's", async () => {
   await using lab = await Lab.up({ hosts: 1, backend: "host-gw", store: "etcd2", daemons: false, pods: 0, signal });
