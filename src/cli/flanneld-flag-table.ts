@@ -102,6 +102,18 @@ const HOST_FLAGS = {
     default: "/run/flannel/subnet.env",
     help: "where to write the subnet and the MTU for other programs",
   },
+  networks: {
+    kind: "string",
+    value: "NAMES",
+    default: "",
+    help: "join these networks, separated by commas, instead of the one without a name",
+  },
+  "subnet-dir": {
+    kind: "string",
+    value: "DIRECTORY",
+    default: "/run/flannel/networks",
+    help: "with --networks, where to write NAME.env for each network",
+  },
   "state-dir": {
     kind: "string",
     value: "DIRECTORY",
@@ -133,19 +145,7 @@ const PROGRAM_FLAGS = {
 export const FUTURE_FLAGS = {
   "ip-masq": { kind: "bool", default: false, help: "masquerade what leaves the flannel network (not available yet)" },
   "kube-subnet-mgr": { kind: "bool", default: false, help: "take leases from the Kubernetes API (not available yet)" },
-  networks: {
-    kind: "string",
-    value: "NAMES",
-    default: "",
-    help: "several networks, separated by commas (not available yet)",
-  },
   "watch-networks": { kind: "bool", default: false, help: "follow networks as they come and go (not available yet)" },
-  "subnet-dir": {
-    kind: "string",
-    value: "DIRECTORY",
-    default: "/run/flannel/networks",
-    help: "where several networks' subnet files go (not available yet)",
-  },
 } as const;
 
 /** glog's, accepted so that a command line written for 0.7.0 starts. */

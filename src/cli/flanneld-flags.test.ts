@@ -87,6 +87,8 @@ describe("parseFlanneld()", () => {
         publicIP: undefined,
         renewMargin: 3_600_000,
         handoverTimeout: 30_000,
+        networks: [],
+        subnetDir: "/run/flannel/networks",
         log: { format: "text", verbosity: 0 },
       },
     });
@@ -137,6 +139,8 @@ describe("parseFlanneld()", () => {
       publicIP: parseAddress("192.0.2.7"),
       renewMargin: 1439 * 60_000,
       handoverTimeout: 5_000,
+      networks: [],
+      subnetDir: "/run/flannel/networks",
       log: { format: "json", verbosity: 2 },
     });
   });
@@ -242,8 +246,17 @@ describe("parseFlanneld()", () => {
     [["--listen=:1", "--remote-authz=x"], 'flanneld: --remote-authz is "x", but must be cn or left out'],
     [["--subnet-file="], "flanneld: --subnet-file must not be empty"],
     [["--state-dir="], "flanneld: --state-dir must not be empty"],
+    [
+      ["--networks=blue,../x"],
+      'flanneld: --networks: no network can be called "../x": letters, digits, _, - and . only',
+    ],
   ])("parseFlanneld() exits 1 for %j and says why", (argv, reason) => {
     expect(exit(argv)).toEqual([1, reason]);
+  });
+
+  test("parseFlanneld() reads the names of several networks, empty ones not counting", () => {
+    const { networks, subnetDir } = options("--networks=blue, green,,blue", "--subnet-dir=/run/x");
+    expect({ networks, subnetDir }).toEqual({ networks: ["blue", "green"], subnetDir: "/run/x" });
   });
 
   test("parseFlanneld() reads what a server is to be", () => {
@@ -287,9 +300,7 @@ describe("parseFlanneld()", () => {
   test.each([
     [["--ip-masq"], "ip-masq"],
     [["--kube-subnet-mgr"], "kube-subnet-mgr"],
-    [["--networks=blue"], "networks"],
     [["--watch-networks"], "watch-networks"],
-    [["--subnet-dir=/run/x"], "subnet-dir"],
   ])("parseFlanneld() says plainly that %j is not there yet", (argv, name) => {
     expect(exit(argv)).toEqual([1, `flanneld: --${name} is not available yet`]);
     const variable = `FLANNELD_${name.toUpperCase().replaceAll("-", "_")}`;

@@ -1,5 +1,6 @@
 import type { Address } from "../ip/address.ts";
 import { tryParseAddress } from "../ip/address.ts";
+import type { NetworkName } from "../lease/lease.ts";
 import type { Milliseconds } from "../lib/clock.ts";
 import { InvalidConfigError } from "../lib/errors.ts";
 import type { LogFields } from "../lib/logger.ts";
@@ -21,6 +22,9 @@ export interface FlanneldOptions {
   readonly server: ServerOptions | undefined;
   /** Where containers' tools learn the subnet. */
   readonly subnetFile: string;
+  /** Several networks, each with a subnet file of its own in `subnetDir`; none for the unnamed one. */
+  readonly networks: readonly NetworkName[];
+  readonly subnetDir: string;
   /** What must outlive a reboot; not shared between daemons. */
   readonly stateDir: string;
   /** Name or address of the interface to the other hosts; undefined: the default route's. */
@@ -150,7 +154,10 @@ function outOfRange(values: Values): string[] {
     wrong.push(`--etcd-api is ${JSON.stringify(values["etcd-api"])}, but must be 2, 3 or auto`);
   if (!["text", "json"].includes(values["log-format"]))
     wrong.push(`--log-format is ${JSON.stringify(values["log-format"])}, but must be text or json`);
-  for (const name of ["subnet-file", "state-dir"] as const)
+  for (const name of networkNames(values.networks))
+    if (!/^[A-Za-z0-9_][\w.-]{0,200}$/.test(name) || name === "_")
+      wrong.push(`--networks: no network can be called ${JSON.stringify(name)}: letters, digits, _, - and . only`);
+  for (const name of ["subnet-file", "subnet-dir", "state-dir"] as const)
     if (values[name] === "") wrong.push(`--${name} must not be empty`);
   if (!["", "cn"].includes(values["remote-authz"]))
     wrong.push(`--remote-authz is ${JSON.stringify(values["remote-authz"])}, but must be cn or left out`);
@@ -175,6 +182,8 @@ function options(values: Values): FlanneldOptions {
     store: storeOptions(values),
     server: values.listen === "" ? undefined : serverOptions(values),
     subnetFile: values["subnet-file"],
+    networks: networkNames(values.networks),
+    subnetDir: values["subnet-dir"],
     stateDir: values["state-dir"],
     iface: orAbsent(values.iface),
     publicIP: publicIP === "" ? undefined : tryParseAddress(publicIP),
@@ -229,6 +238,11 @@ function etcdOptions(values: Values): EtcdOptions {
     username: values["etcd-username"],
     password: values["etcd-password"],
   });
+}
+
+/** As 0.7.0, empty items do not count. */
+function networkNames(text: string): readonly NetworkName[] {
+  return [...new Set(text.split(",").flatMap((name) => name.trim() || []))];
 }
 
 function orAbsent(text: string): string | undefined {

@@ -1,6 +1,7 @@
 import { sendDatagram } from "../kernel/datagram.ts";
 import { closeAllOnExec } from "../kernel/descriptors.ts";
 import { openKernel } from "../kernel/linux-kernel.ts";
+import type { NetworkName } from "../lease/lease.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { systemClock } from "../lib/clock.ts";
 import { describeError, InvalidConfigError, UnsupportedError } from "../lib/errors.ts";
@@ -9,6 +10,7 @@ import { untilItWorks } from "../lib/until-it-works.ts";
 import { chooseExternalInterface } from "../network/external-interface.ts";
 import { HostStateFile } from "../network/host-state.ts";
 import { runNetwork } from "../network/network.ts";
+import { runNetworks } from "../network/networks.ts";
 import { takeInherited } from "../operate/inherited.ts";
 import { notifyReady } from "../operate/notify.ts";
 import type { FlanneldOptions } from "./flanneld-flags.ts";
@@ -30,11 +32,12 @@ export async function runFlanneld(
   for (const complaint of complaints) logger.warn("not all that the service manager passed is there", { complaint });
   using kernel = openKernel({ logger });
   const { stateDir, renewMargin } = options;
+  const networks = options.networks.length > 0 ? options.networks : [SINGLE_NETWORK];
   // Side by side, since one computes while the other waits. If either fails, the program ends.
   const [external, { manager }] = await Promise.all([
     chooseExternalInterface(kernel, options, { signal }),
     untilItWorks(
-      () => openStore(options.store, { stateDir, networks: [SINGLE_NETWORK], renewMargin, clock, logger, signal }),
+      () => openStore(options.store, { stateDir, networks, renewMargin, clock, logger, signal }),
       "the store cannot be used yet",
       {
         clock,
@@ -45,15 +48,15 @@ export async function runFlanneld(
     ),
   ]);
   logger.info("using interface", { name: external.link.name, address: external.address, publicIP: external.publicIP });
-  await using keeper = openKeeper({
-    network: SINGLE_NETWORK,
-    stateDir,
-    timeout: options.handoverTimeout,
-    env,
-    inherited,
-    logger,
-  });
   await using store = manager;
+  const openNetworkKeeper = (network: NetworkName) =>
+    openKeeper({ network, stateDir, timeout: options.handoverTimeout, env, inherited, logger });
+  if (options.networks.length > 0) {
+    const { subnetDir } = options;
+    const shared = { names: networks, subnetDir, stateDir, store, kernel, external, renewMargin, clock, logger };
+    return await runNetworks({ ...shared, openKeeper: openNetworkKeeper }, { signal });
+  }
+  await using keeper = openNetworkKeeper(SINGLE_NETWORK);
   await runNetwork(
     {
       name: SINGLE_NETWORK,

@@ -24,6 +24,7 @@ import { type Heritage, heritage } from "./heritage.ts";
 import { HostMemory } from "./host-memory.ts";
 import type { HostStateFile } from "./host-state.ts";
 import { KnownLeases } from "./known-leases.ts";
+import type { NetworkClaims } from "./network-claims.ts";
 import { OwnLease } from "./own-lease.ts";
 import { PeerReport } from "./peer-report.ts";
 import { retire } from "./retire.ts";
@@ -37,6 +38,8 @@ export interface NetworkOptions {
   readonly store: SubnetManager;
   readonly kernel: Kernel;
   readonly keeper: DescriptorKeeper;
+  /** What the host's other networks have taken, if there are any. */
+  readonly claims?: NetworkClaims;
   readonly external: ExternalInterface;
   /** Where `FLANNEL_*` is published. */
   readonly subnetFile: string;
@@ -137,6 +140,7 @@ class NetworkLife {
       async () => {
         const config = await store.networkConfig(name, { signal });
         const type = backendType(config.backend.type);
+        this.#options.claims?.claim(name, config);
         const [published, links, addresses] = await Promise.all([
           this.#readPublished(),
           kernel.listLinks({ signal }),

@@ -1,0 +1,99 @@
+// Several networks on each host, by way of a flannel server.
+import { mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { addToAddress, formatAddress } from "../../src/ip/address.ts";
+import { Lab } from "../../src/lab/lab.ts";
+import type { LabHost } from "../../src/lab/lab-host.ts";
+import { waitUntil } from "../../src/lab/wait.ts";
+import { parseSubnetEnv } from "../../src/lease/subnet-env.ts";
+import { systemClock } from "../../src/lib/clock.ts";
+import { silentLogger } from "../../src/lib/logger.ts";
+import { openSqliteRegistry } from "../../src/store/sqlite/sqlite-registry.ts";
+import { ipJson } from "../support/kernel-state.ts";
+import { pingDuring } from "../support/pings.ts";
+
+const { signal } = new AbortController();
+
+const directoryOf = (host: LabHost) => join(host.directory, "networks");
+
+function envOf(host: LabHost, network: string) {
+  try {
+    return parseSubnetEnv(readFileSync(join(directoryOf(host), `${network}.env`), "utf8"));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Gives the host an address in its subnet, so that there is something to ping. */
+async function inhabit(host: LabHost, network: string): Promise<string> {
+  const subnet = envOf(host, network)?.subnet;
+  if (subnet === undefined) throw new Error(`no ${network} on ${host.name}`);
+  const address = formatAddress(addToAddress(subnet.address, 1n));
+  await host.namespace.ip([`addr add ${address}/32 dev lo`]);
+  return address;
+}
+
+test("three networks live side by side: one appears later, one is broken, one wants what another has; the others lose no ping", async () => {
+  await using lab = await Lab.up({ hosts: 3, pods: 0, daemons: false, store: "server", config: null, signal });
+  const { file } = lab.store;
+  if (file === undefined) throw new Error("no file");
+  await using registry = await openSqliteRegistry(file, { clock: systemClock, logger: silentLogger }, { signal });
+  const configure = (network: string, config: unknown) =>
+    registry.setConfig(network, typeof config === "string" ? config : JSON.stringify(config), { signal });
+  await configure("blue", { Network: "10.61.0.0/16", Backend: { Type: "vxlan", VNI: 1 } });
+  await configure("green", { Network: "10.62.0.0/16", Backend: { Type: "vxlan", VNI: 2 } });
+  await configure("broken", '{"Network":');
+  await configure("greedy", { Network: "10.63.0.0/16", Backend: { Type: "vxlan", VNI: 1 } });
+  for (const host of lab.hosts) {
+    mkdirSync(directoryOf(host), { recursive: true });
+    host.daemon.argv = [
+      ...host.daemon.argv,
+      "--networks=blue,green,red,broken,greedy",
+      `--subnet-dir=${directoryOf(host)}`,
+    ];
+    await host.daemon.start();
+  }
+  const published = (...networks: readonly string[]) =>
+    waitUntil(() => lab.hosts.every((host) => networks.every((network) => envOf(host, network) !== undefined)), {
+      signal,
+      within: 10_000,
+      what: `${networks.join(" and ")} on every host`,
+    });
+  await published("green");
+  await waitUntil(
+    () => lab.hosts.every((host) => envOf(host, "blue") !== undefined || envOf(host, "greedy") !== undefined),
+    {
+      signal,
+      within: 10_000,
+      what: "one of the two with VNI 1 on every host",
+    },
+  );
+  const [a, b, c] = lab.hosts;
+  if (a === undefined || b === undefined || c === undefined) throw new Error("no hosts");
+  expect(a.daemon.log()).toMatch(/broken.*it is not JSON|it is not JSON.*broken/);
+  expect(a.daemon.log()).toMatch(/VNI 1 is that of network/);
+
+  const there = await inhabit(a, "green");
+  await inhabit(b, "green");
+  const from = await inhabit(c, "green");
+  expect(from).not.toBe(there);
+  const { lost } = await pingDuring(b, { to: there, signal }, async () => {
+    await configure("red", { Network: "10.64.0.0/16", Backend: { Type: "host-gw" } });
+    await published("red");
+    const to = await inhabit(a, "red");
+    await inhabit(c, "red");
+    await waitUntil(async () => (await c.exec(["ping", "-n", "-c1", "-W0.2", to], { signal })).code === 0, {
+      signal,
+      within: 5_000,
+      what: "c reaches a in red",
+    });
+    await configure("broken", { Network: "10.65.0.0/16", Backend: { Type: "alloc" } });
+    await published("broken");
+    await a.daemon.stop("SIGTERM");
+    await a.daemon.start();
+  });
+  expect(lost).toBe(0);
+  const names = (await ipJson(b, "link")).map((link) => link["ifname"]);
+  expect(names).toEqual(expect.arrayContaining(["flannel.1", "flannel.2"]));
+});
