@@ -183,12 +183,12 @@ export class MemorySocket implements SocketPort {
     view.setUint32(at + TAKEN, size, true);
   }
 
-  send(batch: SendBatch, from: number, to: number): number {
+  send(batch: SendBatch, from: number): number {
     this.calls++;
     const refusal = this.refusals.shift();
     if (refusal !== undefined) return refusal;
     let taken = 0;
-    for (; from + taken < to; taken++) {
+    for (; from + taken < batch.count; taken++) {
       if (this.room === 0) return taken || -EAGAIN;
       const message = this.#read(batch.at + (from + taken) * MMSGHDR);
       const answer = refuses(message) || this.judge(message);

@@ -145,15 +145,12 @@ export class SendBatch extends MessageBatch {
 
 /** Messages received, each one datagram, or several of one sender that the kernel merged. */
 export class ReceiveBatch extends MessageBatch {
-  /** Messages to be received at once, up to the capacity. */
-  limit: number;
   readonly #buffers: number;
   readonly #bufferSize: number;
 
   constructor(arena: Arena, base: number, { messages, bytes }: { readonly messages: number; readonly bytes: number }) {
     super(arena, base, messages);
     this.#bufferSize = bytes;
-    this.limit = messages;
     this.#buffers = arena.reserve(messages * bytes, 4096);
     const pieces = new ScatterList(arena, base, messages);
     for (let index = 0; index < messages; index++) {

@@ -17,8 +17,8 @@ export function tunPort(arena: Arena, fd: number): TunPort {
 export function socketPort(arena: Arena, fd: number): SocketPort {
   const base = addressOf(arena);
   return {
-    receive: (batch) => recvmmsg(fd, base + batch.at, batch.limit),
-    send: (batch, from, to) => sendmmsg(fd, base + batch.offsetOf(from), to - from),
+    receive: (batch) => recvmmsg(fd, base + batch.at, batch.capacity),
+    send: (batch, from) => sendmmsg(fd, base + batch.offsetOf(from), batch.count - from),
   };
 }
 

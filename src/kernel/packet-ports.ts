@@ -11,10 +11,10 @@ export interface TunPort {
 
 /** A UDP socket as the packet path sees it: many messages per call, never waiting. Failures are negative errnos. */
 export interface SocketPort {
-  /** Fills the batch from its beginning, up to its `limit`. @returns messages */
+  /** Fills the batch from its beginning. @returns messages */
   receive(batch: ReceiveBatch): number;
-  /** Sends the messages from one index up to another. @returns messages taken, at least one */
-  send(batch: SendBatch, from: number, to: number): number;
+  /** @param from index of the first message @returns messages taken, at least one */
+  send(batch: SendBatch, from: number): number;
 }
 
 /** Sends whole IPv4 packets as this host's own. */

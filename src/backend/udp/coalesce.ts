@@ -35,6 +35,8 @@ export class Coalescer {
   /** Those that are open first, in the order of their opening. */
   readonly #flows: OpenFlow[];
   #open = 0;
+  /** The flow that the last packet belongs to and is still open; undefined if it is not. */
+  #latest: OpenFlow | undefined;
   readonly #header = new VirtioHeader();
   readonly #headers: number;
   readonly #emptyHeader: number;
@@ -52,6 +54,7 @@ export class Coalescer {
 
   /** Takes a packet that is to go to the device; its memory must stay as it is until `flush()`. */
   add(packet: IpPacket): void {
+    this.#latest = undefined;
     const { protocol } = packet;
     const isPart = packet.isFragment || packet.transportLength < PORTS_SIZE;
     if (isPart) this.#closeBetween(packet); // which flow it belongs to, only its first part could say
@@ -69,6 +72,7 @@ export class Coalescer {
       const flow = this.#flows[index] as OpenFlow;
       if (flow.append(candidate)) {
         if (flow.isComplete(candidate)) this.#close(index);
+        else this.#latest = flow;
         return;
       }
       this.#close(index);
@@ -80,6 +84,28 @@ export class Coalescer {
     flow.source = source;
     flow.destination = destination;
     flow.open(candidate);
+    this.#latest = flow;
+  }
+
+  /**
+   * Takes packets that lie one after the other behind the one that was added last, as long as they are the same but for what counts up.
+   * Their TTL is as it was received.
+   * @param size bytes of each
+   * @returns how many were taken, mostly all; the next one is to be added by itself
+   */
+  addTwins(at: number, end: number, size: number): number {
+    const flow = this.#latest;
+    if (flow === undefined || flow.first.length !== size) return 0;
+    let taken = 0;
+    while (at + size <= end && flow.appendTwin(at)) {
+      taken++;
+      at += size;
+    }
+    if (flow.isFull) {
+      this.#latest = undefined;
+      this.#close(this.#flows.indexOf(flow));
+    }
+    return taken;
   }
 
   /** Hands on all that is held back. */

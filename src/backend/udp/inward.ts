@@ -9,9 +9,7 @@ import { STRANGER } from "./forwarding.ts";
 import type { Outcome } from "./outward.ts";
 import type { PacketContext } from "./packet-context.ts";
 
-const MESSAGES = 32;
-/** Bytes received at once, about: what is still in the processor's cache is cheap to hand over. */
-const BATCH_BYTES = 128 << 10;
+const MESSAGES = 16;
 /** The kernel merges up to what fits an IP packet. */
 const MESSAGE_BYTES = 65_536;
 const MOST_FAILURES = 1000;
@@ -55,20 +53,13 @@ export class Inward {
     if (socket === undefined) return "gone";
     const batch = this.#batch;
     const count = socket.receive(batch);
-    const { limit } = batch;
     if (count === -EAGAIN) return "empty";
     if (count < 0) return this.#failed(-count);
     this.#failures = 0;
-    let bytes = 0;
-    for (let index = 0; index < count; index++) {
-      bytes += batch.lengthOf(index);
-      this.#message(index);
-    }
+    for (let index = 0; index < count; index++) this.#message(index);
     this.#coalescer.flush();
     batch.clear(count);
-    // As many of this size as are wanted at once. Two at least, since a short one mostly follows a full one.
-    batch.limit = Math.min(batch.capacity, Math.max(2, Math.floor((BATCH_BYTES * count) / (bytes + 1))));
-    return count < limit ? "empty" : "more";
+    return count < batch.capacity ? "empty" : "more";
   }
 
   /** An error about what we sent earlier may be told here, once; a socket that does nothing but fail must not be asked for ever. */
@@ -93,7 +84,12 @@ export class Inward {
         this.#context.sample("stranger", source, this.#packet);
       return;
     }
-    for (let at = start; at < end; at += segment) this.#datagram(at, Math.min(segment, end - at), sender, source);
+    for (let at = start; at < end; at += segment) {
+      this.#datagram(at, Math.min(segment, end - at), sender, source);
+      const twins = this.#coalescer.addTwins(at + segment, end, segment);
+      if (twins > 0) counters.received(sender, twins, twins * segment);
+      at += twins * segment;
+    }
   }
 
   #datagram(at: number, length: number, sender: number, source: number): void {

@@ -12,10 +12,8 @@ import { Sender } from "./sender.ts";
 
 /** The most that one read can bring. */
 const PACKET_ROOM = VIRTIO_HEADER_SIZE + 65_535;
-/** Bytes read before all of them are sent, */
+/** Bytes read before they are sent: a few superpackets fill their messages better than one, and are still in the processor's cache. */
 const BATCH_BYTES = 192 << 10;
-/** and before those are sent that fill their messages. */
-const ADVANCE_BYTES = 32 << 10;
 /** Messages and pieces after which a batch is sent; there is room for one more packet, whatever it is cut into. */
 const BATCH_MESSAGES = 32;
 const BATCH_PIECES = 512;
@@ -46,8 +44,6 @@ export class Outward {
   readonly #region: number;
   readonly #batchMessages: number;
   #used = 0;
-  /** How much of that was there when messages were sent last. */
-  #advanced = 0;
   #tun: TunPort | undefined;
   #headerSize = 0;
   #failures = 0;
@@ -112,7 +108,7 @@ export class Outward {
       this.#failures = 0;
       this.#used = at + length - headerSize - this.#region;
       this.#take(at, length - headerSize);
-      if (this.#isFull ? !this.#flush() : !this.#advance()) return "blocked";
+      if (this.#isFull && !this.#flush()) return "blocked";
     }
     return this.#flush() ? "more" : "blocked";
   }
@@ -126,17 +122,9 @@ export class Outward {
     );
   }
 
-  /** Sends much data at once, while it is in the processor's cache; but for the last message, which the next packet may fill. */
-  #advance(): boolean {
-    if (this.#used - this.#advanced < ADVANCE_BYTES) return true;
-    this.#advanced = this.#used;
-    return this.sender.send(1);
-  }
-
   #flush(): boolean {
     if (this.#batch.count > 0 && !this.sender.send()) return false;
     this.#used = 0;
-    this.#advanced = 0;
     this.#openPeer = -1;
     this.#segmenter.clear();
     return true;

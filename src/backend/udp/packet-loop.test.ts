@@ -191,7 +191,7 @@ function flood(host: MemoryHost, which: "tun" | "socket", onRead: (count: number
       socket.toReceive.push(...times(batch.capacity, () => back));
       return socket.receive(batch);
     },
-    send: (batch, from, to) => socket.send(batch, from, to),
+    send: (batch, from) => socket.send(batch, from),
   };
   if (which === "tun") host.outward.setTun(busyTun, true);
   else host.inward.socket = busySocket;

@@ -24,20 +24,15 @@ export class Sender {
     this.#plain = new SendBatch(context.arena, context.base, { messages: DATAGRAMS, pieces: 2 * DATAGRAMS, port });
   }
 
-  /**
-   * Sends what is left of the batch, and empties it if that is all.
-   * @param kept messages at the end that are not sent yet, since more may join them
-   * @returns false if the socket takes no more for now: call again later
-   */
-  send(kept = 0): boolean {
+  /** Sends what is left of the batch and empties it. @returns false if the socket takes no more for now: call again later */
+  send(): boolean {
     const batch = this.#batch;
-    const end = batch.count - kept;
-    while (this.#sent < end || this.#plain.count > 0) {
+    while (this.#sent < batch.count || this.#plain.count > 0) {
       if (this.#plain.count > 0) {
         if (!this.#sendPlain()) return false;
         continue;
       }
-      const result = this.socket?.send(batch, this.#sent, end) ?? 0;
+      const result = this.socket?.send(batch, this.#sent) ?? 0;
       if (result > 0) {
         this.#sent += result;
       } else if (result === -EAGAIN) {
@@ -47,7 +42,6 @@ export class Sender {
         this.#sent++;
       }
     }
-    if (kept > 0) return true;
     this.#sent = 0;
     batch.clear();
     return true;
@@ -101,7 +95,7 @@ export class Sender {
   #sendPlain(): boolean {
     const plain = this.#plain;
     while (this.#plainSent < plain.count) {
-      const result = this.socket?.send(plain, this.#plainSent, plain.count) ?? 0;
+      const result = this.socket?.send(plain, this.#plainSent) ?? 0;
       if (result > 0) this.#plainSent += result;
       else if (result === -EAGAIN) return false;
       else if (result !== -EINTR) {
