@@ -20,6 +20,9 @@ export interface Registry extends AsyncDisposable {
   /** With `expected` only if the stored revision is that one, 0n meaning none. @throws {ConfigConflictError} if it is not */
   setConfig(network: NetworkName, text: string, options: Abortable & { readonly expected?: bigint }): Promise<void>;
 
+  /** The names of all networks that have a config, but for the one without a name; in order. */
+  listNetworks(options: Abortable): Promise<NetworkListing>;
+
   /** All leases; an empty listing if there is no such network. `withExpirations` asks for each lease's end even where that costs a call each. */
   listLeases(network: NetworkName, options: Abortable & { readonly withExpirations?: boolean }): Promise<LeaseListing>;
   /** One lease with its expiration, or undefined. */
@@ -46,6 +49,11 @@ export interface Registry extends AsyncDisposable {
 export interface StoredConfig {
   readonly text: string;
   readonly revision: bigint;
+}
+
+export interface NetworkListing {
+  readonly networks: readonly NetworkName[];
+  readonly cursor: Cursor;
 }
 
 export interface LeaseListing {

@@ -3,7 +3,7 @@ import { ConfigNotFoundError } from "../lease/errors.ts";
 import type { Cursor, Lease, NetworkName } from "../lease/lease.ts";
 import type { LeaseFormat } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
-import type { LeaseClaim, LeaseEvents, LeaseListing, Registry, StoredConfig } from "./registry.ts";
+import type { LeaseClaim, LeaseEvents, LeaseListing, NetworkListing, Registry, StoredConfig } from "./registry.ts";
 
 /** Looks again which API is flannel's; undefined as long as neither holds a config. */
 export type Choose = (options: Abortable) => Promise<Registry | undefined>;
@@ -55,6 +55,10 @@ export class UndecidedEtcdRegistry implements Registry {
     if (this.#chosen !== undefined) return;
     this.#chosen = this.#v3;
     await this.#takeV3(options);
+  }
+
+  async listNetworks(options: Abortable): Promise<NetworkListing> {
+    return await this.#present.listNetworks(options);
   }
 
   async listLeases(

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { ConfigNotFoundError } from "../../lease/errors.ts";
 import { ConfigConflictError } from "../registry.ts";
-import { CONFIG, failure, type MakeTest, NETWORK } from "./registry-bench.ts";
+import { CONFIG, claim, failure, type MakeTest, NETWORK } from "./registry-bench.ts";
 import type { RegistryFixture } from "./registry-harness.ts";
 
 /** Registers the tests of a registry's config. */
@@ -57,6 +57,21 @@ export function describeConfigs<Fixture extends RegistryFixture>(name: string, b
         );
         const lost = results.filter((result) => result.status === "rejected");
         expect(lost.map((result) => result.reason)).toEqual([expect.any(ConfigConflictError)]);
+      }),
+    );
+
+    test(
+      "listNetworks() lists the networks with a config and a name, and not through their leases",
+      bench(async ({ registry, options }) => {
+        expect((await registry.listNetworks(options)).networks).toEqual([]);
+        for (const network of ["red", "", "blue", "blue-2", "blue2"])
+          await registry.setConfig(network, CONFIG, options);
+        for (const network of ["", "blue", "none"]) await registry.createLease(network, claim(7), options);
+        const { networks, cursor } = await registry.listNetworks(options);
+        expect(networks).toEqual(["blue", "blue-2", "blue2", "red"]);
+        const { cursor: later } = await registry.listLeases("blue", options);
+        expect(cursor.history).toBe(later.history);
+        expect(later.index - cursor.index).toBeLessThanOrEqual(1n);
       }),
     );
 

@@ -13,6 +13,7 @@ import {
   type LeaseClaim,
   type LeaseEvents,
   type LeaseListing,
+  type NetworkListing,
   type Registry,
   type StoredConfig,
 } from "../registry.ts";
@@ -74,6 +75,16 @@ export class EtcdV2Registry implements Registry {
       if (expected !== undefined || tries === MOST_CONFLICTS)
         throw new ConfigConflictError(`${key} was changed meanwhile: ${refusal.message} ${refusal.cause}`);
     }
+  }
+
+  async listNetworks(options: Abortable): Promise<NetworkListing> {
+    const { node, header } = await this.#get(this.#prefix, options);
+    const names = (node?.nodes ?? []).flatMap(({ key, dir }) => (dir ? key.slice(key.lastIndexOf("/") + 1) : []));
+    const isNetwork = await Promise.all(
+      names.map(async (name) => (await this.#get(this.#configKey(name), options)).node?.value !== undefined),
+    );
+    const networks = names.filter((_, index) => isNetwork[index]).toSorted();
+    return { networks, cursor: { history: header.cluster, index: header.index } };
   }
 
   async listLeases(

@@ -21,6 +21,7 @@ import {
   type LeaseClaim,
   type LeaseEvents,
   type LeaseListing,
+  type NetworkListing,
   type Registry,
   type StoredConfig,
 } from "../registry.ts";
@@ -90,6 +91,28 @@ export class EtcdV3Registry implements Registry {
     const value = encode(text);
     const done = await this.#put({ key, value, grant: undefined, guard: { key, revision: expected } }, { signal });
     if (done === undefined) throw new ConfigConflictError(`${key} has changed since revision ${expected}`);
+  }
+
+  async listNetworks({ signal }: Abortable): Promise<NetworkListing> {
+    const all = this.#keys.all();
+    const purpose = `list ${all.first}`;
+    const rangeEnd = encode(all.end);
+    const networks: NetworkName[] = [];
+    let cursor: Cursor | undefined;
+    // From name to name, not through every lease of every network.
+    for (let first: string | undefined = all.first; first !== undefined; ) {
+      const revision: bigint = cursor?.index ?? 0n;
+      const request = { key: encode(first), rangeEnd, limit: 1n, revision };
+      const { header, kvs }: RangeResponse = await this.#client.range(request, { signal, purpose });
+      if (header === undefined) throw new StoreUnavailableError(this.name, "an answer without a header");
+      const { cluster, index } = storeHeader(header);
+      cursor ??= { history: cluster, index };
+      const name: string | undefined = kvs[0] && decode(kvs[0].key).slice(all.first.length).split("/")[0];
+      if (name !== undefined && (await this.#get(this.#keys.config(name), { signal })) !== undefined)
+        networks.push(name);
+      first = name === undefined ? undefined : `${all.first}${name}0`; // the character after the slash
+    }
+    return { networks: networks.toSorted(), cursor: cursor ?? { history: "", index: 0n } };
   }
 
   async listLeases(

@@ -21,6 +21,11 @@ export class Keyspace {
     return `${this.#home(network)}/config`;
   }
 
+  /** Everything that is flannel's. */
+  all(): KeyRange {
+    return below(this.#prefix);
+  }
+
   lease(network: NetworkName, subnets: LeaseSubnets): string {
     return `${this.leases(network).first}${formatLeaseKey(subnets)}`;
   }

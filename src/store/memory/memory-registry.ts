@@ -19,6 +19,7 @@ import {
   type LeaseClaim,
   type LeaseEvents,
   type LeaseListing,
+  type NetworkListing,
   type Registry,
   type StoredConfig,
 } from "../registry.ts";
@@ -74,6 +75,16 @@ export class MemoryRegistry implements Registry {
         throw new ConfigConflictError(`the config has revision ${revision}, not ${options.expected}`);
       this.#store.setConfig(network, text);
     });
+  }
+
+  listNetworks(options: Abortable): Promise<NetworkListing> {
+    return this.#call(options, () => ({
+      networks: this.#store
+        .networks()
+        .filter((name) => name !== "")
+        .toSorted(),
+      cursor: this.#store.cursor,
+    }));
   }
 
   listLeases(network: NetworkName, options: Abortable): Promise<LeaseListing> {

@@ -64,6 +64,11 @@ export class MemoryStore {
     return this.#networks.get(network)?.config;
   }
 
+  /** Those with a config. */
+  networks(): readonly NetworkName[] {
+    return [...this.#networks].flatMap(([name, { config }]) => (config === undefined ? [] : [name]));
+  }
+
   entries(network: NetworkName): ReadonlyMap<string, MemoryEntry> {
     this.#expire();
     return this.#networks.get(network)?.entries ?? new Map<string, MemoryEntry>();

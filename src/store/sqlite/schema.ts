@@ -87,6 +87,10 @@ export function prepareStatements(db: DatabaseSync) {
       db,
       "SELECT text, revision FROM config WHERE network = :network",
     ),
+    networks: query<{ readonly network: string }>(
+      db,
+      "SELECT network FROM config WHERE network <> '' ORDER BY network",
+    ),
     setConfig: command(
       db,
       "INSERT OR REPLACE INTO config (network, text, revision) VALUES (:network, :text, :revision)",

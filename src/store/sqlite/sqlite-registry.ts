@@ -17,6 +17,7 @@ import {
   type LeaseClaim,
   type LeaseEvents,
   type LeaseListing,
+  type NetworkListing,
   type Registry,
   type StoredConfig,
 } from "../registry.ts";
@@ -119,6 +120,16 @@ export class SqliteRegistry implements Registry {
         );
       statements.setConfig({ network, text, revision: nextRevision(statements) });
     }, options);
+  }
+
+  async listNetworks(options: Abortable): Promise<NetworkListing> {
+    return await this.#file.read(
+      (statements) => ({
+        networks: statements.networks.all().map(({ network }) => network),
+        cursor: cursorOf(storeRow(statements)),
+      }),
+      options,
+    );
   }
 
   async listLeases(network: NetworkName, options: Abortable): Promise<LeaseListing> {
