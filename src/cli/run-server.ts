@@ -37,7 +37,7 @@ export async function runServer(
   await using manager = new RegistrySubnetManager(registry, { clock, logger });
   await serveLeases(
     {
-      store: { manager, book: registry, administration: manager },
+      store: { manager, book: registry, networks: registry, administration: manager },
       target,
       files,
       authorization,

@@ -36,10 +36,17 @@ export interface NetworkListing {
   readonly cursor: Cursor;
 }
 
+export interface NetworkBook {
+  /** Those with a config and a name. */
+  listNetworks(options: Abortable): Promise<NetworkListing>;
+}
+
 /** What a server serves. */
 export interface ServedStore {
   readonly manager: SubnetManager;
   readonly book: LeaseBook;
+  /** Absent where there is one network only: Kubernetes. */
+  readonly networks?: NetworkBook;
   /** Absent where the store has none: Kubernetes. */
   readonly administration?: Administration;
 }

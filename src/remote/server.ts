@@ -13,6 +13,7 @@ import { HttpServer, type ListenTarget } from "./http-server.ts";
 import { LeaseApi } from "./lease-api.ts";
 import { LeaseHub } from "./lease-hub.ts";
 import { NetworkApi } from "./network-api.ts";
+import { NetworkHub } from "./network-hub.ts";
 import { routes } from "./routes.ts";
 import type { ServedStore } from "./served-store.ts";
 import { REMOTE_TLS_FLAGS } from "./tls-flags.ts";
@@ -57,7 +58,10 @@ export async function serveLeases(options: ServeOptions, { signal }: Abortable):
   const tls = files.certificate === undefined ? undefined : new TlsSource(files, REMOTE_TLS_FLAGS);
   const clientCertificates = tls !== undefined && files.ca !== undefined;
   await using server = new HttpServer({
-    find: routes(api, new NetworkApi()),
+    find: routes(
+      api,
+      new NetworkApi(store.networks && new NetworkHub(store.networks, clock, { signal: scope.signal })),
+    ),
     explain: (error, request) => api.failed(error, request),
     headers: () => ({
       [HEADERS.format]: store.manager.leaseFormat,

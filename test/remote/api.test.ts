@@ -303,6 +303,30 @@ describe("reservations", () => {
   });
 });
 
+describe("GET /v1/", () => {
+  test("GET /v1/ lists the networks, and waits for what changes", async () => {
+    expect((await request("GET", "/v1/")).body).toMatch(pattern('{"events":null,"snapshot":[],"cursor":"CURSOR"}\n'));
+    store.setConfig("blue", "{}");
+    const { status, type, body } = await request("GET", "/v1/");
+    expect({ status, type }).toEqual({ status: 200, type: JSON_TYPE });
+    expect(body).toMatch(pattern('{"events":null,"snapshot":["blue"],"cursor":"CURSOR"}\n'));
+    const { cursor } = JSON.parse(body) as { readonly cursor: string };
+    const answer = request("GET", `/v1/?next=${cursor}`);
+    await lease(46);
+    store.setConfig("green", "{}");
+    const zero = '{"Subnet":"0.0.0.0/0","Attrs":{"PublicIP":"0.0.0.0"},"Expiration":"0001-01-01T00:00:00Z"}';
+    const { body: added } = await answer;
+    expect(added).toMatch(
+      pattern(`{"events":[{"type":"added","lease":${zero},"network":"green"}],"snapshot":null,"cursor":"CURSOR"}\n`),
+    );
+    const { cursor: after } = JSON.parse(added) as { readonly cursor: string };
+    store.removeConfig("blue");
+    expect((await request("GET", `/v1/?next=${after}`)).body).toContain('"type":"removed"');
+    expect((await request("GET", "/v1/?next=99999")).body).toContain('"snapshot":["green"]');
+    expect((await request("GET", "/v1/?next=x")).body).toContain("failed to parse cursor");
+  });
+});
+
 describe("everything else", () => {
   test.each([
     ["POST", "/v1/_/leases/"],

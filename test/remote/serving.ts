@@ -38,7 +38,7 @@ export async function serve(registry: Registry, options: ServingOptions = {}): P
   scope.spawn((signal) =>
     serveLeases(
       {
-        store: { manager, book: registry, administration: manager },
+        store: { manager, book: registry, networks: registry, administration: manager },
         target: { host: "127.0.0.1", port },
         files,
         authorization,
