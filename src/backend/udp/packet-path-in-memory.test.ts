@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, EPERM } from "../../kernel/errno.ts";
 import type { MemoryMessage } from "../../kernel/memory-packet-ports.ts";
 import { ip4, ip6, payload, tcp, udp } from "../../wire/packet/packets.ts";
-import { carry, hostAddress, MemoryHost } from "./memory-host.ts";
+import { ALL_MERGES, carry, hostAddress, MemoryHost } from "./memory-host.ts";
 import { expand, join, superpacket, virtio } from "./superpackets.ts";
 
 const PLAIN = virtio(0, 0, 0, 0, 0);
@@ -71,45 +71,62 @@ describe("Outward and Inward", () => {
       }),
       { maxLength: 60 },
     );
+    // What the steps of offloads leave a device.
+    const merges = fc.constantFrom(
+      ALL_MERGES,
+      { ...ALL_MERGES, udp4: false, udp6: false },
+      { tcp4: false, tcp6: false, udp4: false, udp6: false },
+    );
     fc.assert(
-      fc.property(packets, fc.boolean(), fc.boolean(), fc.boolean(), (list, offload, segments, merged) => {
-        const hosts = numbers.map(
-          (number) =>
-            new MemoryHost(
-              number,
-              numbers.filter((other) => other !== number),
-              { offload },
-            ),
-        );
-        const [a] = hosts;
-        if (a === undefined) throw new Error("no host");
-        a.outward.sender.segments = segments;
-        const expected = new Map<number, Uint8Array[]>(numbers.map((number) => [number, []]));
-        for (const [id, { to, size, segments: count, mss, ttl, isTcp }] of list.entries()) {
-          const bytes = payload(count === 0 || !offload ? size : Math.min(count * mss + size, 60_000), id);
-          const make = (left: number) =>
-            ip4(isTcp ? tcp({ sequence: id * 100_000 }, bytes) : udp(bytes), {
-              ...between(15, to),
-              id: id * 200,
-              ttl: left,
-            });
-          const isSuper = offload && count > 0;
-          const gso = isTcp ? mss : Math.max(mss, Math.ceil(bytes.length / 64));
-          a.tun.toRead.push(!offload ? make(ttl) : isSuper ? asRead(make(ttl), gso) : bare(make(ttl)));
-          expected.get(to)?.push(...(isSuper ? expand(superpacket(make(ttl - 2), gso)) : [make(ttl - 2)]));
-        }
-        expect(a.sendMore()).toBe("empty");
-        carry(hosts, { merged });
-        for (const host of hosts.slice(1)) {
-          host.receiveMore();
-          const there = offload ? written(host) : host.tun.written;
-          const wanted = expected.get(host.address & 255) ?? [];
-          const flow = (protocol: number) => (packet: Uint8Array) => packet[9] === protocol;
-          for (const protocol of [6, 17])
-            expect(hex(there.filter(flow(protocol)))).toEqual(hex(wanted.filter(flow(protocol))));
-          expect(host.drops).toEqual({});
-        }
-      }),
+      fc.property(
+        packets,
+        fc.boolean(),
+        fc.boolean(),
+        fc.boolean(),
+        merges,
+        (list, offload, segments, merged, takes) => {
+          const hosts = numbers.map(
+            (number) =>
+              new MemoryHost(
+                number,
+                numbers.filter((other) => other !== number),
+                { offload },
+              ),
+          );
+          const [a] = hosts;
+          if (a === undefined) throw new Error("no host");
+          a.outward.sender.segments = segments;
+          if (offload) for (const { inward, tun } of hosts) inward.setTun(tun, true, takes);
+          const expected = new Map<number, Uint8Array[]>(numbers.map((number) => [number, []]));
+          for (const [id, { to, size, segments: count, mss, ttl, isTcp }] of list.entries()) {
+            const bytes = payload(count === 0 || !offload ? size : Math.min(count * mss + size, 60_000), id);
+            const make = (left: number) =>
+              ip4(isTcp ? tcp({ sequence: id * 100_000 }, bytes) : udp(bytes), {
+                ...between(15, to),
+                id: id * 200,
+                ttl: left,
+              });
+            const isSuper = offload && count > 0;
+            const gso = isTcp ? mss : Math.max(mss, Math.ceil(bytes.length / 64));
+            a.tun.toRead.push(!offload ? make(ttl) : isSuper ? asRead(make(ttl), gso) : bare(make(ttl)));
+            expected.get(to)?.push(...(isSuper ? expand(superpacket(make(ttl - 2), gso)) : [make(ttl - 2)]));
+          }
+          expect(a.sendMore()).toBe("empty");
+          carry(hosts, { merged });
+          for (const host of hosts.slice(1)) {
+            host.receiveMore();
+            const there = offload ? written(host) : host.tun.written;
+            const wanted = expected.get(host.address & 255) ?? [];
+            const flow = (protocol: number) => (packet: Uint8Array) => packet[9] === protocol;
+            for (const protocol of [6, 17])
+              expect(hex(there.filter(flow(protocol)))).toEqual(hex(wanted.filter(flow(protocol))));
+            expect(host.drops).toEqual({});
+            const kinds = host.tun.written.map((bytes) => (offload ? bytes[1] : 0));
+            if (!takes.tcp4) expect(kinds).not.toContain(1);
+            if (!takes.udp4) expect(kinds).not.toContain(5);
+          }
+        },
+      ),
       { seed: 2026, numRuns: 25 },
     );
   });
