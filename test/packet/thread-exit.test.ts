@@ -10,7 +10,7 @@ function program(end: string): string {
   return `
     import { buildForwarding } from ${JSON.stringify(FORWARDING)};
     import { startPacketThread } from ${JSON.stringify(THREAD)};
-    const thread = startPacketThread({ port: 8285, offload: true, isVerbose: false, addresses: [], onNews() {} });
+    const thread = startPacketThread({ port: 8285, isPlain: false, isVerbose: false, addresses: [], onNews() {} });
     thread.setForwarding(buildForwarding({ networks: [], ownSubnets: [], ownAddresses: [], peers: [], acceptFrom: [] }));
     ${end}`;
 }

@@ -5,6 +5,7 @@ import { FakeDescriptorKeeper } from "../../kernel/fake-descriptor-keeper.ts";
 import { FakeKernel } from "../../kernel/fake-kernel.ts";
 import { NO_OFFLOADS } from "../../kernel/kernel.ts";
 import type { Lease } from "../../lease/lease.ts";
+import { FakeClock } from "../../lib/fake-clock.ts";
 import { silentLogger } from "../../lib/logger.ts";
 import { udpOverlay } from "./backend.ts";
 import { FakePacketThread } from "./fake-packet-thread.ts";
@@ -50,6 +51,8 @@ function overlay() {
     tables,
     path,
     keeper,
+    clock: new FakeClock(),
+    logger: silentLogger,
   });
   return { backend, path, keeper };
 }

@@ -4,9 +4,13 @@ import type { DescriptorKeeper } from "../../kernel/descriptor-keeper.ts";
 import type { AddressRow, RouteRow, TunRow, UdpSocketRow } from "../../kernel/kernel.ts";
 import type { Lease } from "../../lease/lease.ts";
 import type { Abortable } from "../../lib/abortable.ts";
+import type { Clock } from "../../lib/clock.ts";
+import type { Logger } from "../../lib/logger.ts";
+import { Scope } from "../../lib/scope.ts";
 import type { Backend, UnreachablePeer } from "../backend.ts";
 import { perPeer } from "../per-peer.ts";
 import { speaks } from "../speaks.ts";
+import { reportDrops } from "./drop-report.ts";
 import type { PacketPath } from "./packet-path.ts";
 import type { PeerRow } from "./peer-table.ts";
 
@@ -26,13 +30,16 @@ export interface UdpParts {
   readonly tables: UdpTables;
   readonly path: PacketPath;
   readonly keeper: DescriptorKeeper;
+  readonly clock: Clock;
+  readonly logger: Logger;
 }
 
 /**
  * udp: a TUN device that the whole Network leads to, a socket that other hosts' packets come to, and a thread between them that knows
  * which peer has which subnet.
  */
-export function udpOverlay(lease: Lease, { network, device, socket, tables, path, keeper }: UdpParts): Backend {
+export function udpOverlay(lease: Lease, parts: UdpParts): Backend {
+  const { network, device, socket, tables, path, keeper, clock, logger } = parts;
   const own: readonly Layer[] = [
     layer(tables.sockets, [socket], { isFoundation: true }),
     layer(tables.tuns, [device], { isFoundation: true }),
@@ -61,7 +68,12 @@ export function udpOverlay(lease: Lease, { network, device, socket, tables, path
     },
     async run({ signal }: Abortable) {
       path.begin();
-      for (;;) await keeper.keep(await path.descriptors({ signal }), { signal });
+      await using scope = new Scope(signal);
+      scope.spawn(async (signal) => {
+        for (;;) await keeper.keep(await path.descriptors({ signal }), { signal });
+      });
+      scope.spawn((signal) => reportDrops(path, { clock, logger, signal }));
+      await scope.join();
     },
     [Symbol.asyncDispose]: () => path[Symbol.asyncDispose](),
   };

@@ -3,6 +3,7 @@ import { parseAddress } from "../../ip/address.ts";
 import { parsePrefix } from "../../ip/prefix.ts";
 import { NO_OFFLOADS, type TunDevice, type UdpSocket } from "../../kernel/kernel.ts";
 import { RecordingLogger } from "../../lib/recording-logger.ts";
+import { CountersWriter } from "./counters.ts";
 import { FakePacketThread } from "./fake-packet-thread.ts";
 import { PacketPath } from "./packet-path.ts";
 
@@ -89,4 +90,26 @@ test("PacketPath ends its thread with itself", async () => {
   const { path, thread } = packetPath();
   await path[Symbol.asyncDispose]();
   expect(thread.orders).toEqual(["stop"]);
+});
+
+test("PacketPath.traffic() counts by peer, from when each came, and all in all", () => {
+  const { path, thread } = packetPath();
+  const other = { subnet: parsePrefix("10.5.3.0/24"), publicIP: parseAddress("192.0.2.3"), slot: 0 };
+  const writer = new CountersWriter(thread.counters);
+  path.setPeers([PEER]);
+  writer.sent(0, 2, 200);
+  writer.dropped("no route", 3);
+  const { peers, total, drops } = path.traffic();
+  const traffic = { sentPackets: 2, sentBytes: 200, receivedPackets: 0, receivedBytes: 0 };
+  expect(peers).toEqual([{ publicIP: PEER.publicIP, traffic }]);
+  expect(total).toEqual(traffic);
+  expect(drops["no route"]).toBe(3);
+  path.setPeers([PEER, { ...PEER, subnet: parsePrefix("10.5.4.0/24") }]);
+  expect(path.traffic().peers).toEqual([{ publicIP: PEER.publicIP, traffic }]);
+  path.setPeers([other]);
+  writer.received(0, 1, 50);
+  expect(path.traffic().peers).toEqual([
+    { publicIP: other.publicIP, traffic: { sentPackets: 0, sentBytes: 0, receivedPackets: 1, receivedBytes: 50 } },
+  ]);
+  expect(path.traffic().total).toMatchObject({ sentPackets: 2, receivedPackets: 1 });
 });

@@ -4,7 +4,9 @@ import type { TunDevice, UdpSocket } from "../../kernel/kernel.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Logger } from "../../lib/logger.ts";
 import { Mailbox } from "../../lib/mailbox.ts";
+import { CountersReader, type Traffic, type Work } from "./counters.ts";
 import { DropLog } from "./drop-log.ts";
+import type { DropReason } from "./drop-reason.ts";
 import { buildForwarding, type Peer } from "./forwarding.ts";
 import type { PacketThread, PacketThreadOptions } from "./thread.ts";
 import type { ThreadNews } from "./thread-messages.ts";
@@ -24,6 +26,16 @@ export interface PacketPathOptions {
   readonly startThread: (options: PacketThreadOptions) => PacketThread;
 }
 
+/** What the packet thread has counted since it was started. */
+export interface PathTraffic {
+  /** With all peers, those that have gone included. */
+  readonly total: Traffic;
+  /** With those there are now, by public address; since each came. */
+  readonly peers: readonly { readonly publicIP: Address; readonly traffic: Traffic }[];
+  readonly drops: Readonly<Record<DropReason, number>>;
+  readonly work: Readonly<Record<Work, number>>;
+}
+
 /** The packet thread as the main thread sees it: what it works with, which peers it knows, what it has to say. */
 export class PacketPath implements AsyncDisposable {
   readonly #options: PacketPathOptions;
@@ -31,7 +43,10 @@ export class PacketPath implements AsyncDisposable {
   readonly #descriptors = new Map<string, number>();
   readonly #changes = new Mailbox<"changed">();
   readonly #dropLog: DropLog;
+  readonly #counters: CountersReader;
   #peers: readonly Peer[] = [];
+  /** Whose the slots are. */
+  #slots: ReadonlyMap<number, Address> = new Map();
   #hasBegun = false;
   #tun: TunDevice | undefined;
   #socket: UdpSocket | undefined;
@@ -46,6 +61,7 @@ export class PacketPath implements AsyncDisposable {
       addresses: options.ownSubnets.map(({ address }) => address),
       onNews: (news) => this.#hear(news),
     });
+    this.#counters = new CountersReader(this.#thread.counters);
   }
 
   setTun(device: TunDevice | undefined): void {
@@ -65,6 +81,10 @@ export class PacketPath implements AsyncDisposable {
   setPeers(peers: readonly Peer[]): void {
     this.#peers = peers;
     this.#dropLog.setPeers(peers);
+    const slots = new Map(peers.map(({ slot, publicIP }) => [slot, publicIP]));
+    for (const [slot, publicIP] of slots)
+      if (this.#slots.get(slot)?.value !== publicIP.value) this.#counters.begin(slot);
+    this.#slots = slots;
     if (this.#hasBegun) this.#forward();
   }
 
@@ -76,6 +96,16 @@ export class PacketPath implements AsyncDisposable {
 
   #forward(): void {
     this.#thread.setForwarding(buildForwarding({ ...this.#options, peers: this.#peers }));
+  }
+
+  traffic(): PathTraffic {
+    const counters = this.#counters;
+    return {
+      total: counters.total(),
+      peers: Array.from(this.#slots, ([slot, publicIP]) => ({ publicIP, traffic: counters.peer(slot) })),
+      drops: counters.drops(),
+      work: counters.work(),
+    };
   }
 
   /** What the next daemon should find open, as soon as it is something else than when last asked. Rejects if the thread has failed. */

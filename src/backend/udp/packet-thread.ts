@@ -75,12 +75,12 @@ function main(): void {
     outward.sender.segments = socket?.segments ?? false;
     inward.socket = ways;
   };
-  let hasForwarding = false;
+  const state = { hasForwarding: false };
   const obey = (order: ThreadOrder) => {
     if (order.type === "tun") return setTun(order.device);
     if (order.type === "socket") return setSocket(order.socket);
     context.forwarding = new Forwarding(order.forwarding, arena);
-    hasForwarding = true;
+    state.hasForwarding = true;
   };
   const onWoken = () => {
     for (;;) {
@@ -95,7 +95,7 @@ function main(): void {
     inward.setTun(undefined, false, { tcp4: false, tcp6: false, udp4: false, udp6: false });
   };
   let goesOn = onWoken();
-  while (goesOn && !hasForwarding) {
+  while (goesOn && !state.hasForwarding) {
     poller.wait(NOTHING, -1);
     goesOn = onWoken();
   }

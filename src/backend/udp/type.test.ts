@@ -6,6 +6,7 @@ import { FakeDescriptorKeeper } from "../../kernel/fake-descriptor-keeper.ts";
 import { FakeKernel } from "../../kernel/fake-kernel.ts";
 import type { Lease } from "../../lease/lease.ts";
 import { parseNetworkConfig } from "../../lease/network-config.ts";
+import { FakeClock } from "../../lib/fake-clock.ts";
 import { silentLogger } from "../../lib/logger.ts";
 import { FakePacketThread } from "./fake-packet-thread.ts";
 import { udpBackend } from "./type.ts";
@@ -40,7 +41,7 @@ async function prepare(given: Given = {}) {
     const thread = new FakePacketThread(options);
     threads.push(thread);
     return thread;
-  });
+  }, new FakeClock());
   const link = (await kernel.listLinks({ signal })).find(({ name }) => name === "eth0");
   if (link === undefined) throw new Error("no eth0");
   const config = parseNetworkConfig(

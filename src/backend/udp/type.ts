@@ -2,6 +2,7 @@ import { formatAddress } from "../../ip/address.ts";
 import type { DescriptorKeeper } from "../../kernel/descriptor-keeper.ts";
 import type { Kernel, Link, TunRow, UdpSocketRow } from "../../kernel/kernel.ts";
 import type { Abortable } from "../../lib/abortable.ts";
+import { type Clock, systemClock } from "../../lib/clock.ts";
 import { InvalidConfigError } from "../../lib/errors.ts";
 import type { BackendType } from "../backend.ts";
 import { udpOverlay } from "./backend.ts";
@@ -14,8 +15,8 @@ import { startPacketThread } from "./thread.ts";
 /** Devices as 0.7.0 names them: `flannel%d`, the first that is free. */
 const DEVICE = /^flannel\d+$/;
 
-/** @param startThread another one in tests */
-export function udpBackend(startThread: typeof startPacketThread): BackendType<UdpOptions> {
+/** @param startThread and `clock`: others in tests */
+export function udpBackend(startThread: typeof startPacketThread, clock: Clock): BackendType<UdpOptions> {
   return {
     parseOptions: parseUdpOptions,
     async prepare({ options, config, external, kernel, keeper, routes, logger }, { signal }) {
@@ -57,14 +58,23 @@ export function udpBackend(startThread: typeof startPacketThread): BackendType<U
             routes: kernel.routeTable(routes),
             peers: new PeerTable((peers) => path.setPeers(peers)),
           };
-          return udpOverlay(lease, { network: config.network, device, socket: row, tables, path, keeper });
+          return udpOverlay(lease, {
+            network: config.network,
+            device,
+            socket: row,
+            tables,
+            path,
+            keeper,
+            clock,
+            logger,
+          });
         },
       };
     },
   };
 }
 
-export const udp: BackendType<UdpOptions> = udpBackend(startPacketThread);
+export const udp: BackendType<UdpOptions> = udpBackend(startPacketThread, systemClock);
 
 /** What an earlier daemon left open. */
 interface Inherited {
