@@ -25,6 +25,7 @@ function lease(number: number, more: { readonly publicIP?: string; readonly back
 }
 
 function overlay() {
+  const threads: FakePacketThread[] = [];
   const kernel = new FakeKernel();
   const keeper = new FakeDescriptorKeeper();
   const path = new PacketPath({
@@ -35,7 +36,11 @@ function overlay() {
     ownAddresses: [],
     acceptFrom: [],
     logger: silentLogger,
-    startThread: (options) => new FakePacketThread(options),
+    startThread: (options) => {
+      const thread = new FakePacketThread(options);
+      threads.push(thread);
+      return thread;
+    },
   });
   const tables = {
     sockets: kernel.udpSocketTable({ offload: true, onOpened: () => {} }),
@@ -54,7 +59,7 @@ function overlay() {
     clock: new FakeClock(),
     logger: silentLogger,
   });
-  return { backend, path, keeper };
+  return { backend, path, keeper, fail: (error: Error) => threads[0]?.fail(error) };
 }
 
 /** Each layer's table and rows, as a person would write them. */
@@ -108,4 +113,11 @@ test("udpOverlay().run() has packets moved, and keeps the descriptors of the day
     ]);
   stop.abort();
   await expect(running).rejects.toBe(stop.signal.reason);
+});
+
+test("udpOverlay().run() ends with what the packet thread failed of: no host is better than one that moves no packets", async () => {
+  const { backend, fail } = overlay();
+  const running = backend.run?.({ signal: new AbortController().signal });
+  fail(new Error("it broke"));
+  await expect(running).rejects.toThrow("it broke");
 });
