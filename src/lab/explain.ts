@@ -44,13 +44,22 @@ function exhibits(lab: Lab, host: LabHost): readonly Exhibit[] {
     { title: "To which host a peer's MAC address belongs", argv: ["bridge", "fdb", "show", "dev", device] },
     { title: "Which MAC address a peer's subnet is sent to", argv: ["ip", "neigh", "show", "dev", device] },
   ];
+  const port = typeof lab.backend["Port"] === "number" ? lab.backend["Port"] : 8285;
+  const udp: readonly Exhibit[] = [
+    {
+      title: "The device that gives packets to flanneld",
+      argv: ["ip", "-4", "addr", "show", "type", "tun"],
+      lines: /mtu|inet /,
+    },
+    { title: "The socket that sends and gets them", argv: ["ss", "-Hnulp", `sport = :${port}`] },
+  ];
   return [
     {
       title: "Every host took a lease on a subnet",
       argv: [launcher("flannel"), "lease", "ls", ...lab.store.flags],
     },
     { title: "What containers on this host may use", argv: ["cat", host.subnetFile] },
-    ...(type === "vxlan" ? vxlan : []),
+    ...(type === "vxlan" ? vxlan : type === "udp" ? udp : []),
     { title: "The routes to the other hosts' pods", argv: ["ip", "route"], lines: /^(?!default)/ },
   ];
 }
