@@ -108,11 +108,16 @@ const HOST_FLAGS = {
     default: "",
     help: "join these networks, separated by commas, instead of the one without a name",
   },
+  "watch-networks": {
+    kind: "bool",
+    default: false,
+    help: "follow networks as they come and go: those of --networks, or all if there are none",
+  },
   "subnet-dir": {
     kind: "string",
     value: "DIRECTORY",
     default: "/run/flannel/networks",
-    help: "with --networks, where to write NAME.env for each network",
+    help: "with several networks, where to write NAME.env for each network",
   },
   "state-dir": {
     kind: "string",
@@ -145,7 +150,6 @@ const PROGRAM_FLAGS = {
 export const FUTURE_FLAGS = {
   "ip-masq": { kind: "bool", default: false, help: "masquerade what leaves the flannel network (not available yet)" },
   "kube-subnet-mgr": { kind: "bool", default: false, help: "take leases from the Kubernetes API (not available yet)" },
-  "watch-networks": { kind: "bool", default: false, help: "follow networks as they come and go (not available yet)" },
 } as const;
 
 /** glog's, accepted so that a command line written for 0.7.0 starts. */

@@ -88,6 +88,7 @@ describe("parseFlanneld()", () => {
         renewMargin: 3_600_000,
         handoverTimeout: 30_000,
         networks: [],
+        watchNetworks: false,
         subnetDir: "/run/flannel/networks",
         log: { format: "text", verbosity: 0 },
       },
@@ -140,6 +141,7 @@ describe("parseFlanneld()", () => {
       renewMargin: 1439 * 60_000,
       handoverTimeout: 5_000,
       networks: [],
+      watchNetworks: false,
       subnetDir: "/run/flannel/networks",
       log: { format: "json", verbosity: 2 },
     });
@@ -300,7 +302,6 @@ describe("parseFlanneld()", () => {
   test.each([
     [["--ip-masq"], "ip-masq"],
     [["--kube-subnet-mgr"], "kube-subnet-mgr"],
-    [["--watch-networks"], "watch-networks"],
   ])("parseFlanneld() says plainly that %j is not there yet", (argv, name) => {
     expect(exit(argv)).toEqual([1, `flanneld: --${name} is not available yet`]);
     const variable = `FLANNELD_${name.toUpperCase().replaceAll("-", "_")}`;

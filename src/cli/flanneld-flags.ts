@@ -24,6 +24,8 @@ export interface FlanneldOptions {
   readonly subnetFile: string;
   /** Several networks, each with a subnet file of its own in `subnetDir`; none for the unnamed one. */
   readonly networks: readonly NetworkName[];
+  /** Follow networks as they come and go: those in `networks`, or all if it is empty. */
+  readonly watchNetworks: boolean;
   readonly subnetDir: string;
   /** What must outlive a reboot; not shared between daemons. */
   readonly stateDir: string;
@@ -183,6 +185,7 @@ function options(values: Values): FlanneldOptions {
     server: values.listen === "" ? undefined : serverOptions(values),
     subnetFile: values["subnet-file"],
     networks: networkNames(values.networks),
+    watchNetworks: values["watch-networks"],
     subnetDir: values["subnet-dir"],
     stateDir: values["state-dir"],
     iface: orAbsent(values.iface),

@@ -1,3 +1,4 @@
+import type { NetworkDirectory } from "../lease/network-directory.ts";
 import type { Administration, SubnetManager } from "../lease/subnet-manager.ts";
 import { RegistrySubnetManager } from "../store/registry-subnet-manager.ts";
 import type { StoreOptions } from "./flanneld-flags.ts";
@@ -5,7 +6,7 @@ import { type OpenRegistryOptions, openRegistry } from "./open-registry.ts";
 
 export interface OpenStore {
   /** To be disposed of. */
-  readonly manager: SubnetManager & Administration;
+  readonly manager: SubnetManager & Administration & NetworkDirectory;
   /** For messages: `etcd v2 at http://127.0.0.1:2379`. */
   readonly name: string;
 }

@@ -51,9 +51,21 @@ export async function runFlanneld(
   await using store = manager;
   const openNetworkKeeper = (network: NetworkName) =>
     openKeeper({ network, stateDir, timeout: options.handoverTimeout, env, inherited, logger });
-  if (options.networks.length > 0) {
+  if (options.networks.length > 0 || options.watchNetworks) {
     const { subnetDir } = options;
-    const shared = { names: networks, subnetDir, stateDir, store, kernel, external, renewMargin, clock, logger };
+    const directory = options.watchNetworks ? manager : undefined;
+    const shared = {
+      names: options.networks,
+      directory,
+      subnetDir,
+      stateDir,
+      store,
+      kernel,
+      external,
+      renewMargin,
+      clock,
+      logger,
+    };
     return await runNetworks({ ...shared, openKeeper: openNetworkKeeper }, { signal });
   }
   await using keeper = openNetworkKeeper(SINGLE_NETWORK);

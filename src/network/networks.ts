@@ -1,21 +1,27 @@
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { NetworkName } from "../lease/lease.ts";
+import type { NetworkDirectory } from "../lease/network-directory.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { BackoffRange } from "../lib/backoff.ts";
 import { backoff } from "../lib/backoff.ts";
 import { isAbort } from "../lib/errors.ts";
 import { Scope } from "../lib/scope.ts";
 import type { Handover } from "../operate/handover.ts";
-import { HostStateFile } from "./host-state.ts";
+import { HostStateFile, NO_STATE } from "./host-state.ts";
 import { type NetworkOptions, runNetwork } from "./network.ts";
 import { NetworkClaims } from "./network-claims.ts";
+import { retire } from "./retire.ts";
 
 /** After a failure of ours, which ought not to be. */
 const AGAIN: BackoffRange = { first: 1_000, most: 60_000 };
 
 export interface NetworksOptions
   extends Omit<NetworkOptions, "name" | "subnetFile" | "state" | "claims" | "keeper" | "onReady"> {
+  /** Those to join, whether they are there yet or not; with a directory, the only ones allowed, or all if there are none. */
   readonly names: readonly NetworkName[];
+  /** Says which networks come and go, if that is to be followed. */
+  readonly directory?: NetworkDirectory | undefined;
   /** `<name>.env` for each network. */
   readonly subnetDir: string;
   readonly stateDir: string;
@@ -28,11 +34,94 @@ export interface NetworksOptions
  * later is joined then. Ends only by the signal.
  */
 export async function runNetworks(options: NetworksOptions, { signal }: Abortable): Promise<void> {
-  const claims = new NetworkClaims();
   await using scope = new Scope(signal);
-  for (const name of options.names) scope.spawn((signal) => liveOn(name, options, claims, { signal }));
+  const lives = new NetworkLives(options, scope);
+  for (const name of options.names) lives.begin(name);
+  const { directory } = options;
+  if (directory !== undefined) scope.spawn((signal) => lives.follow(directory, { signal }));
   await scope.join();
 }
+
+class NetworkLives {
+  readonly #options: NetworksOptions;
+  readonly #scope: Scope;
+  readonly #claims = new NetworkClaims();
+  readonly #lives = new Map<NetworkName, { readonly stop: AbortController; readonly ended: Promise<void> }>();
+  readonly #refused = new Set<NetworkName>();
+
+  constructor(options: NetworksOptions, scope: Scope) {
+    this.#options = options;
+    this.#scope = scope;
+  }
+
+  /** Only an event ends a network: a listing without it may be that of a store that was restored or addressed wrongly. */
+  async follow(directory: NetworkDirectory, { signal }: Abortable): Promise<void> {
+    for await (const update of directory.watchNetworks({ signal })) {
+      if (update.type === "snapshot") update.networks.forEach((name) => this.#allow(name));
+      else
+        for (const { type, network } of update.events)
+          if (type === "added") this.#allow(network);
+          else await this.#end(network, { signal });
+    }
+  }
+
+  begin(name: NetworkName): void {
+    if (this.#lives.has(name)) return;
+    const stop = new AbortController();
+    const { promise: ended, resolve } = Promise.withResolvers<void>();
+    this.#lives.set(name, { stop, ended });
+    this.#scope.spawn(async (signal) => {
+      try {
+        await liveOn(name, this.#options, this.#claims, { signal: AbortSignal.any([signal, stop.signal]) });
+      } catch (error) {
+        if (!stop.signal.aborted) throw error;
+      } finally {
+        resolve();
+      }
+    });
+  }
+
+  #allow(name: NetworkName): void {
+    const { names, logger } = this.#options;
+    if (!NETWORK_NAME.test(name)) return;
+    if (names.length === 0 || names.includes(name)) return this.begin(name);
+    if (!this.#refused.has(name)) logger.info("network is not one of --networks and is not joined", { network: name });
+    this.#refused.add(name);
+  }
+
+  async #end(name: NetworkName, { signal }: Abortable): Promise<void> {
+    const life = this.#lives.get(name);
+    if (life === undefined) return;
+    life.stop.abort(new DOMException(`network ${name} was removed`, "AbortError"));
+    await life.ended;
+    await dismantle(name, this.#options, { signal });
+    this.#lives.delete(name);
+  }
+}
+
+/** What can be part of a file's name. */
+const NETWORK_NAME = /^[A-Za-z0-9_][\w.-]{0,200}$/;
+
+/** Removes what the network has left on this host: device, routes, file. */
+async function dismantle(name: NetworkName, options: NetworksOptions, { signal }: Abortable): Promise<void> {
+  const { kernel, stateDir, subnetDir, clock } = options;
+  const logger = options.logger.child({ network: name });
+  const subnetFile = join(subnetDir, `${name}.env`);
+  await rm(subnetFile, { force: true });
+  const file = new HostStateFile(stateDir, subnetFile, logger);
+  const state = await file.read();
+  for (let attempts = 1; attempts <= MOST_ATTEMPTS; attempts++) {
+    if (await retire(kernel, state, { logger, signal })) {
+      await file.write(NO_STATE);
+      logger.info("network was removed, and all of it from this host");
+      return;
+    }
+    await clock.sleep(backoff(attempts, AGAIN), { signal });
+  }
+}
+
+/** Then what is left is told in the log, and the next start of the network takes it over. */
+const MOST_ATTEMPTS = 5;
 
 async function liveOn(
   name: NetworkName,
@@ -40,7 +129,7 @@ async function liveOn(
   claims: NetworkClaims,
   { signal }: Abortable,
 ): Promise<never> {
-  const { subnetDir, stateDir, openKeeper, names: _, ...shared } = options;
+  const { subnetDir, stateDir, openKeeper, names: _names, directory: _directory, ...shared } = options;
   const logger = options.logger.child({ network: name });
   const subnetFile = join(subnetDir, `${name}.env`);
   for (let failures = 1; ; failures++) {

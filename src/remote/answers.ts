@@ -10,6 +10,7 @@ import {
 } from "../lease/errors.ts";
 import type { LeaseAttributes } from "../lease/lease.ts";
 import { attributesFromJson } from "../lease/lease-codec.ts";
+import type { NetworkEvent, NetworkUpdate } from "../lease/network-directory.ts";
 import type { Reservation } from "../lease/subnet-manager.ts";
 import { describeError, InvalidConfigError, UnsupportedError } from "../lib/errors.ts";
 import { GO_ZERO_TIME } from "./go-json.ts";
@@ -108,6 +109,21 @@ function readSubnet(json: unknown): Prefix {
   } catch (error) {
     throw new InvalidConfigError("Subnet", describeError(error));
   }
+}
+
+/** The answer to `GET /v1/`. @throws {StoreUnavailableError} */
+export function readNetworks(answer: HttpAnswer): { readonly update: NetworkUpdate; readonly cursor: string } {
+  const { cursor, snapshot, events } = readJson(answer);
+  if (typeof cursor !== "string" || !/^\d{1,20}$/.test(cursor))
+    throw new StoreUnavailableError(answer.endpoint, `answered without a cursor: ${excerpt(answer.body)}`);
+  if (Array.isArray(snapshot))
+    return { update: { type: "snapshot", networks: snapshot.filter((name) => typeof name === "string") }, cursor };
+  const told = (Array.isArray(events) ? events : []).flatMap((event: unknown): readonly NetworkEvent[] => {
+    if (!isRecord(event)) return [];
+    const { type, network } = event;
+    return (type === "added" || type === "removed") && typeof network === "string" ? [{ type, network }] : [];
+  });
+  return { update: { type: "events", events: told }, cursor };
 }
 
 export function readReservations(answer: HttpAnswer): readonly Reservation[] {

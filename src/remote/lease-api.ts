@@ -17,7 +17,6 @@ import {
 } from "./api-json.ts";
 import type { Authorization } from "./authorization.ts";
 import { CursorSyntaxError, parseCursor } from "./cursor-text.ts";
-import { HEADERS } from "./headers.ts";
 import type { LeaseHub } from "./lease-hub.ts";
 import { errorReply, type Reply, reply } from "./reply.ts";
 import {
@@ -29,6 +28,7 @@ import {
   expectedRevision,
   leaseIn,
   networkOf,
+  patienceOf,
   previousSubnets,
   reservationIn,
   subnetOf,
@@ -38,8 +38,6 @@ import type { ServedStore } from "./served-store.ts";
 
 /** How often a client's write is tried again because somebody wrote at the same moment. */
 const RACES = 10;
-/** The longest that a client may ask to wait at most, s; who does not ask waits for ever. */
-const LONGEST_PATIENCE = 3_600;
 
 export interface LeaseApiParts {
   readonly store: ServedStore;
@@ -324,9 +322,4 @@ function keyNotFound(key: string, index: bigint): string {
 
 function ownedBy(owner: string | undefined, attributes: LeaseAttributes): LeaseAttributes {
   return owner === undefined ? attributes : { ...attributes, owner };
-}
-
-function patienceOf({ headers }: ApiRequest): { readonly patience?: number } {
-  const seconds = Number(headers[HEADERS.patience]);
-  return seconds >= 1 && seconds <= LONGEST_PATIENCE ? { patience: seconds * 1000 } : {};
 }

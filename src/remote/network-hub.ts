@@ -34,14 +34,18 @@ export class NetworkHub {
     );
   }
 
-  /** What has changed since, as soon as something has; or all if that is not known. */
-  async poll({ epoch, index }: CursorNumber, { signal }: Abortable): Promise<string> {
-    for (;;) {
+  /** What has changed since, as soon as something has, or nothing if patience ends before; or all if that is not known. */
+  async poll(
+    { epoch, index }: CursorNumber,
+    { signal, patience = Number.POSITIVE_INFINITY }: Abortable & { readonly patience?: Milliseconds },
+  ): Promise<string> {
+    for (const end = this.#clock.now() + patience; ; ) {
       const { cursor } = await this.#listing.get();
       const isOurs = epoch === 0n || epoch === epochOf(cursor.history);
       if (!isOurs || index > cursor.index || index < this.#start) return await this.snapshot();
       const change = this.#changes.find((each) => each.index > index);
       if (change !== undefined) return formatEvents([change.text], { history: cursor.history, index: change.index });
+      if (this.#clock.now() >= end) return formatEvents([], cursor);
       await this.#clock.sleep(LOOK_EVERY, { signal });
     }
   }

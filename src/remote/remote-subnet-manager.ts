@@ -5,13 +5,14 @@ import { LeaseLostError, LeaseTakenError, StoreUnavailableError } from "../lease
 import type { Cursor, Lease, LeaseAttributes, LeaseUpdate, NetworkName } from "../lease/lease.ts";
 import { formatAttributes } from "../lease/lease-codec.ts";
 import { type NetworkConfig, parseNetworkConfig } from "../lease/network-config.ts";
+import type { NetworkDirectory, NetworkUpdate } from "../lease/network-directory.ts";
 import { Outage } from "../lease/outage.ts";
 import type { Administration, LeaseFormat, LeaseRequest, Reservation, SubnetManager } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Clock, Milliseconds } from "../lib/clock.ts";
 import { UnsupportedError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
-import { failureOf, readChanges, readJson, readLease, readReservations } from "./answers.ts";
+import { failureOf, readChanges, readJson, readLease, readNetworks, readReservations } from "./answers.ts";
 import { formatSubnetSegment, reservationJson, UNNAMED } from "./api-json.ts";
 import { formatGoTime } from "./go-json.ts";
 import { HEADERS } from "./headers.ts";
@@ -34,7 +35,7 @@ interface Listing {
 }
 
 /** Leases by way of flannel servers, `--remote`: ours, or 0.7.0's. This host needs no way to the store, and none of its passwords. */
-export class RemoteSubnetManager implements SubnetManager, Administration {
+export class RemoteSubnetManager implements SubnetManager, Administration, NetworkDirectory {
   readonly name: string;
   readonly #http: HttpClient;
   readonly #servers: Servers;
@@ -148,6 +149,27 @@ export class RemoteSubnetManager implements SubnetManager, Administration {
     }
   }
 
+  async *watchNetworks(options: Abortable): AsyncIterable<NetworkUpdate> {
+    const signal = AbortSignal.any([options.signal, this.#closed.signal]);
+    const outage = new Outage({ ...this.#parts, store: () => this.name });
+    let next: string | undefined;
+    for (;;) {
+      signal.throwIfAborted();
+      try {
+        const request = next === undefined ? {} : this.#waiting();
+        const query = next === undefined ? "" : `?next=${next}`;
+        const answer = await this.#ask({ method: "GET", path: `/v1/${query}`, ...request }, { signal });
+        outage.over();
+        const { update, cursor } = readNetworks(answer);
+        next = cursor;
+        if (update.type === "snapshot" || update.events.length > 0) yield update;
+      } catch (error) {
+        signal.throwIfAborted();
+        await outage.wait(error, { signal });
+      }
+    }
+  }
+
   /** What the server makes of the stored config. */
   async getConfig(
     network: NetworkName,
@@ -204,14 +226,16 @@ export class RemoteSubnetManager implements SubnetManager, Administration {
   async #next(network: NetworkName, since: Cursor | undefined, options: Abortable): Promise<LeaseUpdate> {
     const next = since && writeCursor(since, this.#isExtended);
     const query = next === undefined ? "" : `?next=${next}`;
-    const patience = next === undefined ? {} : { patience: this.#isExtended ? WATCH_PATIENCE + LATENESS : FOREVER };
-    const headers = next === undefined ? {} : { [HEADERS.patience]: String(WATCH_PATIENCE / 1000) };
-    const answer = await this.#ask(
-      { method: "GET", path: `${path(network, "leases")}${query}`, headers, ...patience },
-      options,
-    );
+    const waiting = next === undefined ? {} : this.#waiting();
+    const answer = await this.#ask({ method: "GET", path: `${path(network, "leases")}${query}`, ...waiting }, options);
     const changes = readChanges(answer);
     return this.#told.read(network, changes, readCursor(changes.cursor, this.#servers.store), answer);
+  }
+
+  /** A request that may take long. */
+  #waiting(): Pick<HttpRequest, "headers" | "patience"> {
+    const headers = { [HEADERS.patience]: String(WATCH_PATIENCE / 1000) };
+    return { headers, patience: this.#isExtended ? WATCH_PATIENCE + LATENESS : FOREVER };
   }
 
   /** @throws {LeaseLostError} A server of 0.7.0 would give us a lease that is another's by now. */

@@ -3,6 +3,7 @@ import { equalPrefix, type Prefix, parsePrefix } from "../ip/prefix.ts";
 import type { LeaseAttributes, NetworkName, Revision } from "../lease/lease.ts";
 import { attributesFromJson, parseLeaseKey } from "../lease/lease-codec.ts";
 import type { Reservation } from "../lease/subnet-manager.ts";
+import type { Milliseconds } from "../lib/clock.ts";
 import { InvalidConfigError } from "../lib/errors.ts";
 import { type Dialect, UNNAMED } from "./api-json.ts";
 import { goSyntaxError } from "./go-json.ts";
@@ -21,6 +22,9 @@ export interface ApiRequest {
   /** The common name of the client's certificate. */
   readonly client: string | undefined;
 }
+
+/** The longest that a client may ask to wait at most, s; who does not ask waits for ever. */
+const LONGEST_PATIENCE = 3_600;
 
 const NETWORK_NAME = /^[A-Za-z0-9_][\w.-]{0,200}$/;
 
@@ -50,6 +54,12 @@ export function cursorOf({ query }: ApiRequest): string | undefined {
 
 export function dialectOf({ headers }: ApiRequest): Dialect {
   return headers[HEADERS.client] === undefined ? "0.7" : "extended";
+}
+
+/** How long the client wants to be kept waiting at most. */
+export function patienceOf({ headers }: ApiRequest): { readonly patience?: Milliseconds } {
+  const seconds = Number(headers[HEADERS.patience]);
+  return seconds >= 1 && seconds <= LONGEST_PATIENCE ? { patience: seconds * 1000 } : {};
 }
 
 /** The revision that the client believes a lease to have. @throws {RequestError} */

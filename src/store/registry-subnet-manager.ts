@@ -4,6 +4,7 @@ import { fitsConfig, formatRange } from "../lease/allocation.ts";
 import { LeaseLostError, LeaseTakenError } from "../lease/errors.ts";
 import type { Cursor, Lease, LeaseAttributes, LeaseUpdate, NetworkName } from "../lease/lease.ts";
 import { type NetworkConfig, parseNetworkConfig } from "../lease/network-config.ts";
+import type { NetworkDirectory, NetworkUpdate } from "../lease/network-directory.ts";
 import type { Administration, LeaseFormat, LeaseRequest, Reservation, SubnetManager } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -11,13 +12,14 @@ import { InvalidConfigError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
 import { LeaseTaking } from "./lease-taking.ts";
 import { followLeases } from "./lease-watching.ts";
+import { followNetworks } from "./network-watching.ts";
 import type { LeaseClaim, LeaseListing, Registry, StoredConfig } from "./registry.ts";
 
 /** How often a change by an administrator is tried again because a host renewed its lease at the same moment. */
 const RACES = 10;
 
 /** Leasing and administration over any key-value store: what a lease means is decided here, once for all stores. */
-export class RegistrySubnetManager implements SubnetManager, Administration {
+export class RegistrySubnetManager implements SubnetManager, Administration, NetworkDirectory {
   readonly #registry: Registry;
   readonly #parts: {
     readonly registry: Registry;
@@ -79,6 +81,10 @@ export class RegistrySubnetManager implements SubnetManager, Administration {
     const listed = this.#listed.get(network);
     this.#listed.delete(network);
     return followLeases(this.#parts, network, { ...options, listed });
+  }
+
+  watchNetworks(options: Abortable): AsyncIterable<NetworkUpdate> {
+    return followNetworks(this.#parts, options);
   }
 
   getConfig(network: NetworkName, options: Abortable): Promise<StoredConfig> {

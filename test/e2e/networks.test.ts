@@ -1,6 +1,7 @@
 // Several networks on each host, by way of a flannel server.
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { expect, test } from "vitest";
 import { addToAddress, formatAddress } from "../../src/ip/address.ts";
 import { Lab } from "../../src/lab/lab.ts";
@@ -96,4 +97,52 @@ test("three networks live side by side: one appears later, one is broken, one wa
   expect(lost).toBe(0);
   const names = (await ipJson(b, "link")).map((link) => link["ifname"]);
   expect(names).toEqual(expect.arrayContaining(["flannel.1", "flannel.2"]));
+});
+
+test("--watch-networks joins what comes and clears away what goes, while another network loses no ping", async () => {
+  await using lab = await Lab.up({ hosts: 3, pods: 0, daemons: false, store: "server", config: null, signal });
+  const { file } = lab.store;
+  if (file === undefined) throw new Error("no file");
+  await using registry = await openSqliteRegistry(file, { clock: systemClock, logger: silentLogger }, { signal });
+  const configure = (network: string, config: unknown) =>
+    registry.setConfig(network, JSON.stringify(config), { signal });
+  await configure("blue", { Network: "10.61.0.0/16", Backend: { Type: "vxlan", VNI: 1 } });
+  for (const host of lab.hosts) {
+    host.daemon.argv = [...host.daemon.argv, "--watch-networks", `--subnet-dir=${directoryOf(host)}`];
+    await host.daemon.start();
+  }
+  const everywhere = (what: string, condition: (host: LabHost) => boolean | Promise<boolean>) =>
+    waitUntil(async () => (await Promise.all(lab.hosts.map(condition))).every(Boolean), {
+      signal,
+      within: 15_000,
+      what,
+    });
+  await everywhere("blue", (host) => envOf(host, "blue") !== undefined);
+  const [a, b] = lab.hosts;
+  if (a === undefined || b === undefined) throw new Error("no hosts");
+  const to = await inhabit(a, "blue");
+  await inhabit(b, "blue");
+  const { lost } = await pingDuring(b, { to, signal }, async () => {
+    await configure("green", { Network: "10.62.0.0/16", Backend: { Type: "vxlan", VNI: 2 } });
+    await configure("red", { Network: "10.64.0.0/16", Backend: { Type: "host-gw" } });
+    await everywhere("green and red", (host) => envOf(host, "green") !== undefined && envOf(host, "red") !== undefined);
+    const isThere = async (host: LabHost) => {
+      const [links, routes] = await Promise.all([ipJson(host, "link"), ipJson(host, "route")]);
+      return (
+        links.some((link) => link["ifname"] === "flannel.2") ||
+        routes.some((route) => /^10\.6[24]\./.test(String(route["dst"]))) ||
+        envOf(host, "green") !== undefined ||
+        envOf(host, "red") !== undefined
+      );
+    };
+    await everywhere("routes of both", isThere);
+    {
+      using db = new DatabaseSync(file);
+      db.exec("DELETE FROM config WHERE network IN ('green', 'red'); UPDATE store SET revision = revision + 1;");
+    }
+    await everywhere("nothing of green and red", async (host) => !(await isThere(host)));
+  });
+  expect(lost).toBe(0);
+  expect(a.daemon.log()).toContain("network was removed, and all of it from this host");
+  expect((await ipJson(a, "link")).map((link) => link["ifname"])).toContain("flannel.1");
 });
