@@ -112,7 +112,7 @@ test("--watch-networks joins what comes and clears away what goes, while another
     await host.daemon.start();
   }
   const everywhere = (what: string, condition: (host: LabHost) => boolean | Promise<boolean>) =>
-    waitUntil(async () => (await Promise.all(lab.hosts.map(condition))).every(Boolean), {
+    waitUntil(async () => (await Promise.all(lab.hosts.map(async (host) => await condition(host)))).every(Boolean), {
       signal,
       within: 15_000,
       what,
