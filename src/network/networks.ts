@@ -104,10 +104,12 @@ const NETWORK_NAME = /^[A-Za-z0-9_][\w.-]{0,200}$/;
 
 /** Removes what the network has left on this host: device, routes, file. */
 async function dismantle(name: NetworkName, options: NetworksOptions, { signal }: Abortable): Promise<void> {
-  const { kernel, stateDir, subnetDir, clock } = options;
+  const { kernel, stateDir, subnetDir, clock, openKeeper } = options;
   const logger = options.logger.child({ network: name });
   const subnetFile = join(subnetDir, `${name}.env`);
   await rm(subnetFile, { force: true });
+  await using keeper = openKeeper(name);
+  await keeper.keep(new Map(), { signal });
   const file = new HostStateFile(stateDir, subnetFile, logger);
   const state = await file.read();
   for (let attempts = 1; attempts <= MOST_ATTEMPTS; attempts++) {

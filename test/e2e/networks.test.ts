@@ -125,22 +125,29 @@ test("--watch-networks joins what comes and clears away what goes, while another
   const { lost } = await pingDuring(b, { to, signal }, async () => {
     await configure("green", { Network: "10.62.0.0/16", Backend: { Type: "vxlan", VNI: 2 } });
     await configure("red", { Network: "10.64.0.0/16", Backend: { Type: "host-gw" } });
-    await everywhere("green and red", (host) => envOf(host, "green") !== undefined && envOf(host, "red") !== undefined);
+    await configure("cyan", { Network: "10.65.0.0/16", Backend: { Type: "udp" } });
+    await configure("pink", { Network: "10.66.0.0/16", Backend: { Type: "udp", Port: 8286 } });
+    const others = ["green", "red", "cyan", "pink"];
+    await everywhere("the others", (host) => others.every((network) => envOf(host, network) !== undefined));
     const isThere = async (host: LabHost) => {
       const [links, routes] = await Promise.all([ipJson(host, "link"), ipJson(host, "route")]);
       return (
-        links.some((link) => link["ifname"] === "flannel.2") ||
-        routes.some((route) => /^10\.6[24]\./.test(String(route["dst"]))) ||
-        envOf(host, "green") !== undefined ||
-        envOf(host, "red") !== undefined
+        links.some((link) => /^flannel(\.2|[01])$/.test(String(link["ifname"]))) ||
+        routes.some((route) => /^10\.6[2456]\./.test(String(route["dst"]))) ||
+        others.some((network) => envOf(host, network) !== undefined)
       );
     };
-    await everywhere("routes of both", isThere);
+    await everywhere("routes of these", isThere);
+    for (const host of lab.hosts)
+      expect((await ipJson(host, "link", "show", "type", "tun")).map((link) => link["ifname"]).toSorted()).toEqual([
+        "flannel0",
+        "flannel1",
+      ]);
     {
       using db = new DatabaseSync(file);
-      db.exec("DELETE FROM config WHERE network IN ('green', 'red'); UPDATE store SET revision = revision + 1;");
+      db.exec("DELETE FROM config WHERE network <> 'blue'; UPDATE store SET revision = revision + 1;");
     }
-    await everywhere("nothing of green and red", async (host) => !(await isThere(host)));
+    await everywhere("nothing of the others", async (host) => !(await isThere(host)));
   });
   expect(lost).toBe(0);
   expect(a.daemon.log()).toContain("network was removed, and all of it from this host");

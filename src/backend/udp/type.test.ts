@@ -9,6 +9,7 @@ import { parseNetworkConfig } from "../../lease/network-config.ts";
 import { FakeClock } from "../../lib/fake-clock.ts";
 import { silentLogger } from "../../lib/logger.ts";
 import { FakePacketThread } from "./fake-packet-thread.ts";
+import type { PacketThreadOptions } from "./thread.ts";
 import { udpBackend } from "./type.ts";
 
 const { signal } = new AbortController();
@@ -25,6 +26,8 @@ interface Given {
   readonly backend?: Readonly<Record<string, unknown>>;
   readonly address?: string;
   readonly publicIP?: string;
+  /** Another's, to share what it knows of this host. */
+  readonly type?: ReturnType<typeof udpBackend>;
 }
 
 function hostKernel(): FakeKernel {
@@ -37,11 +40,12 @@ function hostKernel(): FakeKernel {
 async function prepare(given: Given = {}) {
   const { kernel = hostKernel(), keeper = new FakeDescriptorKeeper(), address = "192.0.2.1" } = given;
   const threads: FakePacketThread[] = [];
-  const type = udpBackend((options) => {
+  const startThread = (options: PacketThreadOptions) => {
     const thread = new FakePacketThread(options);
     threads.push(thread);
     return thread;
-  }, new FakeClock());
+  };
+  const type = given.type ?? udpBackend(startThread, new FakeClock());
   const link = (await kernel.listLinks({ signal })).find(({ name }) => name === "eth0");
   if (link === undefined) throw new Error("no eth0");
   const config = parseNetworkConfig(
@@ -61,7 +65,7 @@ async function prepare(given: Given = {}) {
     },
     { signal },
   );
-  return { prepared, threads, kernel, keeper };
+  return { prepared, threads, kernel, keeper, type };
 }
 
 /** Opens the backend and puts its own rows in place, foundations first. */
@@ -95,6 +99,16 @@ test("udp takes the first name that is free", async () => {
   const kernel = hostKernel();
   for (const name of ["flannel0", "flannel1", "flannel3", "flannel.2"]) kernel.setLink({ name });
   expect((await open({ kernel })).backend.links).toEqual(["flannel2"]);
+});
+
+test("udp gives networks that start at the same time devices of their own, and a name that is given back to the next", async () => {
+  const { type, kernel, prepared } = await prepare();
+  const another = async () => (await prepare({ type, kernel })).prepared.open(LEASE).links;
+  expect(await another()).toEqual(["flannel1"]);
+  const first = prepared.open(LEASE);
+  expect(first.links).toEqual(["flannel0"]);
+  await first[Symbol.asyncDispose]();
+  expect(await another()).toEqual(["flannel0"]);
 });
 
 test("udp binds to the address that packets leave from, on the port that was asked for", async () => {

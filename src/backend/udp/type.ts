@@ -1,6 +1,6 @@
 import { formatAddress } from "../../ip/address.ts";
 import type { DescriptorKeeper } from "../../kernel/descriptor-keeper.ts";
-import type { Kernel, Link, TunRow, UdpSocketRow } from "../../kernel/kernel.ts";
+import type { Kernel, TunRow, UdpSocketRow } from "../../kernel/kernel.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import { type Clock, systemClock } from "../../lib/clock.ts";
 import { InvalidConfigError } from "../../lib/errors.ts";
@@ -17,6 +17,8 @@ const DEVICE = /^flannel\d+$/;
 
 /** @param startThread and `clock`: others in tests */
 export function udpBackend(startThread: typeof startPacketThread, clock: Clock): BackendType<UdpOptions> {
+  /** Names of devices of networks that live here, also of those that are about to be made. */
+  const names = new Set<string>();
   return {
     parseOptions: parseUdpOptions,
     async prepare({ options, config, external, kernel, keeper, routes, logger }, { signal }) {
@@ -26,8 +28,10 @@ export function udpBackend(startThread: typeof startPacketThread, clock: Clock):
       const { port, offload, acceptFrom } = options;
       const row: UdpSocketRow = { address: external.address, port };
       const inherited = await inherit(kernel, keeper, row, offload, { signal });
-      const name = inherited.device ?? freeName(await kernel.listLinks({ signal })); // what was let go is free
+      const links = await kernel.listLinks({ signal }); // what was let go is free
       const addresses = await kernel.listAddresses({ signal });
+      const name = inherited.device ?? freeName(new Set([...names, ...links.map((link) => link.name)]));
+      names.add(name);
       return {
         attributes: () => ({ publicIP: external.publicIP }),
         open(lease) {
@@ -58,16 +62,13 @@ export function udpBackend(startThread: typeof startPacketThread, clock: Clock):
             routes: kernel.routeTable(routes),
             peers: new PeerTable((peers) => path.setPeers(peers)),
           };
-          return udpOverlay(lease, {
-            network: config.network,
-            device,
-            socket: row,
-            tables,
-            path,
-            keeper,
-            clock,
-            logger,
-          });
+          const parts = { network: config.network, device, socket: row, tables, path, keeper, clock, logger };
+          const backend = udpOverlay(lease, parts);
+          const end = async () => {
+            await backend[Symbol.asyncDispose]();
+            names.delete(name);
+          };
+          return { ...backend, [Symbol.asyncDispose]: end };
         },
       };
     },
@@ -111,7 +112,6 @@ async function inherit(
   return { device, take };
 }
 
-function freeName(links: readonly Link[]): string {
-  const taken = new Set(links.map(({ name }) => name));
+function freeName(taken: ReadonlySet<string>): string {
   for (let number = 0; ; number++) if (!taken.has(`flannel${number}`)) return `flannel${number}`;
 }
