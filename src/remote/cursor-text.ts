@@ -1,4 +1,5 @@
 import type { Cursor } from "../lease/lease.ts";
+import { remembered } from "./remembered.ts";
 
 /** A cursor as the API has it, taken apart. */
 export interface CursorNumber {
@@ -25,12 +26,12 @@ export function formatCursorNumber({ epoch, index }: CursorNumber): string {
 }
 
 /** @throws {CursorSyntaxError} in the words of 0.7.0 */
-export function parseCursor(text: string): CursorNumber {
+export const parseCursor = remembered((text: string): CursorNumber => {
   if (!/^\d+$/.test(text)) throw new CursorSyntaxError(text, "invalid syntax");
   const number = BigInt(text);
   if (number >= 2n ** 64n) throw new CursorSyntaxError(text, "value out of range");
   return { epoch: number / INDEXES, index: number % INDEXES };
-}
+});
 
 export class CursorSyntaxError extends Error {
   override readonly name = "CursorSyntaxError";
@@ -41,8 +42,8 @@ export class CursorSyntaxError extends Error {
 }
 
 /** FNV-1a, never 0. */
-export function epochOf(history: string): bigint {
+export const epochOf = remembered((history: string): bigint => {
   let hash = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(history)) hash = Math.imul(hash ^ byte, 0x01000193);
   return BigInt(1 + ((hash >>> 0) % EPOCHS));
-}
+});

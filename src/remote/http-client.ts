@@ -5,6 +5,7 @@ import type { Abortable } from "../lib/abortable.ts";
 import type { Milliseconds } from "../lib/clock.ts";
 import { describeError, InvalidConfigError } from "../lib/errors.ts";
 import { describeTlsFailure, isTlsFailure, type TlsFiles, type TlsMaterial, TlsSource } from "../lib/tls-source.ts";
+import { HEADERS } from "./headers.ts";
 import { REMOTE_TLS_FLAGS } from "./tls-flags.ts";
 
 // An import statement would evaluate all of node:http's lazy exports, undici among them: 50 ms and 15 MiB for nothing.
@@ -73,7 +74,11 @@ export class HttpClient implements Disposable {
 
   #send(endpoint: string, { method, path, body, headers, patience = SILENCE }: HttpRequest, signal: AbortSignal) {
     const url = `${endpoint}${path}`;
-    const all = { ...headers, ...(body !== undefined && { "Content-Type": "application/json" }) };
+    const all = {
+      [HEADERS.client]: "1",
+      ...headers,
+      ...(body !== undefined && { "Content-Type": "application/json" }),
+    };
     const request: ClientRequest = endpoint.startsWith("https:")
       ? https().request(url, { method, headers: all, agent: this.#secureAgent, ...this.#loadTls(endpoint) })
       : http.request(url, { method, headers: all, agent: this.#agent });

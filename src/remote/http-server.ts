@@ -6,6 +6,7 @@ import type { Clock, Instant, Milliseconds } from "../lib/clock.ts";
 import { describeError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
 import type { TlsMaterial, TlsSource } from "../lib/tls-source.ts";
+import { HEADERS } from "./headers.ts";
 import { describePeer, isExpired, type Peer } from "./peer-certificate.ts";
 import { NOT_FOUND, type Reply, reply } from "./reply.ts";
 import type { ApiRequest } from "./request.ts";
@@ -37,7 +38,7 @@ export type ListenTarget = { readonly host?: string | undefined; readonly port: 
 export interface HttpServerOptions {
   readonly find: FindRoute;
   readonly explain: (error: unknown, request: ApiRequest) => Promise<Reply>;
-  /** What every answer tells besides. */
+  /** What answers to our own clients tell besides. */
   readonly headers: () => Readonly<Record<string, string>>;
   /** Served by TLS if given. */
   readonly tls?: TlsSource | undefined;
@@ -188,7 +189,8 @@ export class HttpServer implements AsyncDisposable {
     });
     try {
       const { status, headers, body } = await this.#answer(message, gone);
-      send(response, { status, headers: { ...headers, ...this.#options.headers() }, body });
+      const isOurs = message.headers[HEADERS.client] !== undefined;
+      send(response, { status, headers: isOurs ? { ...headers, ...this.#options.headers() } : headers, body });
     } catch (error) {
       if (gone.signal.aborted) return;
       this.#options.logger.error("a request could not be served", { url: message.url, reason: describeError(error) });

@@ -7,6 +7,7 @@ import type { Logger } from "../lib/logger.ts";
 import { type Dialect, formatEvents, formatLease, formatLeaseEvent, formatSnapshot } from "./api-json.ts";
 import { type Change, ChangeLog } from "./change-log.ts";
 import { type CursorNumber, epochOf } from "./cursor-text.ts";
+import { remembered } from "./remembered.ts";
 import type { LeaseBook, LeaseListing } from "./served-store.ts";
 import { Shared } from "./shared.ts";
 
@@ -110,7 +111,7 @@ export class LeaseHub {
     const key = subnet && formatPrefix(subnet);
     const answer = this.#answer({ since: since.index, dialect, subnet: key });
     if (answer !== undefined) return answer;
-    const until = this.#parts.clock.now() + patience;
+    const until = Number.isFinite(patience) ? this.#parts.clock.now() + patience : patience;
     return await this.#wait({ since: since.index, dialect, subnet: key, until }, signal);
   }
 
@@ -270,12 +271,12 @@ export class LeaseHub {
     return this.#resets === 0 ? this.#history : `${this.#history}/${this.#resets}`;
   }
 
-  readonly #described = memoized((listing: LeaseListing): Snapshot => {
+  readonly #described = remembered((listing: LeaseListing): Snapshot => {
     const { clock } = this.#parts;
     const { leases } = listing;
     const isOurs = this.#log !== undefined && this.#history === listing.cursor.history;
     const cursor = isOurs ? this.#cursor(listing.cursor.index) : listing.cursor;
-    const body = memoized((dialect: Dialect) =>
+    const body = remembered((dialect: Dialect) =>
       Buffer.from(
         formatSnapshot(
           leases.map((lease) => formatLease(lease, clock, dialect)),
@@ -291,13 +292,4 @@ export class LeaseHub {
 function only(subnet: string, { index, events }: Change): readonly Change[] {
   const mine = events.filter((event) => leaseKey(event.type === "added" ? event.lease : event) === subnet);
   return mine.length === 0 ? [] : [{ index, events: mine }];
-}
-
-/** Remembers the last answer. */
-function memoized<In, Out>(make: (input: In) => Out): (input: In) => Out {
-  let last: { readonly input: In; readonly output: Out } | undefined;
-  return (input) => {
-    if (last?.input !== input) last = { input, output: make(input) };
-    return last.output;
-  };
 }

@@ -262,8 +262,7 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
   /** @throws what the server told of, by the header or the words it used */
   async #ask(request: HttpRequest, { signal }: Abortable, subnet?: Prefix): Promise<HttpAnswer> {
     const both = AbortSignal.any([signal, this.#closed.signal]);
-    const headers = { ...request.headers, [HEADERS.client]: "1" };
-    const answer = await this.#servers.exchange({ ...request, headers }, { signal: both });
+    const answer = await this.#servers.exchange(request, { signal: both });
     const format = answer.headers[HEADERS.format];
     this.#isExtended = format !== undefined;
     if (format === "0.7" || format === "later") this.#leaseFormat = format;
