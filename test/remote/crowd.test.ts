@@ -1,0 +1,120 @@
+// Many clients of one server: what they cost the store, and what those cost that are gone or slow.
+import { once } from "node:events";
+import { connect } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { parseAddress } from "../../src/ip/address.ts";
+import { parsePrefix } from "../../src/ip/prefix.ts";
+import { waitUntil } from "../../src/lab/wait.ts";
+import type { Cursor, NetworkName } from "../../src/lease/lease.ts";
+import type { Abortable } from "../../src/lib/abortable.ts";
+import { systemClock } from "../../src/lib/clock.ts";
+import { silentLogger } from "../../src/lib/logger.ts";
+import { Scope } from "../../src/lib/scope.ts";
+import { epochOf } from "../../src/remote/cursor-text.ts";
+import { LeaseHub } from "../../src/remote/lease-hub.ts";
+import { MemoryRegistry } from "../../src/store/memory/memory-registry.ts";
+import { MemoryStore } from "../../src/store/memory/memory-store.ts";
+import { RegistrySubnetManager } from "../../src/store/registry-subnet-manager.ts";
+import { ask } from "./raw-http.ts";
+import { serve } from "./serving.ts";
+
+/** Counts what the store is asked for. */
+class CountingRegistry extends MemoryRegistry {
+  watches = 0;
+  listings = 0;
+
+  override watchLeases(network: NetworkName, since: Cursor, options: Abortable) {
+    this.watches++;
+    return super.watchLeases(network, since, options);
+  }
+
+  override listLeases(network: NetworkName, options: Abortable) {
+    this.listings++;
+    return super.listLeases(network, options);
+  }
+}
+
+const { signal } = new AbortController();
+let cleanup: AsyncDisposableStack;
+let registry: CountingRegistry;
+beforeEach(() => {
+  cleanup = new AsyncDisposableStack();
+  const store = new MemoryStore({ clock: systemClock });
+  store.setConfig("", '{"Network":"10.5.0.0/16"}');
+  registry = cleanup.use(new CountingRegistry(store, { logger: silentLogger }));
+});
+afterEach(() => cleanup.disposeAsync());
+
+const lease = (number: number) =>
+  registry.createLease(
+    "",
+    {
+      subnet: parsePrefix(`10.5.${number}.0/24`),
+      attributes: { publicIP: parseAddress("192.0.2.1") },
+      isReservation: false,
+    },
+    { signal },
+  );
+
+test("LeaseHub has one watch on the store and one listing for a thousand clients, and forgets those that go", async () => {
+  const scope = cleanup.use(new Scope());
+  const manager = new RegistrySubnetManager(registry, { clock: systemClock, logger: silentLogger });
+  const hub = new LeaseHub(
+    {
+      network: "",
+      manager,
+      book: registry,
+      clock: systemClock,
+      logger: silentLogger,
+      onHistory: () => undefined,
+      spawn: (task) => scope.spawn(task),
+    },
+    { signal: scope.signal },
+  );
+  const snapshots = await Promise.all(Array.from({ length: 1_000 }, () => hub.snapshot()));
+  expect(new Set(snapshots.map((snapshot) => snapshot.body("0.7"))).size).toBe(1);
+  expect(registry.listings).toBe(1);
+  const cursor = snapshots[0]?.cursor;
+  if (cursor === undefined) throw new Error("no snapshot");
+  const since = { epoch: epochOf(cursor.history), index: cursor.index };
+  const stays = new AbortController();
+  const goes = new AbortController();
+  const poll = (each: AbortController) => hub.poll({ since, dialect: "0.7", signal: each.signal });
+  const staying = Array.from({ length: 500 }, () => poll(stays));
+  const going = Array.from({ length: 500 }, () => poll(goes).catch((error: unknown) => error));
+  await waitUntil(() => hub.waiting === 1_000, { signal, within: 5_000, what: "all wait" });
+  goes.abort(new Error("gone"));
+  expect(await Promise.all(going)).toEqual(Array.from({ length: 500 }, () => new Error("gone")));
+  expect(hub.waiting).toBe(500);
+  await lease(1);
+  const answers = await Promise.all(staying);
+  expect(new Set(answers).size).toBe(1); // put into words once
+  expect(hub.waiting).toBe(0);
+  expect(registry.watches).toBe(1);
+});
+
+test("a client that goes away in the midst of a watch is forgotten at once, and one that sends too slowly is cut off", async () => {
+  const serving = cleanup.use(await serve(registry));
+  const { cursor } = JSON.parse((await ask(serving.port, "GET", "/v1/_/leases")).body) as { readonly cursor: string };
+  for (let client = 0; client < 50; client++) {
+    const socket = connect(serving.port, "127.0.0.1");
+    await once(socket, "connect");
+    socket.write(`GET /v1/_/leases?next=${cursor} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    if (client % 2 === 0) socket.resetAndDestroy();
+    else socket.end();
+  }
+  const slow = connect(serving.port, "127.0.0.1");
+  await once(slow, "connect");
+  slow.write("POST /v1/_/leases HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{");
+  let answer = "";
+  slow.setEncoding("latin1").on("data", (text: string) => (answer += text));
+  const cutOff = once(slow, "close");
+  const waiting = ask(serving.port, "GET", `/v1/_/leases?next=${cursor}`);
+  await delay(200);
+  await lease(1);
+  expect((await waiting).body).toContain("10.5.1.0/24");
+  await cutOff;
+  expect(answer).toMatch(/^HTTP\/1\.1 408 Request Timeout\r\n/);
+  expect(registry.watches).toBe(1);
+}, 40_000);
