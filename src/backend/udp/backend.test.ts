@@ -25,6 +25,7 @@ function lease(number: number, more: { readonly publicIP?: string; readonly back
 }
 
 function overlay() {
+  const clock = new FakeClock();
   const threads: FakePacketThread[] = [];
   const kernel = new FakeKernel();
   const keeper = new FakeDescriptorKeeper();
@@ -56,10 +57,10 @@ function overlay() {
     tables,
     path,
     keeper,
-    clock: new FakeClock(),
+    clock,
     logger: silentLogger,
   });
-  return { backend, path, keeper, fail: (error: Error) => threads[0]?.fail(error) };
+  return { backend, path, keeper, clock, fail: (error: Error) => threads[0]?.fail(error) };
 }
 
 /** Each layer's table and rows, as a person would write them. */
@@ -100,17 +101,21 @@ test("udpOverlay() makes a peer's row once as long as its lease is the same", ()
 });
 
 test("udpOverlay().run() has packets moved, and keeps the descriptors of the day for the next daemon", async () => {
-  const { backend, path, keeper } = overlay();
+  const { backend, path, keeper, clock } = overlay();
   const stop = new AbortController();
   const running = backend.run?.({ signal: stop.signal });
   path.setTun({ fd: 7, name: "flannel0", offloads: NO_OFFLOADS });
   path.setSocket({ fd: 8, segments: true, merges: true });
-  await expect
-    .poll(() => [...keeper.kept])
-    .toEqual([
-      ["udp-tun", 7],
-      ["udp-socket", 8],
-    ]);
+  await clock.advance(0);
+  expect([...keeper.kept]).toEqual([]); // not on the way to READY
+  await clock.advance(1_000);
+  expect([...keeper.kept]).toEqual([
+    ["udp-tun", 7],
+    ["udp-socket", 8],
+  ]);
+  path.setTun({ fd: 9, name: "flannel0", offloads: NO_OFFLOADS });
+  await clock.advance(1_000);
+  expect(keeper.kept.get("udp-tun")).toBe(9);
   stop.abort();
   await expect(running).rejects.toBe(stop.signal.reason);
 });

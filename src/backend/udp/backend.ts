@@ -4,7 +4,7 @@ import type { DescriptorKeeper } from "../../kernel/descriptor-keeper.ts";
 import type { AddressRow, RouteRow, TunRow, UdpSocketRow } from "../../kernel/kernel.ts";
 import type { Lease } from "../../lease/lease.ts";
 import type { Abortable } from "../../lib/abortable.ts";
-import type { Clock } from "../../lib/clock.ts";
+import type { Clock, Milliseconds } from "../../lib/clock.ts";
 import type { Logger } from "../../lib/logger.ts";
 import { Scope } from "../../lib/scope.ts";
 import type { Backend, UnreachablePeer } from "../backend.ts";
@@ -69,12 +69,26 @@ export function udpOverlay(lease: Lease, parts: UdpParts): Backend {
     async run({ signal }: Abortable) {
       path.begin();
       await using scope = new Scope(signal);
-      scope.spawn(async (signal) => {
-        for (;;) await keeper.keep(await path.descriptors({ signal }), { signal });
-      });
+      scope.spawn((signal) => keepDescriptors(path, keeper, clock, { signal }));
       scope.spawn((signal) => reportDrops(path, { clock, logger, signal }));
       await scope.join();
     },
     [Symbol.asyncDispose]: () => path[Symbol.asyncDispose](),
   };
+}
+
+/** Starting a process takes the main thread milliseconds that it has better use for while the network begins, or a device is mended. */
+const SETTLED: Milliseconds = 200;
+
+async function keepDescriptors(
+  path: PacketPath,
+  keeper: DescriptorKeeper,
+  clock: Clock,
+  { signal }: Abortable,
+): Promise<never> {
+  for (;;) {
+    const descriptors = await path.descriptors({ signal });
+    await clock.sleep(SETTLED, { signal });
+    await keeper.keep(descriptors, { signal });
+  }
 }
