@@ -92,7 +92,10 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
     const isLetGo = (each: Lease) =>
       own.includes(each) && !each.isReservation && !fitsConfig(each.subnet, request.config);
     const others = listing.leases.filter((each) => !equalPrefix(each.subnet, lease.subnet) && !isLetGo(each));
-    this.#listed.set(network, { leases: [...others, lease], cursor: listing.cursor });
+    // The store's very next change: then nothing is between the listing and the lease that is in it.
+    const isNext = this.#isExtended && lease.revision === listing.cursor.index + 1n;
+    const cursor = isNext ? { ...listing.cursor, index: lease.revision } : listing.cursor;
+    this.#listed.set(network, { leases: [...others, lease], cursor });
     return lease;
   }
 

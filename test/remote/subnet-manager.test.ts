@@ -1,16 +1,21 @@
-// Leasing through our server, which sits before a store in memory or an embedded one.
+// Leasing through our server, whatever store is behind it. Needs etcd with its v2 API (Debian's etcd-server).
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { afterAll, beforeAll } from "vitest";
 import { systemClock } from "../../src/lib/clock.ts";
 import { type Logger, silentLogger } from "../../src/lib/logger.ts";
 import { RemoteSubnetManager } from "../../src/remote/remote-subnet-manager.ts";
 import type { SubnetManagerFixture, SubnetManagerHarness } from "../../src/store/conformance/subnet-manager-harness.ts";
+import { parseEtcdOptions } from "../../src/store/etcd/options.ts";
+import { EtcdV2Registry } from "../../src/store/etcd-v2/etcd-v2-registry.ts";
+import { EtcdV3Registry } from "../../src/store/etcd-v3/etcd-v3-registry.ts";
 import { MemoryRegistry } from "../../src/store/memory/memory-registry.ts";
 import { MemoryStore } from "../../src/store/memory/memory-store.ts";
 import type { Registry } from "../../src/store/registry.ts";
 import { openSqliteRegistry } from "../../src/store/sqlite/sqlite-registry.ts";
 import { describeSubnetManager } from "../../src/store/subnet-manager-conformance.ts";
+import { EtcdServer } from "../support/etcd.ts";
 import { type Serving, serve } from "./serving.ts";
 
 const { signal } = new AbortController();
@@ -61,6 +66,26 @@ const abilities: Omit<SubnetManagerHarness<Fixture>, "open"> = {
     };
   },
 };
+
+let etcd: EtcdServer;
+let stores = 0;
+beforeAll(async () => {
+  etcd = await EtcdServer.start();
+});
+afterAll(() => etcd[Symbol.asyncDispose]());
+
+for (const [name, Registry] of [
+  ["etcd v2", EtcdV2Registry],
+  ["etcd v3", EtcdV3Registry],
+] as const)
+  describeSubnetManager(`server over ${name}`, {
+    ...abilities,
+    async open({ logger }) {
+      const options = parseEtcdOptions({ endpoints: etcd.endpoint, prefix: `/test/${++stores}` });
+      const registry = new Registry(options, { clock: systemClock, logger: silentLogger });
+      return await fixtureOver(registry, logger, () => registry[Symbol.asyncDispose]());
+    },
+  });
 
 describeSubnetManager("server over a store in memory", {
   ...abilities,
