@@ -89,7 +89,7 @@ describe.each([
       ],
       [
         '{"Network":"10.5.0.0/16","Backend":{"Type":"pigeon"}}',
-        'Backend.Type: backend "pigeon" is unknown; there are alloc, host-gw, vxlan',
+        'Backend.Type: backend "pigeon" is unknown; there are alloc, host-gw, udp, vxlan',
       ],
     ] as const)
       expect(await tool("config", "set", config)).toEqual(failed(message));
