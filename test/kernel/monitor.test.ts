@@ -78,11 +78,11 @@ test("watch() of routes calls when they went with an address that we ourselves r
   counter.calls = 0;
   await put(addresses, row("10.5.2.0/16")); // a secondary, which the kernel removes with the first
   await remove(addresses, row("10.5.1.0/16"));
-  expect((await addresses.list(options)).map(addresses.format)).toEqual(["10.5.2.0/16 dev flannel.1"]);
+  expect((await addresses.list(options)).map((each) => addresses.format(each))).toEqual(["10.5.2.0/16 dev flannel.1"]);
   await delay(100);
   expect(counter.calls).toBeGreaterThan(0);
   await put(routes, route);
-  expect((await routes.list(options)).map(routes.format)).toEqual(["10.5.0.0/16 dev flannel.1"]);
+  expect((await routes.list(options)).map((each) => routes.format(each))).toEqual(["10.5.0.0/16 dev flannel.1"]);
 });
 
 test("apply() of thousands of rows of every kind calls no watcher, and each is there", async () => {
