@@ -22,7 +22,7 @@ const at = local.get(AT);
 
 /**
  * `run(at, length)`: the one's complement sum of these bytes as 16-bit numbers in network order, folded to 16 bits; a last odd byte
- * counts as if a zero followed. Up to 64 KiB, where no sum exceeds 31 bits.
+ * counts as if a zero followed. Up to 64 KiB, where no sum exceeds 34 bits.
  *
  * WebAssembly reads little-endian numbers. That is no matter until the end: adding with end-around carry is the same in either order,
  * and the sum is swapped once (RFC 1071 §2).
@@ -40,7 +40,8 @@ export function checksumModule(): Uint8Array<ArrayBuffer> {
       ...rest(4, i64.load32(at)),
       ...rest(2, i64.load16(at)),
       ...rest(1, i64.load8(at)),
-      ...fold(), // 31 bits to 17
+      ...fold(), // 34 bits, since the rest is added by 32, to 19
+      ...fold(), // to 17
       ...fold(), // to 16
       ...swapped(i32.fromI64(local.get(TOTAL))),
     ],

@@ -41,6 +41,15 @@ describe("sum", () => {
     expect(checksum.sum(area, 65_535)).toBe(fold(0xffff + 0xff00));
   });
 
+  test("Checksum.sum() carries what is carried over twice", () => {
+    // The lanes give 0x10001, the last eight bytes 0x1_ffff_fffe: 0x2_0000_ffff, then 0x2_ffff, then 0x1_0001, then 2.
+    arena.bytes.fill(0, area, area + 64);
+    arena.view.setUint16(area, 0xffff);
+    arena.view.setUint16(area + 2, 2, true);
+    arena.bytes.fill(0xff, area + 64, area + 72);
+    expect(checksum.sum(area, 72)).toBe(plainSum(arena.bytes.subarray(area, area + 72)));
+  });
+
   test("Checksum.sum() is 0 for zeros alone", () => {
     arena.bytes.fill(0, area, area + AREA);
     expect(checksum.sum(area, 65_535)).toBe(0);
