@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
-import type { Place } from "../../src/lab/place.ts";
 import { ceiling, hostsOf, untilPing } from "../e2e/hosts.ts";
 import { pingDuring } from "../support/pings.ts";
 import { duplex } from "./duplex.ts";
 import { floodDuring } from "./flood.ts";
+import { counted } from "./snmp.ts";
 
 // Needs root: network namespaces. Bounds are generous, since everything here shares the processors; the bench has the figures.
 
@@ -39,19 +39,11 @@ test("udp loses no packet of its peers while a stranger floods it, and TCP goes 
 test("udp answers a flood to a subnet nobody has with ICMP errors as seldom as Linux would", async () => {
   await using hosts = await up();
   const { a } = hosts;
-  const unreachables = async (place: Place) => {
-    const text = await place.run(["cat", "/proc/net/snmp"]);
-    const [names, values] = text
-      .split("\n")
-      .filter((line) => line.startsWith("Icmp:"))
-      .map((line) => line.split(" "));
-    return Number(values?.[names?.indexOf("InDestUnreachs") ?? -1]);
-  };
   const begin = performance.now();
   const flood = { to: "10.5.255.1", port: 9, rate: 20_000, signal };
   const { sent } = await floodDuring(a.pod, flood, () => sleep(500));
   const seconds = (performance.now() - begin) / 1000;
-  const errors = await unreachables(a.pod);
+  const errors = await counted(a.pod, "Icmp", "InDestUnreachs");
   expect(sent).toBeGreaterThan(2_000);
   expect(errors).toBeGreaterThan(100);
   expect(errors).toBeLessThanOrEqual(50 + 1000 * seconds);
