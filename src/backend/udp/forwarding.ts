@@ -149,6 +149,11 @@ export class Forwarding {
     return owner < 0 ? NO_ROUTE : owner;
   }
 
+  /** Whether the overlay has addresses of the packet's family. */
+  hasFamily(packet: IpPacket): boolean {
+    return packet.version === 4 || this.#hasIPv6;
+  }
+
   /** A peer's public address; 0 for a slot that no peer has. */
   addressOf(slot: number): number {
     return this.#addresses[slot] ?? 0;

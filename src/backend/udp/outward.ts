@@ -137,8 +137,9 @@ export class Outward {
     if (packet.parse(at, length) !== PacketFault.none) return counters.dropped("bad packet", 1);
     const peer = forwarding.route(packet);
     if (peer === NO_ROUTE) {
-      counters.dropped("no route", 1);
-      context.sample("no route", 0, packet);
+      const reason = forwarding.hasFamily(packet) ? "no route" : "family not in use";
+      counters.dropped(reason, 1);
+      context.sample(reason, 0, packet);
       return context.refuse(packet, "no route");
     }
     if (!packet.decrementTtl()) {

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { parsePrefix } from "../../ip/prefix.ts";
 import { EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, EPERM } from "../../kernel/errno.ts";
 import type { MemoryMessage } from "../../kernel/memory-packet-ports.ts";
 import { ip4, ip6, payload, tcp, udp } from "../../wire/packet/packets.ts";
@@ -312,6 +313,15 @@ describe("Outward", () => {
     ]);
     expect(a.raw.sent[0]?.slice(28)).toEqual(small(15, 99, 1));
     expect(a.drops).toEqual({ "no route": 2 });
+  });
+
+  test("run() does not take for a missing route what is of a family that the overlay has not", () => {
+    const a = new MemoryHost(15, [16], { table: { networks: [parsePrefix("10.5.0.0/16")], peers: [] } });
+    // As every device sends that is brought up: a router solicitation.
+    const everyRouter = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+    a.send(bare(ip6(udp([]), { destination: everyRouter })), bare(small(15, 16, 1)));
+    expect(a.drops).toEqual({ "family not in use": 1, "no route": 1 });
+    expect(a.raw.sent).toHaveLength(1);
   });
 
   test("run() lets no packet out whose TTL has come to its end, and says so by ICMP", () => {
