@@ -3,15 +3,18 @@ import { promisify } from "node:util";
 import { expect, test } from "vitest";
 
 const THREAD = new URL("../../src/backend/udp/thread.ts", import.meta.url).href;
+const COUNTERS = new URL("../../src/backend/udp/counters.ts", import.meta.url).href;
 const FORWARDING = new URL("../../src/backend/udp/forwarding.ts", import.meta.url).href;
 
 /** A process whose packet thread waits in the kernel, where Node cannot reach it, and that does `end` then. */
 function program(end: string): string {
   return `
+    import { createCounters } from ${JSON.stringify(COUNTERS)};
     import { buildForwarding } from ${JSON.stringify(FORWARDING)};
     import { startPacketThread } from ${JSON.stringify(THREAD)};
-    const thread = startPacketThread({ port: 8285, isPlain: false, isVerbose: false, addresses: [], onNews() {} });
-    thread.setForwarding(buildForwarding({ networks: [], ownSubnets: [], ownAddresses: [], peers: [], acceptFrom: [] }));
+    const forwarding = buildForwarding({ networks: [], ownSubnets: [], ownAddresses: [], peers: [], acceptFrom: [] });
+    const fixed = { port: 8285, isPlain: false, isVerbose: false, addresses: [], onNews() {} };
+    const thread = startPacketThread({ ...fixed, counters: createCounters(16), forwarding });
     ${end}`;
 }
 

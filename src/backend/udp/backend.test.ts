@@ -37,6 +37,7 @@ function overlay() {
     ownAddresses: [],
     acceptFrom: [],
     logger: silentLogger,
+    closeDescriptor: () => {},
     startThread: (options) => {
       const thread = new FakePacketThread(options);
       threads.push(thread);

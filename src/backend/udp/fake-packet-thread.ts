@@ -1,9 +1,7 @@
-import { type CountersMemory, createCounters } from "./counters.ts";
 import type { PacketThread, PacketThreadOptions } from "./thread.ts";
 
 /** For tests: a packet thread that does nothing, and remembers what it was told. */
 export class FakePacketThread implements PacketThread {
-  readonly counters: CountersMemory = createCounters(16);
   readonly options: PacketThreadOptions;
   /** What it was told, as text, in order. */
   readonly orders: string[] = [];
@@ -12,6 +10,7 @@ export class FakePacketThread implements PacketThread {
 
   constructor(options: PacketThreadOptions) {
     this.options = options;
+    this.setForwarding(options.forwarding);
     this.ended = this.#end.promise;
     this.ended.catch(() => {});
   }

@@ -14,6 +14,7 @@ const PEER = { subnet: parsePrefix("10.5.2.0/24"), publicIP: parseAddress("192.0
 function packetPath() {
   const logger = new RecordingLogger();
   const threads: FakePacketThread[] = [];
+  const closed: number[] = [];
   const path = new PacketPath({
     port: 8285,
     offload: true,
@@ -22,32 +23,62 @@ function packetPath() {
     ownAddresses: [],
     acceptFrom: [],
     logger,
+    closeDescriptor: (fd) => closed.push(fd),
     startThread: (options) => {
       const thread = new FakePacketThread(options);
       threads.push(thread);
       return thread;
     },
   });
-  const [thread] = threads;
-  if (thread === undefined) throw new Error("no thread was started");
-  return { path, thread, logger };
+  /** Begins. @returns the thread */
+  const begin = () => {
+    path.begin();
+    const [thread] = threads;
+    if (thread === undefined) throw new Error("no thread was started");
+    return thread;
+  };
+  return { path, begin, threads, closed, logger };
 }
 
-test("PacketPath lets packets wait until the peers are known", () => {
-  const { path, thread } = packetPath();
+test("PacketPath starts its thread when the peers are known, so that packets wait until then", () => {
+  const { path, begin, threads } = packetPath();
   path.setSocket(SOCKET);
   path.setTun(TUN);
   path.setPeers([PEER]);
-  expect(thread.orders).toEqual(["socket 8", "tun flannel0"]);
-  path.begin();
+  expect(threads).toEqual([]);
+  const { options, orders } = begin();
+  expect(options).toMatchObject({ port: 8285, isPlain: false, addresses: [parseAddress("10.5.1.0")] });
+  expect(orders).toEqual(["forwarding to 1 peers", "socket 8", "tun flannel0"]);
   path.setPeers([]);
-  expect(thread.orders.slice(2)).toEqual(["forwarding to 1 peers", "forwarding to 0 peers"]);
+  path.setTun({ ...TUN, name: "flannel1" });
+  expect(orders.slice(3)).toEqual(["forwarding to 0 peers", "tun flannel1"]);
 });
 
 test("PacketPath begins without peers too: the senders of packets are told that there is no way", () => {
-  const { path, thread } = packetPath();
-  path.begin();
-  expect(thread.orders).toEqual(["forwarding to 0 peers"]);
+  expect(packetPath().begin().orders).toEqual(["forwarding to 0 peers", "socket none", "tun none"]);
+});
+
+test("PacketPath closes what no thread has had", async () => {
+  const { path, closed } = packetPath();
+  path.setSocket(SOCKET);
+  path.setTun(TUN);
+  path.setTun({ ...TUN, fd: 9 });
+  expect(closed).toEqual([7]);
+  path.setTun(undefined);
+  expect(closed).toEqual([7, 9]);
+  await path[Symbol.asyncDispose]();
+  expect(closed).toEqual([7, 9, 8]);
+});
+
+test("PacketPath leaves to its thread what that has had", async () => {
+  const { path, begin, closed } = packetPath();
+  path.setSocket(SOCKET);
+  path.setTun(TUN);
+  const { orders } = begin();
+  path.setTun({ ...TUN, fd: 9 });
+  await path[Symbol.asyncDispose]();
+  expect(orders.at(-1)).toBe("stop");
+  expect(closed).toEqual([]);
 });
 
 test("PacketPath tells which descriptors to keep, each time they are others", async () => {
@@ -68,7 +99,8 @@ test("PacketPath tells which descriptors to keep, each time they are others", as
 
 test("PacketPath.descriptors() rejects with what its thread failed of, also if that was before", async () => {
   const { signal } = new AbortController();
-  const { path, thread } = packetPath();
+  const { path, begin } = packetPath();
+  const thread = begin();
   const waiting = path.descriptors({ signal });
   thread.fail(new Error("it broke"));
   await expect(waiting).rejects.toThrow("it broke");
@@ -86,16 +118,10 @@ test("PacketPath says once what it works with, and again when a part was replace
   ]);
 });
 
-test("PacketPath ends its thread with itself", async () => {
-  const { path, thread } = packetPath();
-  await path[Symbol.asyncDispose]();
-  expect(thread.orders).toEqual(["stop"]);
-});
-
 test("PacketPath.traffic() counts by peer, from when each came, and all in all", () => {
-  const { path, thread } = packetPath();
+  const { path, begin } = packetPath();
   const other = { subnet: parsePrefix("10.5.3.0/24"), publicIP: parseAddress("192.0.2.3"), slot: 0 };
-  const writer = new CountersWriter(thread.counters);
+  const writer = new CountersWriter(begin().options.counters);
   path.setPeers([PEER]);
   writer.sent(0, 2, 200);
   writer.dropped("no route", 3);

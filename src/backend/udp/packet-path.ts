@@ -4,10 +4,10 @@ import type { TunDevice, UdpSocket } from "../../kernel/kernel.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Logger } from "../../lib/logger.ts";
 import { Mailbox } from "../../lib/mailbox.ts";
-import { CountersReader, type Traffic, type Work } from "./counters.ts";
+import { CountersReader, createCounters, type Traffic, type Work } from "./counters.ts";
 import { DropLog } from "./drop-log.ts";
 import type { DropReason } from "./drop-reason.ts";
-import { buildForwarding, type Peer } from "./forwarding.ts";
+import { buildForwarding, type ForwardingData, type Peer } from "./forwarding.ts";
 import type { PacketThread, PacketThreadOptions } from "./thread.ts";
 import type { ThreadNews } from "./thread-messages.ts";
 
@@ -23,6 +23,7 @@ export interface PacketPathOptions {
   readonly ownAddresses: readonly Address[];
   readonly acceptFrom: readonly Prefix[];
   readonly logger: Logger;
+  readonly closeDescriptor: (fd: number) => void;
   readonly startThread: (options: PacketThreadOptions) => PacketThread;
 }
 
@@ -39,42 +40,37 @@ export interface PathTraffic {
 /** The packet thread as the main thread sees it: what it works with, which peers it knows, what it has to say. */
 export class PacketPath implements AsyncDisposable {
   readonly #options: PacketPathOptions;
-  readonly #thread: PacketThread;
+  readonly #counters = createCounters();
+  readonly #reader = new CountersReader(this.#counters);
+  /** Undefined until it can know its peers. */
+  #thread: PacketThread | undefined;
   readonly #descriptors = new Map<string, number>();
   readonly #changes = new Mailbox<"changed">();
   readonly #dropLog: DropLog;
-  readonly #counters: CountersReader;
   #peers: readonly Peer[] = [];
   /** Whose the slots are. */
   #slots: ReadonlyMap<number, Address> = new Map();
-  #hasBegun = false;
   #tun: TunDevice | undefined;
   #socket: UdpSocket | undefined;
 
   constructor(options: PacketPathOptions) {
     this.#options = options;
     this.#dropLog = new DropLog(options.logger);
-    this.#thread = options.startThread({
-      port: options.port,
-      isPlain: !options.offload,
-      isVerbose: options.logger.debugs,
-      addresses: options.ownSubnets.map(({ address }) => address),
-      onNews: (news) => this.#hear(news),
-    });
-    this.#counters = new CountersReader(this.#thread.counters);
   }
 
   setTun(device: TunDevice | undefined): void {
+    if (this.#thread === undefined) this.#close(this.#tun);
     this.#tun = device;
     this.#keep(TUN_DESCRIPTOR, device?.fd);
-    this.#thread.setTun(device);
+    this.#thread?.setTun(device);
     this.#tellFeatures();
   }
 
   setSocket(socket: UdpSocket | undefined): void {
+    if (this.#thread === undefined) this.#close(this.#socket);
     this.#socket = socket;
     this.#keep(SOCKET_DESCRIPTOR, socket?.fd);
-    this.#thread.setSocket(socket);
+    this.#thread?.setSocket(socket);
     this.#tellFeatures();
   }
 
@@ -82,24 +78,37 @@ export class PacketPath implements AsyncDisposable {
     this.#peers = peers;
     this.#dropLog.setPeers(peers);
     const slots = new Map(peers.map(({ slot, publicIP }) => [slot, publicIP]));
-    for (const [slot, publicIP] of slots)
-      if (this.#slots.get(slot)?.value !== publicIP.value) this.#counters.begin(slot);
+    for (const [slot, publicIP] of slots) if (this.#slots.get(slot)?.value !== publicIP.value) this.#reader.begin(slot);
     this.#slots = slots;
-    if (this.#hasBegun) this.#forward();
+    this.#thread?.setForwarding(this.#forwarding());
   }
 
-  /** The peers are known: until then packets wait in the kernel, since nobody could say where to send them and whom they may be from. */
+  /**
+   * The peers are known: until then packets wait in the kernel, since nobody could say where to send them and whom they may be from.
+   * To be called once.
+   */
   begin(): void {
-    this.#hasBegun = true;
-    this.#forward();
+    const { startThread, port, offload, logger, ownSubnets } = this.#options;
+    const thread = startThread({
+      port,
+      isPlain: !offload,
+      isVerbose: logger.debugs,
+      addresses: ownSubnets.map(({ address }) => address),
+      counters: this.#counters,
+      forwarding: this.#forwarding(),
+      onNews: (news) => this.#hear(news),
+    });
+    this.#thread = thread;
+    thread.setSocket(this.#socket);
+    thread.setTun(this.#tun);
   }
 
-  #forward(): void {
-    this.#thread.setForwarding(buildForwarding({ ...this.#options, peers: this.#peers }));
+  #forwarding(): ForwardingData {
+    return buildForwarding({ ...this.#options, peers: this.#peers });
   }
 
   traffic(): PathTraffic {
-    const counters = this.#counters;
+    const counters = this.#reader;
     return {
       total: counters.total(),
       peers: Array.from(this.#slots, ([slot, publicIP]) => ({ publicIP, traffic: counters.peer(slot) })),
@@ -110,13 +119,22 @@ export class PacketPath implements AsyncDisposable {
 
   /** What the next daemon should find open, as soon as it is something else than when last asked. Rejects if the thread has failed. */
   async descriptors({ signal }: Abortable): Promise<ReadonlyMap<string, number>> {
-    await Promise.race([this.#changes.takeAll({ signal }), this.#thread.ended]);
+    await Promise.race([
+      this.#changes.takeAll({ signal }),
+      ...(this.#thread === undefined ? [] : [this.#thread.ended]),
+    ]);
     signal.throwIfAborted();
     return this.#descriptors;
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return Promise.resolve(this.#thread[Symbol.asyncDispose]());
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#thread !== undefined) return await this.#thread[Symbol.asyncDispose]();
+    this.#close(this.#tun);
+    this.#close(this.#socket);
+  }
+
+  #close(held: { readonly fd: number } | undefined): void {
+    if (held !== undefined) this.#options.closeDescriptor(held.fd);
   }
 
   #keep(name: string, fd: number | undefined): void {

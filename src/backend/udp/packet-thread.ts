@@ -10,7 +10,7 @@ import type { IpPacket } from "../../wire/packet/ip-packet.ts";
 import { CountersWriter } from "./counters.ts";
 import type { DropReason } from "./drop-reason.ts";
 import { DropSampler } from "./drop-sampler.ts";
-import { buildForwarding, Forwarding } from "./forwarding.ts";
+import { Forwarding } from "./forwarding.ts";
 import { type IcmpErrorReason, IcmpErrors } from "./icmp-error.ts";
 import { Inward } from "./inward.ts";
 import { Outward } from "./outward.ts";
@@ -23,13 +23,10 @@ import { STATE, STOP, type ThreadNews, type ThreadOrder, type ThreadStart, WAKE 
  */
 const ARENA_SIZE = 4 << 20;
 
-const NOBODY = { networks: [], ownSubnets: [], ownAddresses: [], peers: [], acceptFrom: [] };
-const NOTHING = { tun: false, socket: false, room: false };
-
 function main(): void {
   if (parentPort === null) throw new Error("packet-thread is a worker's entry");
   const port = parentPort;
-  const { port: peerPort, isPlain, isVerbose, control, counters, addresses } = workerData as ThreadStart;
+  const { port: peerPort, isPlain, isVerbose, control, counters, addresses, forwarding } = workerData as ThreadStart;
   const words = new Int32Array(control);
   const wake = eventfd();
   Atomics.store(words, WAKE, wake);
@@ -44,7 +41,7 @@ function main(): void {
     arena,
     base: addressOf(arena),
     counters: new CountersWriter(counters),
-    forwarding: new Forwarding(buildForwarding(NOBODY), arena),
+    forwarding: new Forwarding(forwarding, arena),
     refuse(packet: IpPacket, reason: IcmpErrorReason) {
       const length = rawWay === undefined ? 0 : errors.build(packet, reason, performance.now());
       if (length > 0) rawWay?.send(errors.at, length);
@@ -75,12 +72,10 @@ function main(): void {
     outward.sender.segments = socket?.segments ?? false;
     inward.socket = ways;
   };
-  const state = { hasForwarding: false };
   const obey = (order: ThreadOrder) => {
-    if (order.type === "tun") return setTun(order.device);
-    if (order.type === "socket") return setSocket(order.socket);
-    context.forwarding = new Forwarding(order.forwarding, arena);
-    state.hasForwarding = true;
+    if (order.type === "tun") setTun(order.device);
+    else if (order.type === "socket") setSocket(order.socket);
+    else context.forwarding = new Forwarding(order.forwarding, arena);
   };
   const onWoken = () => {
     for (;;) {
@@ -94,12 +89,7 @@ function main(): void {
     outward.setTun(undefined, false);
     inward.setTun(undefined, false, { tcp4: false, tcp6: false, udp4: false, udp6: false });
   };
-  let goesOn = onWoken();
-  while (goesOn && !state.hasForwarding) {
-    poller.wait(NOTHING, -1);
-    goesOn = onWoken();
-  }
-  if (goesOn) runPacketLoop({ outward, inward, poller, onWoken, onTunGone });
+  if (onWoken()) runPacketLoop({ outward, inward, poller, onWoken, onTunGone });
   setTun(undefined);
   setSocket(undefined);
   if (raw !== undefined) close(raw);

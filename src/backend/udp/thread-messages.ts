@@ -17,6 +17,7 @@ export interface ThreadStart {
   readonly isVerbose: boolean;
   /** What ICMP errors come from: the TUN device's. */
   readonly addresses: readonly Address[];
+  readonly forwarding: ForwardingData;
 }
 
 /** Which word says whether the thread must end; looked at whenever it is woken. */

@@ -2,7 +2,7 @@ import { closeSync, writeSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import type { Address } from "../../ip/address.ts";
 import type { TunDevice, UdpSocket } from "../../kernel/kernel.ts";
-import { type CountersMemory, createCounters } from "./counters.ts";
+import type { CountersMemory } from "./counters.ts";
 import type { ForwardingData } from "./forwarding.ts";
 import { STATE, STOP, type ThreadNews, type ThreadOrder, type ThreadStart, WAKE } from "./thread-messages.ts";
 
@@ -10,12 +10,11 @@ const ONE = new BigUint64Array([1n]);
 
 /** What the rest of the backend needs of the packet thread. */
 export interface PacketThread extends AsyncDisposable {
-  readonly counters: CountersMemory;
   /** The descriptor is the thread's from now on. */
   setTun(device: TunDevice | undefined): void;
   /** The descriptor is the thread's from now on. */
   setSocket(socket: UdpSocket | undefined): void;
-  /** Takes the buffers of `forwarding` away. Packets are not touched before the first. */
+  /** Takes the buffers of `forwarding` away. */
   setForwarding(forwarding: ForwardingData): void;
   /** Rejects if the thread fails; resolves once it has been disposed of. */
   readonly ended: Promise<void>;
@@ -28,17 +27,20 @@ export interface PacketThreadOptions {
   readonly isVerbose: boolean;
   /** Of the TUN device. */
   readonly addresses: readonly Address[];
+  readonly counters: CountersMemory;
+  /** Its buffers are taken away. */
+  readonly forwarding: ForwardingData;
   readonly onNews: (news: ThreadNews) => void;
 }
 
 /** Starts the thread that moves packets; see packet-thread.ts. */
 export function startPacketThread({ onNews, ...options }: PacketThreadOptions): PacketThread {
   const control = new Int32Array(new SharedArrayBuffer(8));
-  const counters = createCounters();
-  const start: ThreadStart = { ...options, control: control.buffer, counters };
+  const start: ThreadStart = { ...options, control: control.buffer };
   const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
   const worker = new Worker(new URL(`./packet-thread.${extension}`, import.meta.url), {
     workerData: start,
+    transferList: options.forwarding.buffers,
     env: {},
     stdin: false,
     resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 64 },
@@ -71,7 +73,6 @@ export function startPacketThread({ onNews, ...options }: PacketThreadOptions): 
     ring();
   };
   return {
-    counters,
     ended,
     setTun: (device) => order({ type: "tun", device }),
     setSocket: (socket) => order({ type: "socket", socket }),

@@ -43,6 +43,7 @@ export function udpBackend(startThread: typeof startPacketThread, clock: Clock):
             ownAddresses: addresses.map(({ address }) => address.address),
             acceptFrom,
             logger,
+            closeDescriptor: (fd) => kernel.closeDescriptor(fd),
             startThread,
           });
           const device: TunRow = { name, mtu: external.link.mtu - UDP_OVERHEAD };
