@@ -64,7 +64,9 @@ test("PeerTable is equal to what was planned for it, with small slots that do no
         const wanted = state.map(({ subnet, host }) => row(subnet, host));
         await table.apply(plan(table, wanted, await table.list()));
         const names = told.map(({ publicIP }) => formatAddress(publicIP));
-        expect(told.map((peer) => table.format(peer)).toSorted()).toEqual(wanted.map(table.format).toSorted());
+        expect(told.map((peer) => table.format(peer)).toSorted()).toEqual(
+          wanted.map((row) => table.format(row)).toSorted(),
+        );
         for (const name of slots.keys()) if (!names.includes(name)) slots.delete(name);
         for (const { publicIP, slot } of told) {
           const name = formatAddress(publicIP);
