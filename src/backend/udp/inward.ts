@@ -85,29 +85,37 @@ export class Inward {
       return;
     }
     for (let at = start; at < end; at += segment) {
-      this.#datagram(at, Math.min(segment, end - at), sender, source);
+      if (!this.#datagram(at, Math.min(segment, end - at), sender, source)) continue;
+      // Whoever may send one packet may send its twins.
       const twins = this.#coalescer.addTwins(at + segment, end, segment);
       if (twins > 0) counters.received(sender, twins, twins * segment);
       at += twins * segment;
     }
   }
 
-  #datagram(at: number, length: number, sender: number, source: number): void {
+  /** @returns whether the packet was let in */
+  #datagram(at: number, length: number, sender: number, source: number): boolean {
     const { forwarding, counters } = this.#context;
     const packet = this.#packet;
-    if (packet.parse(at, length) !== PacketFault.none) return counters.dropped("bad packet", 1);
+    if (packet.parse(at, length) !== PacketFault.none) {
+      counters.dropped("bad packet", 1);
+      return false;
+    }
     const verdict = forwarding.judge(sender, packet);
     if (verdict !== 0) {
       counters.dropped(verdict, 1);
-      return this.#context.sample(verdict, source, packet);
+      this.#context.sample(verdict, source, packet);
+      return false;
     }
     if (!packet.decrementTtl()) {
       counters.dropped("ttl exceeded", 1);
       this.#context.sample("ttl exceeded", source, packet);
-      return this.#context.refuse(packet, "ttl exceeded");
+      this.#context.refuse(packet, "ttl exceeded");
+      return false;
     }
     counters.received(sender, 1, packet.length);
     this.#coalescer.add(packet);
+    return true;
   }
 
   /** A piece of the packet that is handed over next. */

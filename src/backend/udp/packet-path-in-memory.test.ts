@@ -412,6 +412,26 @@ describe("Inward", () => {
     });
   });
 
+  test("run() lets nobody continue another's flow behind a packet that is refused", () => {
+    const host = new MemoryHost(15, [16, 17]);
+    const segment = (number: number) =>
+      ip4(tcp({ sequence: number * 100, flags: 0x10 }, payload(100, number)), {
+        ...between(16, 15),
+        id: number,
+        ttl: 62,
+      });
+    const merged = (...datagrams: readonly Uint8Array[]) => new Uint8Array(Buffer.concat(datagrams));
+    const size = segment(1).length;
+    host.socket.toReceive.push(
+      { host: hostAddress(16), bytes: merged(segment(1), segment(2)), segment: size },
+      { host: hostAddress(17), bytes: merged(segment(8), segment(3), segment(4)), segment: size },
+    );
+    host.receiveMore();
+    expect(host.drops).toEqual({ "foreign source": 3 });
+    expect(host.tun.written.length).toBe(1);
+    expect(host.tun.written[0]?.length).toBe(10 + size + 100);
+  });
+
   test("run() lets no packet in whose TTL has come to its end, and says so by ICMP", () => {
     const b = new MemoryHost(16, [15]);
     b.receive(hostAddress(15), ...[0, 1, 2].map((ttl) => small(15, 16, ttl, 40, ttl)));
