@@ -28,12 +28,14 @@ export interface KeeperOptions {
 export function openKeeper({ network, stateDir, timeout, env, inherited, logger }: KeeperOptions): Handover {
   const id = network === "" ? "" : encodeURIComponent(network);
   const { NOTIFY_SOCKET: socket = "", FDSTORE: storeSize = "" } = env;
+  const hasStore = socket !== "" && /^[1-9]\d*$/.test(storeSize);
   const keepers: DescriptorKeeper[] = [];
   if (socket !== "")
     keepers.push(
       new StoreKeeper({
         socket,
         prefix: id === "" ? "handover." : `handover.${id}.`,
+        isPromised: hasStore,
         isKeeping: timeout > 0,
         inherited,
         send: sendDatagram,
@@ -41,7 +43,6 @@ export function openKeeper({ network, stateDir, timeout, env, inherited, logger 
         logger,
       }),
     );
-  const hasStore = socket !== "" && /^[1-9]\d*$/.test(storeSize);
   keepers.push(
     new HolderKeeper({
       record: join(stateDir, id === "" ? "handover.json" : `handover-${id}.json`),

@@ -10,6 +10,8 @@ export interface StoreKeeperOptions {
   readonly socket: string;
   /** What the names of ours begin with, among all that one service has in its store. Neither `:` nor control characters. */
   readonly prefix: string;
+  /** The manager says that it has a store; else one that takes nothing is nothing to warn of, since another keeper has it all too. */
+  readonly isPromised: boolean;
   /** False: what was kept is taken and let go, and nothing is kept. */
   readonly isKeeping: boolean;
   /** All that the service manager passed to us; those with our prefix are ours from now on. */
@@ -63,9 +65,11 @@ export class StoreKeeper implements DescriptorKeeper {
         this.#tell(name, "FDSTORE=1\nFDPOLL=0", [fd]);
       }
     } catch (error) {
-      this.#options.logger.warn("descriptors are not kept by the service manager: a restart may lose packets", {
-        reason: describeError(error),
-      });
+      const { logger, isPromised } = this.#options;
+      const fields = { reason: describeError(error) };
+      if (isPromised)
+        logger.warn("descriptors are not kept by the service manager: a restart may lose packets", fields);
+      else logger.debug("descriptors are not kept by the service manager", fields);
     }
   }
 

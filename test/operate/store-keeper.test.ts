@@ -18,10 +18,11 @@ class Manager implements KeeperFixture {
   /** What its socket answers. */
   failure: Error | undefined;
 
-  readonly open = (isKeeping = true) =>
+  readonly open = (isKeeping = true, isPromised = true) =>
     new StoreKeeper({
       socket: "/run/notify",
       prefix: "handover.",
+      isPromised,
       isKeeping,
       inherited: this.#store.map(({ name, fd }) => ({ name, fd: this.duplicate(fd) })),
       send: (_path, bytes, descriptors) => this.#receive(new TextDecoder().decode(bytes), descriptors),
@@ -115,4 +116,13 @@ test("StoreKeeper says so, and goes on, if the service manager does not listen",
       fields: { reason: "sendmsg: ECONNREFUSED" },
     },
   ]);
+});
+
+test("StoreKeeper does not warn of a manager that takes nothing if it never said that it would", async () => {
+  const manager = new Manager();
+  onTestFinished(() => manager[Symbol.dispose]());
+  manager.failure = new Error("sendmsg: ENOENT");
+  await using keeper = manager.open(true, false);
+  await keeper.keep(new Map([["udp", manager.descriptor()]]));
+  expect(manager.logger.lines.map(({ level }) => level)).toEqual(["debug"]);
 });
