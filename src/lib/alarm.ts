@@ -1,4 +1,4 @@
-import type { Clock, Instant } from "./clock.ts";
+import type { Clock, Instant, Milliseconds } from "./clock.ts";
 
 /** Why a sleep ends early; made once. */
 const MOVED = new Error("set to another time");
@@ -24,13 +24,17 @@ export class Alarm implements Disposable {
     this.#sleep.abort(MOVED);
     const sleep = new AbortController();
     this.#sleep = sleep;
-    this.#clock.sleep(time - this.#clock.now(), sleep).then(
-      () => {
-        if (this.#sleep === sleep) this.#at = Number.POSITIVE_INFINITY;
-        this.#ring();
-      },
-      () => undefined, // set to an earlier time, or disposed of
-    );
+    void this.#ringAfter(time - this.#clock.now(), sleep);
+  }
+
+  async #ringAfter(wait: Milliseconds, sleep: AbortController): Promise<void> {
+    try {
+      await this.#clock.sleep(wait, sleep);
+    } catch {
+      return; // set to an earlier time, or disposed of
+    }
+    if (this.#sleep === sleep) this.#at = Number.POSITIVE_INFINITY;
+    this.#ring();
   }
 
   [Symbol.dispose](): void {

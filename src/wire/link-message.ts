@@ -235,7 +235,7 @@ export type LinkMessage = ValueOf<typeof LinkMessage>;
 /** The same, of which only the fixed part is read: a tenth of the work for who wants to know the index and the flags. */
 export const LinkHeaderMessage = {
   size: undefined,
-  write: LinkMessage.write,
+  write: (...message: Parameters<typeof LinkMessage.write>) => LinkMessage.write(...message),
   read(source: Source, start: number, end: number) {
     if (end - start < LinkMessage.headerSize) throw new WireError(`a link of ${end - start} bytes`);
     return LinkHeader.read(source, start, end);
