@@ -24,6 +24,7 @@ const TEST_PROGRAMS = {
   ethtool: "ethtool",
   openssl: "openssl",
   sqlite3: "sqlite3",
+  python3: "python3",
   tc: "iproute2",
 };
 const PROGRAMS = { build: {}, demo: DEMO_PROGRAMS, test: TEST_PROGRAMS };
