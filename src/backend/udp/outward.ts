@@ -113,6 +113,11 @@ export class Outward {
     return this.#flush() ? "more" : "blocked";
   }
 
+  /** Sends what has been read already, and reads no more. @returns false if the socket takes no more for now */
+  finish(): boolean {
+    return this.#flush();
+  }
+
   get #isFull(): boolean {
     return (
       this.#used > BATCH_BYTES ||

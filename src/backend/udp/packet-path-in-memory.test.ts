@@ -226,6 +226,18 @@ describe("Outward", () => {
     expect(a.drops).toEqual({});
   });
 
+  test("finish() sends what is in hand when the socket takes it again, and reads no more", () => {
+    const host = new MemoryHost(15, [16]);
+    host.socket.room = 0;
+    expect(host.send(bare(small(15, 16, 1)))).toBe("blocked");
+    host.tun.toRead.push(bare(small(15, 16, 2)));
+    expect(host.outward.finish()).toBe(false);
+    host.socket.room = 9;
+    expect(host.outward.finish()).toBe(true);
+    expect(host.socket.sent.map(({ bytes }) => numberOf(bytes))).toEqual([1]);
+    expect(host.tun.toRead.length).toBe(1);
+  });
+
   test("run() tries again what a signal interrupted", () => {
     const a = new MemoryHost(15, [16]);
     a.socket.refusals.push(-EINTR, -EINTR);

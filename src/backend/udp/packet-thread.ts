@@ -23,6 +23,11 @@ import { STATE, STOP, type ThreadNews, type ThreadOrder, type ThreadStart, WAKE 
  */
 const ARENA_SIZE = 4 << 20;
 
+const ROOM = { tun: false, socket: false, room: true };
+/** How often, and how long each time, in milliseconds, the socket is waited for at the end. */
+const LAST_TRIES = 10;
+const LAST_WAIT = 10;
+
 function main(): void {
   if (parentPort === null) throw new Error("packet-thread is a worker's entry");
   const port = parentPort;
@@ -90,6 +95,8 @@ function main(): void {
     inward.setTun(undefined, false, { tcp4: false, tcp6: false, udp4: false, udp6: false });
   };
   if (onWoken()) runPacketLoop({ outward, inward, poller, onWoken, onTunGone });
+  // What is in hand goes out, so that a restart loses nothing; a network that takes nothing does not hold up the end.
+  for (let tries = 0; tries < LAST_TRIES && !outward.finish(); tries++) poller.wait(ROOM, LAST_WAIT);
   setTun(undefined);
   setSocket(undefined);
   if (raw !== undefined) close(raw);
