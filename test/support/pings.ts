@@ -34,10 +34,11 @@ export async function pingDuring<T>(
   if (ping.stdout === null) throw new Error("ping has no output");
   const answered = new Set<number>();
   let sent = 0;
+  let latest = 0;
   const lines = createInterface({ input: ping.stdout });
   lines.on("line", (line) => {
     const number = / icmp_seq=(\d+) ttl=/.exec(line)?.[1];
-    if (number !== undefined) answered.add(Number(number));
+    if (number !== undefined) answered.add((latest = unwrapped(Number(number), latest)));
     sent = Number(/^(\d+) packets transmitted/.exec(line)?.[1] ?? sent);
   });
   const closed = once(lines, "close");
@@ -63,4 +64,10 @@ export async function pingDuring<T>(
   } finally {
     ping.kill("SIGKILL");
   }
+}
+
+/** Numbers of pings have 16 bits. @returns the number that ends in these and is nearest to one seen before */
+function unwrapped(number: number, near: number): number {
+  const ahead = (number - near) & 0xffff;
+  return near + (ahead < 0x8000 ? ahead : ahead - 0x10000);
 }
