@@ -1,6 +1,10 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
+import type { LabHost } from "../../src/lab/lab-host.ts";
+import { waitUntil } from "../../src/lab/wait.ts";
 import { ipJson } from "../support/kernel-state.ts";
 import { pingDuring } from "../support/pings.ts";
 import { hostsOf, subnetOf, untilPing } from "./hosts.ts";
@@ -13,6 +17,7 @@ for (const backend of ["host-gw", "udp", "vxlan"])
       await using lab = await Lab.up({ hosts: 2, backend, signal });
       const [a, b] = hostsOf(lab, 2);
       if (a === undefined || b === undefined) throw new Error("no hosts");
+      if (backend === "udp") await keepsDescriptors(a);
       const subnet = subnetOf(a);
       const links = await ipJson(a, "link");
       const { sent, lost, missing } = await pingDuring(b.pod, { to: a.pod.address, signal }, async () => {
@@ -51,6 +56,12 @@ test("flanneld may be away for ten neighbour ageing periods without a lost ping"
   });
   expect(after).toBe(0);
 });
+
+/** A daemon that is killed in its first moments has had nobody yet who keeps device and socket. */
+async function keepsDescriptors({ stateDirectory }: LabHost) {
+  const isKept = () => existsSync(join(stateDirectory, "handover.json"));
+  await waitUntil(isKept, { signal, within: 3_000, what: "device and socket are kept for the next daemon" });
+}
 
 function device(link: Record<string, unknown>) {
   return [link["ifindex"], link["ifname"], link["address"]];
