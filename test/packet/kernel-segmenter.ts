@@ -39,7 +39,9 @@ export class KernelSegmenter implements Disposable {
     this.#drain();
     if (!this.#in.write(Uint8Array.from([...header, ...packet]))) throw new Error("the kernel refuses the packet");
     const packets = await this.#out.take(count);
-    if (this.#out.read() !== undefined) throw new Error("more packets came than expected");
+    const further = this.#out.read();
+    if (further !== undefined)
+      throw new Error(`more packets came than expected: ${Buffer.from(further).toString("hex", 0, 100)}`);
     return packets;
   }
 

@@ -8,6 +8,7 @@ import type { TunPort } from "../../src/kernel/packet-ports.ts";
 import { ScatterList } from "../../src/kernel/scatter-list.ts";
 import { openTun } from "../../src/kernel/tun.ts";
 import { Arena } from "../../src/lib/arena.ts";
+import { VIRTIO_HEADER_SIZE } from "../../src/wire/packet/virtio-header.ts";
 
 const ROOM = 66_000;
 
@@ -26,7 +27,7 @@ export class TunNamespace implements Disposable {
 
   /** @param offload with virtio headers and all offloads, else whole packets alone */
   open(device: string, offload: boolean): Tun {
-    const tun = new Tun(openTun(device, offload, this.path).fd);
+    const tun = new Tun(openTun(device, offload, this.path).fd, offload ? VIRTIO_HEADER_SIZE : 0);
     this.#tuns.push(tun);
     return tun;
   }
@@ -55,24 +56,31 @@ export class TunNamespace implements Disposable {
 /** A TUN device with memory of its own. */
 export class Tun implements Disposable {
   readonly #fd: number;
+  readonly #headerSize: number;
   readonly #arena = new Arena(2 * ROOM);
   readonly #pieces: ScatterList;
   readonly #at: number;
   readonly #port: TunPort;
 
-  constructor(fd: number) {
+  constructor(fd: number, headerSize: number) {
     this.#fd = fd;
+    this.#headerSize = headerSize;
     this.#pieces = new ScatterList(this.#arena, addressOf(this.#arena), 1);
     this.#at = this.#arena.reserve(ROOM);
     this.#port = tunPort(this.#arena, fd);
   }
 
-  /** What waits; undefined if nothing does. */
+  /** What waits, but for multicast: the kernel announces the groups of a new device whenever it likes. Undefined if nothing does. */
   read(): Uint8Array | undefined {
-    const length = this.#port.read(this.#at, ROOM);
-    if (length === -EAGAIN) return undefined;
-    if (length < 0) throw new Error(`read of a TUN device: errno ${-length}`);
-    return this.#arena.bytes.slice(this.#at, this.#at + length);
+    for (;;) {
+      const length = this.#port.read(this.#at, ROOM);
+      if (length === -EAGAIN) return undefined;
+      if (length < 0) throw new Error(`read of a TUN device: errno ${-length}`);
+      const bytes = this.#arena.bytes.slice(this.#at, this.#at + length);
+      const packet = bytes.subarray(this.#headerSize);
+      const isMulticast = (packet[0] ?? 0) >> 4 === 6 ? packet[24] === 0xff : (packet[16] ?? 0) >> 4 === 0xe;
+      if (!isMulticast) return bytes;
+    }
   }
 
   /** @returns false if the kernel refuses the packet */
