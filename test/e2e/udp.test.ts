@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "vitest";
@@ -212,6 +212,9 @@ test("flanneld takes another subnet if its own is another's by now, and moves it
   await using place = await twoHosts({ store: "etcd3" });
   const { lab, a, b } = place;
   await untilPing(a.pod, b.pod, WITHIN);
+  // From then on the device outlives what made it.
+  const isKept = () => existsSync(join(a.stateDirectory, "handover.json"));
+  await waitUntil(isKept, { signal, within: WITHIN, what: "device and socket are kept" });
   const before = subnetOf(a);
   const index = await a.run(["cat", "/sys/class/net/flannel0/ifindex"]);
   a.daemon.signal("SIGSTOP");
