@@ -110,6 +110,7 @@ class NetworkLife {
     const { config, prepared, heritage } = await this.#configured({ signal });
     const lease = await this.#leased(config, prepared, heritage, { signal });
     await using backend = prepared.open(lease);
+    await using _ = { [Symbol.asyncDispose]: () => this.#letGo(backend, { signal }) };
     const session: Session = {
       config,
       backend,
@@ -131,6 +132,13 @@ class NetworkLife {
     scope.spawn((signal) => this.#retireFormer(session, { signal }));
     await scope.join();
     throw signal.reason;
+  }
+
+  /** What lives in this process goes with the backend: nobody may make it anew before the next one does. */
+  async #letGo(backend: Backend, { signal }: Abortable): Promise<void> {
+    if (backend.run === undefined || signal.aborted) return;
+    this.#dataplane.want(() => ({ layers: [], spareUnknown: true }));
+    await this.#dataplane.attempted({ signal }).catch(() => {}); // asked to stop meanwhile
   }
 
   /** Waits for a config that this host can serve: what is wrong is said once, and a better one is found within a second. */

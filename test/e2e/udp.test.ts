@@ -208,13 +208,16 @@ test.each([
   expect(await host.daemon.stop()).toBe(0);
 });
 
-test("flanneld takes another subnet if its own is another's by now, and moves its device there (udp)", async () => {
-  await using place = await twoHosts({ store: "etcd3" });
+test.each([
+  ["moves its device there", []],
+  ["makes its device anew there, where nobody keeps it", ["--handover-timeout=0"]],
+])("flanneld takes another subnet if its own is another's by now, and %s (udp)", async (_, flags) => {
+  await using place = await twoHosts({ store: "etcd3", flags });
   const { lab, a, b } = place;
   await untilPing(a.pod, b.pod, WITHIN);
-  // From then on the device outlives what made it.
-  const isKept = () => existsSync(join(a.stateDirectory, "handover.json"));
-  await waitUntil(isKept, { signal, within: WITHIN, what: "device and socket are kept" });
+  const isKept = flags.length === 0;
+  const record = join(a.stateDirectory, "handover.json");
+  if (isKept) await waitUntil(() => existsSync(record), { signal, within: WITHIN, what: "device and socket are kept" });
   const before = subnetOf(a);
   const index = await a.run(["cat", "/sys/class/net/flannel0/ifindex"]);
   a.daemon.signal("SIGSTOP");
@@ -230,7 +233,8 @@ test("flanneld takes another subnet if its own is another's by now, and moves it
     },
     { signal, within: WITHIN, what: "the device has the new address alone" },
   );
-  expect(await a.run(["cat", "/sys/class/net/flannel0/ifindex"])).toBe(index);
+  expect((await a.run(["cat", "/sys/class/net/flannel0/ifindex"])) === index).toBe(isKept);
+  expect(await a.run(["ip", "-br", "link"])).not.toContain("flannel1");
   await waitUntil(async () => (await b.pod.exec(["ping", "-c1", "-W0.2", subnetOf(a).replace("/24", "")])).code === 0, {
     signal,
     within: WITHIN,
