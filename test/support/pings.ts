@@ -23,11 +23,14 @@ interface PingDuringOptions extends Abortable {
 /** How many answers must come after the action, and how long that may take: a path that stays dead counts as lost. */
 const AFTERWARDS = { answers: 20, within: 2000 };
 
-/** Pings 100 times a second during an action and counts what was never answered. Ping itself must be answered before the action begins. */
+/**
+ * Pings 100 times a second during an action and counts what was never answered. Ping itself must be answered before the action begins.
+ * @param action gets `answered`, which waits for the next answer: just after it no ping is under way for some milliseconds
+ */
 export async function pingDuring<T>(
   from: Place,
   { to, interval = 0.01, signal }: PingDuringOptions,
-  action: () => Promise<T>,
+  action: (pings: { readonly answered: () => Promise<unknown> }) => Promise<T>,
 ): Promise<PingCount<T>> {
   const ping = from.spawn(["ping", "-n", "-i", String(interval), to], { stdio: ["ignore", "pipe", "inherit"] });
   const end = ended(ping);
@@ -44,7 +47,7 @@ export async function pingDuring<T>(
   const closed = once(lines, "close");
   try {
     await waitUntil(() => answered.size > 5, { signal, within: 5000, what: `${from.title} pings ${to}` });
-    const result = await action();
+    const result = await action({ answered: () => once(lines, "line", { signal }) });
     const before = answered.size;
     const recovers = waitUntil(() => answered.size >= before + AFTERWARDS.answers, {
       signal,
