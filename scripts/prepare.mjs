@@ -25,6 +25,7 @@ const TEST_PROGRAMS = {
   openssl: "openssl",
   sqlite3: "sqlite3",
   python3: "python3",
+  kubectl: "kubernetes-client",
   tc: "iproute2",
 };
 const PROGRAMS = { build: {}, demo: DEMO_PROGRAMS, test: TEST_PROGRAMS };
