@@ -85,16 +85,28 @@ export const REMOTE_FLAGS = {
 
 const HOST_FLAGS = {
   iface: {
+    kind: "list",
+    value: "NAME|ADDRESS,…",
+    default: [],
+    help: "interface to the other hosts; the first that will do of several, which may also be given one by one",
+  },
+  "iface-regex": {
+    kind: "list",
+    value: "PATTERN",
+    default: [],
+    help: "if no --iface will do: the first interface that has an address like this, else one that has such a name; may be repeated",
+  },
+  "iface-can-reach": {
     kind: "string",
-    value: "NAME|ADDRESS",
+    value: "ADDRESS",
     default: "",
-    help: "interface to the other hosts; if not given, that of the default route",
+    help: "if none of those will do: the interface that packets to this address leave by",
   },
   "public-ip": {
     kind: "string",
     value: "ADDRESS",
     default: "",
-    help: "address other hosts reach this one by, if not the interface's",
+    help: "address other hosts reach this one by, if not the interface's; without an --iface option also names the interface that has it",
   },
   "subnet-file": {
     kind: "string",

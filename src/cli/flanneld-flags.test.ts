@@ -44,7 +44,7 @@ const REFERENCE = {
   "public-ip": "",
   "subnet-file": "/run/flannel/subnet.env",
   "subnet-dir": "/run/flannel/networks",
-  iface: "",
+  iface: [],
   networks: "",
   "watch-networks": false,
   "subnet-lease-renew-margin": 60,
@@ -83,8 +83,7 @@ describe("parseFlanneld()", () => {
         },
         subnetFile: "/run/flannel/subnet.env",
         stateDir: "/var/lib/flannel",
-        iface: undefined,
-        publicIP: undefined,
+        interfaces: { ifaces: [], patterns: [], canReach: undefined, publicIP: undefined },
         renewMargin: 3_600_000,
         handoverTimeout: 30_000,
         networks: [],
@@ -124,8 +123,11 @@ describe("parseFlanneld()", () => {
         "--embedded-store=/tmp/leases.db",
         "--subnet-file=/tmp/s.env",
         "--state-dir=/tmp/state",
-        "--iface=eth9",
+        "--iface=eth9, eth8,",
         "--iface=eth1",
+        "--iface-regex=^en[op],?",
+        "--iface-regex=(?i)WLAN",
+        "--iface-can-reach=192.0.2.254",
         "--public-ip=192.0.2.7",
         "--subnet-lease-renew-margin=1439",
         "--handover-timeout=5",
@@ -136,8 +138,15 @@ describe("parseFlanneld()", () => {
       store: { kind: "embedded", file: "/tmp/leases.db" },
       subnetFile: "/tmp/s.env",
       stateDir: "/tmp/state",
-      iface: "eth1",
-      publicIP: parseAddress("192.0.2.7"),
+      interfaces: {
+        ifaces: ["eth9", "eth8", "eth1"],
+        patterns: [
+          { text: "^en[op],?", expression: /^en[op],?/ },
+          { text: "(?i)WLAN", expression: /WLAN/i },
+        ],
+        canReach: parseAddress("192.0.2.254"),
+        publicIP: parseAddress("192.0.2.7"),
+      },
       renewMargin: 1439 * 60_000,
       handoverTimeout: 5_000,
       networks: [],
@@ -150,7 +159,7 @@ describe("parseFlanneld()", () => {
   test("parseFlanneld() prefers the command line to the environment, and that to the default", () => {
     const env = { FLANNELD_IFACE: "eth2", FLANNELD_SUBNET_FILE: "/e.env", FLANNELD_V: "1", FLANNELD_IP_MASQ: "0" };
     const { options } = run(["--iface=eth1"], env);
-    expect(options).toMatchObject({ iface: "eth1", subnetFile: "/e.env", log: { verbosity: 1 } });
+    expect(options).toMatchObject({ interfaces: { ifaces: ["eth1"] }, subnetFile: "/e.env", log: { verbosity: 1 } });
   });
 
   test("parseFlanneld() warns once about each variable it cannot read, and about nothing else", () => {
@@ -282,6 +291,16 @@ describe("parseFlanneld()", () => {
   });
 
   test.each([
+    ["--iface-regex=eth(", /^flanneld: --iface-regex: Invalid regular expression/],
+    ["--iface-regex=[[:alpha:]]0", /^flanneld: --iface-regex: \[\[: is not understood in "\[\[:alpha:\]\]0"/],
+    ["--iface-regex=eth0\\z", /^flanneld: --iface-regex: \\z is not understood/],
+    ["--iface-can-reach=router", /^flanneld: --iface-can-reach: must be the IPv4 address of another host: router/],
+    ["--iface-can-reach=fe80::1", /^flanneld: --iface-can-reach: .* fe80::1 \(not an IPv4 address\)/],
+  ])("parseFlanneld() refuses %s", (argument, reason) => {
+    expect(exit([argument])).toEqual([1, expect.stringMatching(reason)]);
+  });
+
+  test.each([
     [":8888", { kind: "tcp", host: undefined, port: 8888 }],
     ["10.0.0.1:8888", { kind: "tcp", host: "10.0.0.1", port: 8888 }],
     ["tcp://localhost:0", { kind: "tcp", host: "localhost", port: 0 }],
@@ -327,6 +346,6 @@ describe("parseFlanneld()", () => {
 
   test("parseFlanneld() tells everything that is wrong at once", () => {
     const parsed = parse(["--public-ip=zz", "--etcd-api=v3"]);
-    expect(parsed).toMatchObject({ code: 1, stderr: expect.stringMatching(/--public-ip.*\n.*--etcd-api/) as string });
+    expect(parsed).toMatchObject({ code: 1, stderr: expect.stringMatching(/--etcd-api.*\n.*--public-ip/) as string });
   });
 });

@@ -1,10 +1,9 @@
-import type { Address } from "../ip/address.ts";
-import { tryParseAddress } from "../ip/address.ts";
 import type { NetworkName } from "../lease/lease.ts";
 import type { Milliseconds } from "../lib/clock.ts";
 import { InvalidConfigError } from "../lib/errors.ts";
 import type { LogFields } from "../lib/logger.ts";
 import type { TlsFiles } from "../lib/tls-source.ts";
+import { type InterfaceRules, parseInterfaceRules } from "../network/interface-rules.ts";
 import type { AuthorizationOptions } from "../remote/authorization.ts";
 import { type ListenAddress, parseListenAddress } from "../remote/listen-address.ts";
 import { parseRemoteEndpoints, parseRemoteFiles, type RemoteOptions } from "../remote/remote-options.ts";
@@ -29,10 +28,8 @@ export interface FlanneldOptions {
   readonly subnetDir: string;
   /** What must outlive a reboot; not shared between daemons. */
   readonly stateDir: string;
-  /** Name or address of the interface to the other hosts; undefined: the default route's. */
-  readonly iface: string | undefined;
-  /** IPv4; the address other hosts reach this one by, if not the interface's. */
-  readonly publicIP: Address | undefined;
+  /** Which interface leads to the other hosts, and the address they reach us by. */
+  readonly interfaces: InterfaceRules;
   /** How long before its end a lease is renewed. */
   readonly renewMargin: Milliseconds;
   /** How long a small process keeps what packets wait in for the next daemon. */
@@ -149,9 +146,6 @@ function outOfRange(values: Values): string[] {
   const handover = values["handover-timeout"];
   if (handover < 0 || handover > LONGEST_HANDOVER)
     wrong.push(`--handover-timeout is ${handover}, but must be 0 to ${LONGEST_HANDOVER} seconds`);
-  const publicIP = values["public-ip"];
-  if (publicIP !== "" && tryParseAddress(publicIP)?.family !== 4)
-    wrong.push(`--public-ip: invalid public IP address: ${publicIP} (not an IPv4 address)`);
   if (!["2", "3", "auto"].includes(values["etcd-api"]))
     wrong.push(`--etcd-api is ${JSON.stringify(values["etcd-api"])}, but must be 2, 3 or auto`);
   if (!["text", "json"].includes(values["log-format"]))
@@ -168,7 +162,7 @@ function outOfRange(values: Values): string[] {
       wrong.push(
         `--${name} goes by client certificates, and so needs --remote-cafile, --remote-certfile and --remote-keyfile`,
       );
-  for (const parse of [etcdOptions, storeOptions, ...(values.listen === "" ? [] : [serverOptions])])
+  for (const parse of [interfaceRules, etcdOptions, storeOptions, ...(values.listen === "" ? [] : [serverOptions])])
     try {
       parse(values);
     } catch (error) {
@@ -179,7 +173,6 @@ function outOfRange(values: Values): string[] {
 }
 
 function options(values: Values): FlanneldOptions {
-  const publicIP = values["public-ip"];
   return {
     store: storeOptions(values),
     server: values.listen === "" ? undefined : serverOptions(values),
@@ -188,12 +181,20 @@ function options(values: Values): FlanneldOptions {
     watchNetworks: values["watch-networks"],
     subnetDir: values["subnet-dir"],
     stateDir: values["state-dir"],
-    iface: orAbsent(values.iface),
-    publicIP: publicIP === "" ? undefined : tryParseAddress(publicIP),
+    interfaces: interfaceRules(values),
     renewMargin: values["subnet-lease-renew-margin"] * 60_000,
     handoverTimeout: values["handover-timeout"] * 1_000,
     log: { format: values["log-format"] === "json" ? "json" : "text", verbosity: values.v },
   };
+}
+
+function interfaceRules(values: Values): InterfaceRules {
+  return parseInterfaceRules({
+    ifaces: values.iface,
+    patterns: values["iface-regex"],
+    canReach: values["iface-can-reach"],
+    publicIP: values["public-ip"],
+  });
 }
 
 function storeOptions(values: Values): StoreOptions {
@@ -246,8 +247,4 @@ function etcdOptions(values: Values): EtcdOptions {
 /** As 0.7.0, empty items do not count. */
 function networkNames(text: string): readonly NetworkName[] {
   return [...new Set(text.split(",").flatMap((name) => name.trim() || []))];
-}
-
-function orAbsent(text: string): string | undefined {
-  return text === "" ? undefined : text;
 }

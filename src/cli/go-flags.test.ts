@@ -9,6 +9,8 @@ const FLAGS = {
   "etcd-prefix": { kind: "string", value: "KEY", default: "/coreos.com/network", help: "prefix" },
 } as const;
 
+const WITH_LIST = { iface: { kind: "list", value: "NAME", default: [], help: "interface" } } as const;
+
 function parse(...argv: readonly string[]) {
   return parseGoFlags(FLAGS, argv);
 }
@@ -38,6 +40,18 @@ describe("parseGoFlags()", () => {
     expect(values("--etcd-prefix", "--masq")).toMatchObject({ "etcd-prefix": "--masq", masq: false });
     expect(values("--etcd-prefix=")).toMatchObject({ "etcd-prefix": "" });
     expect(values("--etcd-prefix=a=b\nc")).toMatchObject({ "etcd-prefix": "a=b\nc" });
+  });
+
+  test("parseGoFlags() collects what a list is given, in order; a variable gives it once", () => {
+    expect(parseGoFlags(WITH_LIST, [])).toMatchObject({ values: { iface: [] } });
+    const parsed = parseGoFlags(WITH_LIST, ["--iface=b", "-iface", "a"]);
+    if (parsed.kind !== "parsed") throw new Error("not parsed");
+    expect(parsed.values).toEqual({ iface: ["b", "a"] });
+    const env = { FLANNELD_IFACE: "c,d" };
+    expect(flagsFromEnvironment(WITH_LIST, parsed, "FLANNELD", env).values).toEqual({ iface: ["b", "a"] });
+    const none = { values: { iface: [] }, given: new Set<string>() };
+    expect(flagsFromEnvironment(WITH_LIST, none, "FLANNELD", env).values).toEqual({ iface: ["c,d"] });
+    expect(formatFlags(WITH_LIST)).toBe("  --iface=NAME\n        interface\n");
   });
 
   test("parseGoFlags() never takes the next argument for a bool", () => {

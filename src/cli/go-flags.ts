@@ -1,5 +1,5 @@
 /** One flag of a program whose command line has the syntax of Go's `flag` package. */
-export type Flag = BoolFlag | IntFlag | StringFlag;
+export type Flag = BoolFlag | IntFlag | StringFlag | ListFlag;
 
 interface Described {
   /** What it is for, in one line or two; the default is added. */
@@ -24,6 +24,13 @@ export interface StringFlag extends Described {
   readonly value: string;
 }
 
+/** May be given several times, as a `flag.Value` that appends; a variable gives it once. */
+export interface ListFlag extends Described {
+  readonly kind: "list";
+  readonly default: readonly string[];
+  readonly value: string;
+}
+
 export type Flags = Readonly<Record<string, Flag>>;
 
 /** The value of each flag, by its name. */
@@ -32,7 +39,9 @@ export type FlagValues<F extends Flags> = {
     ? boolean
     : F[Name]["kind"] extends "int"
       ? number
-      : string;
+      : F[Name]["kind"] extends "list"
+        ? readonly string[]
+        : string;
 };
 
 export type ParsedFlags<F extends Flags> =
@@ -46,13 +55,13 @@ export type ParsedFlags<F extends Flags> =
   | { readonly kind: "help" }
   | { readonly kind: "error"; readonly message: string };
 
-type Value = boolean | number | string;
+type Value = boolean | number | string | readonly string[];
 /** Go's `strconv` errors as the `flag` package words them. */
 type Converted = { readonly value: Value } | { readonly error: "parse error" | "value out of range" };
 
 /**
  * Reads arguments as Go's `flag.Parse` does: one dash or two, `-x=v` or, unless it is a bool, `-x v`; the last of several
- * wins; the first positional argument or `--` ends the flags.
+ * wins, but for lists; the first positional argument or `--` ends the flags.
  */
 export function parseGoFlags<F extends Flags>(flags: F, argv: readonly string[]): ParsedFlags<F> {
   const values = new Map<string, Value>(Object.entries(flags).map(([name, flag]) => [name, flag.default]));
@@ -77,7 +86,8 @@ export function parseGoFlags<F extends Flags>(flags: F, argv: readonly string[])
       const where = flag.kind === "bool" ? `-${name}` : `flag -${name}`;
       return failure(`${what} ${JSON.stringify(text)} for ${where}: ${converted.error}`);
     }
-    values.set(name, converted.value);
+    const former = flag.kind === "list" && given.has(name) ? (values.get(name) as readonly string[]) : [];
+    values.set(name, flag.kind === "list" ? [...former, text] : converted.value);
     given.add(name);
   }
   return { kind: "parsed", values: Object.fromEntries(values) as FlagValues<F>, given, positional: rest };
@@ -122,7 +132,7 @@ export function flagsFromEnvironment<F extends Flags>(
 export function formatFlags(flags: Flags): string {
   const lines: string[] = [];
   for (const [name, flag] of Object.entries(flags).toSorted(([a], [b]) => (a < b ? -1 : 1))) {
-    const isZero = flag.default === "" || flag.default === false || flag.default === 0;
+    const isZero = ["", false, 0].includes(flag.default as never) || flag.kind === "list";
     lines.push(flag.kind === "bool" ? `  --${name}` : `  --${name}=${flag.value}`);
     lines.push(`        ${flag.help}${isZero ? "" : ` (default ${flag.default})`}`);
   }
@@ -131,6 +141,7 @@ export function formatFlags(flags: Flags): string {
 
 function convert(flag: Flag, text: string): Converted {
   if (flag.kind === "string") return { value: text };
+  if (flag.kind === "list") return { value: [text] };
   return flag.kind === "bool" ? parseGoBool(text) : parseGoInt(text);
 }
 

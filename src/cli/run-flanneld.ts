@@ -7,7 +7,7 @@ import { systemClock } from "../lib/clock.ts";
 import { describeError, InvalidConfigError, UnsupportedError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
 import { untilItWorks } from "../lib/until-it-works.ts";
-import { chooseExternalInterface } from "../network/external-interface.ts";
+import { chooseExternalInterface, reportChoice } from "../network/external-interface.ts";
 import { HostStateFile } from "../network/host-state.ts";
 import { runNetwork } from "../network/network.ts";
 import { runNetworks } from "../network/networks.ts";
@@ -35,7 +35,7 @@ export async function runFlanneld(
   const networks = options.networks.length > 0 ? options.networks : [SINGLE_NETWORK];
   // Side by side, since one computes while the other waits. If either fails, the program ends.
   const [external, { manager }] = await Promise.all([
-    chooseExternalInterface(kernel, options, { signal }),
+    chooseExternalInterface(kernel, options.interfaces, { signal }),
     untilItWorks(
       () => openStore(options.store, { stateDir, networks, renewMargin, clock, logger, signal }),
       "the store cannot be used yet",
@@ -47,7 +47,7 @@ export async function runFlanneld(
       },
     ),
   ]);
-  logger.info("using interface", { name: external.link.name, address: external.address, publicIP: external.publicIP });
+  reportChoice(external, logger);
   await using store = manager;
   const openNetworkKeeper = (network: NetworkName) =>
     openKeeper({ network, stateDir, timeout: options.handoverTimeout, env, inherited, logger });

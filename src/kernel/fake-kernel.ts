@@ -1,5 +1,5 @@
 import type { Plan, RowFailure, Table } from "../dataplane/table.ts";
-import { equalAddress, isLinkLocal } from "../ip/address.ts";
+import { type Address, equalAddress, isLinkLocal } from "../ip/address.ts";
 import { containsAddress, containsPrefix, formatPrefix, type Prefix } from "../ip/prefix.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { EADDRINUSE, EADDRNOTAVAIL, EBUSY, EEXIST, ENODEV, ENOENT } from "./errno.ts";
@@ -18,6 +18,7 @@ import {
   type NeighborRow,
   type NeighborScope,
   ROUTE_PROTOCOL,
+  type RouteLookup,
   type RouteRow,
   type RouteScope,
   type SysctlRow,
@@ -89,6 +90,18 @@ export class FakeKernel implements Kernel {
 
   listRoutes(_options: Abortable): Promise<readonly KernelRoute[]> {
     return Promise.resolve([...this.#routes.values()]);
+  }
+
+  routeTo(destination: Address, _options: Abortable): Promise<RouteLookup | undefined> {
+    const own = [...this.#addresses.values()];
+    if (own.some(({ address }) => equalAddress(address.address, destination))) return Promise.resolve(undefined);
+    const connected = own.map(({ link, address }) => ({ destination: address, link, gateway: undefined, metric: 0 }));
+    const [best] = [...this.#routes.values(), ...connected]
+      .filter(({ destination: each }) => containsAddress(each, destination))
+      .toSorted((a, b) => b.destination.length - a.destination.length || a.metric - b.metric);
+    if (best?.link === undefined) return Promise.resolve(undefined);
+    const source = own.find(({ link, address }) => link === best.link && address.address.family === destination.family);
+    return Promise.resolve({ link: best.link, gateway: best.gateway, source: source?.address.address });
   }
 
   watchLinks(onChange: () => void): Disposable {

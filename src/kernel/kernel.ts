@@ -20,6 +20,8 @@ export interface Kernel extends Disposable {
   listAddresses(options: Abortable): Promise<readonly LinkAddress[]>;
   /** The main table, both families, whoever made them. */
   listRoutes(options: Abortable): Promise<readonly KernelRoute[]>;
+  /** How packets to an address leave this host, as `ip route get` says; undefined if they do not, or do not leave it. */
+  routeTo(destination: Address, options: Abortable): Promise<RouteLookup | undefined>;
   /** Calls back when a link or an address appeared, changed or went, which others did or, at times, we ourselves. */
   watchLinks(onChange: () => void): Disposable;
   /** Devices of ours, by name. Listed are those of a kind we make; a device of another kind in the way of a put is replaced. */
@@ -104,6 +106,15 @@ export interface KernelRoute {
   /** Whether it goes to one or several next hops, not `blackhole`, `local` or the like. */
   readonly unicast: boolean;
   readonly multipath: boolean;
+}
+
+/** The way to one address. */
+export interface RouteLookup {
+  readonly link: string;
+  /** Undefined for an address on the link. */
+  readonly gateway: Address | undefined;
+  /** The address of ours that packets would come from. */
+  readonly source: Address | undefined;
 }
 
 export interface LinkScope {

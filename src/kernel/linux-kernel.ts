@@ -1,4 +1,5 @@
 import type { Table } from "../dataplane/table.ts";
+import type { Address } from "../ip/address.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { type Logger, silentLogger } from "../lib/logger.ts";
 import { AddressMessage, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR } from "../wire/address-message.ts";
@@ -19,6 +20,7 @@ import type {
   LinkScope,
   NeighborRow,
   NeighborScope,
+  RouteLookup,
   RouteRow,
   RouteScope,
   SysctlRow,
@@ -39,7 +41,7 @@ import { NetlinkConnection } from "./netlink-connection.ts";
 import { NetlinkSocket } from "./netlink-socket.ts";
 import { NexthopIds } from "./nexthops.ts";
 import { RouteTable } from "./route-table.ts";
-import { dumpRoutes, toKernelRoute } from "./routes.ts";
+import { dumpRoutes, lookUpRoute, toKernelRoute } from "./routes.ts";
 import { SysctlTable } from "./sysctl-table.ts";
 import { attachedTun } from "./tun.ts";
 import { TunTable } from "./tun-table.ts";
@@ -101,6 +103,13 @@ class LinuxKernel implements Kernel {
       for (const route of await dumpRoutes(this.#netlink.connection, family, undefined, options))
         routes.push(toKernelRoute(route, (index) => names.get(index)));
     return routes;
+  }
+
+  async routeTo(destination: Address, options: Abortable): Promise<RouteLookup | undefined> {
+    const route = await lookUpRoute(this.#netlink.connection, destination, options);
+    if (route?.linkIndex === undefined) return undefined;
+    const link = (await this.#linkNames(options)).get(route.linkIndex);
+    return link === undefined ? undefined : { link, gateway: route.gateway, source: route.preferredSource };
   }
 
   watchLinks(onChange: () => void): Disposable {

@@ -1,4 +1,4 @@
-import type { Family } from "../ip/address.ts";
+import { type Address, addressBits, type Family, formatAddress } from "../ip/address.ts";
 import type { Prefix } from "../ip/prefix.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { ValueOf } from "../wire/codec.ts";
@@ -13,7 +13,7 @@ import {
   RTNH_F_ONLINK,
 } from "../wire/route-message.ts";
 import { scopeName } from "./address-table.ts";
-import { ENOENT, EOPNOTSUPP } from "./errno.ts";
+import { EACCES, EHOSTUNREACH, EINVAL, ENETUNREACH, ENOENT, EOPNOTSUPP, ESRCH } from "./errno.ts";
 import type { KernelRoute } from "./kernel.ts";
 import type { NetlinkConnection } from "./netlink-connection.ts";
 import { NetlinkError } from "./netlink-error.ts";
@@ -48,6 +48,24 @@ export async function dumpRoutes(
     if (error instanceof NetlinkError && (error.errno === ENOENT || error.errno === EOPNOTSUPP)) return [];
     throw error;
   }
+}
+
+/** What the kernel answers when it does not know the way, or is told to refuse. */
+const NO_WAY: readonly number[] = [ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL, ESRCH];
+
+/** The route that a packet to the address takes, of all tables; undefined if none leads out of this host. */
+export async function lookUpRoute(
+  connection: NetlinkConnection,
+  destination: Address,
+  { signal }: Abortable,
+): Promise<RouteValue | undefined> {
+  const { family } = destination;
+  const which = { family: addressFamily(family), destinationLength: addressBits(family), destination };
+  const describe = `look up the route to ${formatAddress(destination)}`;
+  const answer = await connection.get(RTM_GETROUTE, RouteMessage, which, { signal, describe });
+  if (!(answer instanceof NetlinkError)) return answer.kind === RTN_UNICAST ? answer : undefined;
+  if (NO_WAY.includes(answer.errno)) return undefined;
+  throw answer;
 }
 
 export function destinationOf(route: RouteValue): Prefix {

@@ -1,15 +1,17 @@
 import { describe, expect, test } from "vitest";
-import { formatAddress, parseAddress } from "../ip/address.ts";
+import { formatAddress } from "../ip/address.ts";
 import { parsePrefix } from "../ip/prefix.ts";
 import { FakeKernel } from "../kernel/fake-kernel.ts";
 import { chooseExternalInterface } from "./external-interface.ts";
+import { type InterfaceTexts, parseInterfaceRules } from "./interface-rules.ts";
 
 const { signal } = new AbortController();
 
 /** A host with one link to the others, and more that lead elsewhere. */
 function host(): FakeKernel {
   const kernel = new FakeKernel();
-  for (const name of ["lo", "eth0", "eth1", "wlan0"]) kernel.setLink({ name });
+  kernel.setLink({ name: "lo", loopback: true });
+  for (const name of ["eth0", "eth1", "wlan0"]) kernel.setLink({ name });
   kernel.setAddress("lo", parsePrefix("127.0.0.1/8"));
   kernel.setAddress("eth0", parsePrefix("fe80::1/64"));
   kernel.setAddress("eth0", parsePrefix("169.254.7.7/16"));
@@ -23,13 +25,21 @@ function host(): FakeKernel {
   return kernel;
 }
 
-async function choose(iface: string | undefined, kernel = host(), publicIP?: string): Promise<string> {
-  const external = await chooseExternalInterface(
-    kernel,
-    { iface, publicIP: publicIP === undefined ? undefined : parseAddress(publicIP) },
-    { signal },
-  );
+const NOTHING: InterfaceTexts = { ifaces: [], patterns: [], canReach: "", publicIP: "" };
+
+function chooseBy(texts: Partial<InterfaceTexts>, kernel = host()) {
+  return chooseExternalInterface(kernel, parseInterfaceRules({ ...NOTHING, ...texts }), { signal });
+}
+
+async function choose(iface: string | undefined, kernel = host(), publicIP = ""): Promise<string> {
+  const external = await chooseBy({ ifaces: iface === undefined ? [] : [iface], publicIP }, kernel);
   return `${external.link.name} ${formatAddress(external.address)} ${formatAddress(external.publicIP)}`;
+}
+
+/** What is picked and by which rule. */
+async function picks(texts: Partial<InterfaceTexts>, kernel = host()): Promise<string> {
+  const { link, address, rule } = await chooseBy(texts, kernel);
+  return `${link.name} ${formatAddress(address)} by ${rule}`;
 }
 
 describe("chooseExternalInterface()", () => {
@@ -82,5 +92,75 @@ describe("chooseExternalInterface()", () => {
     const kernel = host();
     kernel.setLink({ name: "eth0", mtu: 0 });
     await expect(choose("eth0", kernel)).rejects.toThrow("--iface: interface eth0 has an MTU of 0");
+  });
+
+  test("takes the first --iface that will do, and says why the others would not", async () => {
+    const chosen = await chooseBy({ ifaces: ["eth7,wlan0", "eth1", "eth0"] });
+    expect(`${chosen.link.name} by ${chosen.rule}`).toBe("eth1 by --iface=eth1");
+    expect(chosen.passed).toEqual([
+      expect.stringContaining('--iface: no interface is named "eth7"'),
+      "--iface: interface wlan0 has no IPv4 address",
+    ]);
+  });
+
+  test("takes the first interface with an address like --iface-regex, else with such a name", async () => {
+    expect(await picks({ patterns: ["^192\\.0\\.2\\.1"] })).toBe("eth0 192.0.2.1 by --iface-regex=^192\\.0\\.2\\.1");
+    expect(await picks({ patterns: ["\\.100$"] })).toBe("eth0 192.0.2.100 by --iface-regex=\\.100$");
+    expect(await picks({ patterns: ["nope", "1$"] })).toBe("eth0 192.0.2.1 by --iface-regex=1$");
+    expect(await picks({ patterns: ["th1"] })).toBe("eth1 169.254.1.1 by --iface-regex=th1");
+  });
+
+  test("takes no loopback, no device of flannel's or of containers and none without an address by --iface-regex", async () => {
+    const kernel = host();
+    kernel.setLink({ name: "flannel.1" });
+    kernel.setAddress("flannel.1", parsePrefix("10.5.1.0/32"));
+    kernel.setLink({ name: "cni0", kind: "bridge" });
+    kernel.setAddress("cni0", parsePrefix("10.5.1.1/24"));
+    expect(await picks({ ifaces: ["cni0"] }, kernel)).toBe("cni0 10.5.1.1 by --iface=cni0");
+    for (const pattern of ["127", "10\\.5", "^lo|^flannel|^wlan|cni"])
+      await expect(picks({ patterns: [pattern] }, kernel)).rejects.toThrow("--iface-regex: no interface has");
+  });
+
+  test("asks --iface before --iface-regex before --iface-can-reach", async () => {
+    const all = { ifaces: ["eth7"], patterns: ["eth8"], canReach: "203.0.113.1" };
+    expect(await picks(all)).toMatch(/^eth0 .* by --iface-can-reach=203\.0\.113\.1$/);
+    expect(await picks({ ...all, patterns: ["eth1"] })).toBe("eth1 169.254.1.1 by --iface-regex=eth1");
+    expect(await picks({ ...all, ifaces: ["wlan0", "eth0"] })).toBe("eth0 192.0.2.1 by --iface=eth0");
+  });
+
+  test("takes the interface that packets to --iface-can-reach leave by", async () => {
+    const kernel = host();
+    kernel.setAddress("wlan0", parsePrefix("198.51.100.7/24"));
+    expect(await picks({ canReach: "203.0.113.1" }, kernel)).toMatch(/^eth0 .* by --iface-can-reach=203\.0\.113\.1$/);
+    expect(await picks({ canReach: "198.51.100.9" }, kernel)).toMatch(/^wlan0 198\.51\.100\.7 /);
+    await expect(picks({ canReach: "198.51.100.7" }, kernel)).rejects.toThrow(
+      "--iface-can-reach: 198.51.100.7 is this host's own, of wlan0",
+    );
+    for (const metric of [600, 100]) kernel.deleteRoute(parsePrefix("0.0.0.0/0"), metric);
+    await expect(picks({ canReach: "203.0.113.1" }, kernel)).rejects.toThrow(
+      "--iface-can-reach: there is no route to 203.0.113.1",
+    );
+  });
+
+  test("takes the interface that has --public-ip if no --iface option is given, else it is a NAT's", async () => {
+    expect(await picks({ publicIP: "169.254.1.1" })).toBe("eth1 169.254.1.1 by --public-ip=169.254.1.1");
+    expect(await picks({ publicIP: "198.51.100.9" })).toBe("eth0 192.0.2.1 by default route");
+    expect(await picks({ publicIP: "169.254.1.1", ifaces: ["eth0"] })).toBe("eth0 192.0.2.1 by --iface=eth0");
+  });
+
+  test("tells what else was possible: links with an address that could lead to other hosts", async () => {
+    const kernel = host();
+    kernel.setAddress("wlan0", parsePrefix("198.51.100.7/24"));
+    kernel.setLink({ name: "flannel.1" });
+    kernel.setAddress("flannel.1", parsePrefix("10.5.1.0/32"));
+    expect((await chooseBy({}, kernel)).others).toBe(
+      "eth1 (169.254.1.1), wlan0 (198.51.100.7, default route with metric 600)",
+    );
+  });
+
+  test("says of every option why it found none", async () => {
+    await expect(picks({ ifaces: ["eth7"], patterns: ["x"], canReach: "192.0.2.1" })).rejects.toThrow(
+      /^no interface will do: --iface: .*"eth7".*; --iface-regex: .*"x".*; --iface-can-reach: 192\.0\.2\.1 is this host's own, of eth0$/,
+    );
   });
 });

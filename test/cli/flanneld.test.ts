@@ -20,7 +20,7 @@ describe("flanneld", () => {
 
   test("flanneld exits 1 for an interface that does not exist, and names it", async () => {
     using directory = temporaryDirectory();
-    const { end, stderr } = await run(flanneld, [...waitingFlanneld(directory.path), "--iface=nope0"]);
+    const { end, stderr } = await run(flanneld, waitingFlanneld(directory.path, "nope0"));
     expect(end).toBe(1);
     expect(stderr).toMatch(/^E\d{4} .* flanneld\] .*nope0/m);
     expect(stderr).not.toMatch(/^ +at /m);
@@ -39,7 +39,7 @@ describe("flanneld", () => {
 
   test("flanneld logs one JSON object a line if asked", async () => {
     using directory = temporaryDirectory();
-    const { stderr } = await run(flanneld, [...waitingFlanneld(directory.path), "--iface=nope0", "--log-format=json"]);
+    const { stderr } = await run(flanneld, [...waitingFlanneld(directory.path, "nope0"), "--log-format=json"]);
     for (const line of stderr.trimEnd().split("\n")) expect(JSON.parse(line)).toHaveProperty("level");
   });
 
@@ -59,8 +59,7 @@ describe("flanneld", () => {
       "-c",
       `exec "$0" "$@" 2>&-`,
       flanneld,
-      ...waitingFlanneld(directory.path),
-      "--iface=nope0",
+      ...waitingFlanneld(directory.path, "nope0"),
     ]);
     expect(await outcome(child)).toMatchObject({ end: 1, stderr: "" });
   });

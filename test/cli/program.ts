@@ -54,11 +54,11 @@ export function temporaryDirectory(): { readonly path: string } & Disposable {
 }
 
 /** Arguments of a flanneld that waits for a config in a store of its own, and so touches nothing. */
-export function waitingFlanneld(directory: string): readonly string[] {
+export function waitingFlanneld(directory: string, iface = "lo"): readonly string[] {
   return [
     `--embedded-store=${join(directory, "store.db")}`,
     `--subnet-file=${join(directory, "subnet.env")}`,
     `--state-dir=${join(directory, "state")}`,
-    "--iface=lo",
+    `--iface=${iface}`,
   ];
 }

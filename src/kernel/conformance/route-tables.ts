@@ -24,6 +24,23 @@ export function describeRouteTables(name: string, harness: KernelHarness): void 
     onlink: link !== "eth0",
   });
 
+  describe(`${name}: routeTo()`, () => {
+    test("tells the link and the source of packets to an address, and nothing of one that is ours or out of reach", async () => {
+      const { kernel, others } = open(harness);
+      const way = async (to: string) => await kernel.routeTo(address(to), options);
+      expect(await way("192.0.2.9")).toEqual({ link: "eth0", gateway: undefined, source: address("192.0.2.1") });
+      expect(await way("198.51.100.1")).toBeUndefined();
+      others.addRoute({
+        destination: prefix("198.51.100.0/24"),
+        link: "eth0",
+        gateway: address("192.0.2.254"),
+        protocol: 4,
+      });
+      expect(await way("198.51.100.1")).toMatchObject({ link: "eth0", gateway: address("192.0.2.254") });
+      expect(await way("192.0.2.1")).toBeUndefined();
+    });
+  });
+
   describe(`${name}: routeTable()`, () => {
     test("lists what was put, of both families", async () => {
       const { kernel } = await openWithDevice(harness);
