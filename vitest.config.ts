@@ -1,5 +1,14 @@
 import { defineConfig } from "vitest/config";
 
+const SERVERS = ["test/store/**/*.test.ts", "test/remote/**/*.test.ts"];
+
+const SYSTEM = {
+  globalSetup: "scripts/build-first.mjs",
+  pool: "forks",
+  testTimeout: 60_000,
+  hookTimeout: 120_000,
+} as const;
+
 export default defineConfig({
   test: {
     projects: [
@@ -12,14 +21,21 @@ export default defineConfig({
         },
       },
       {
+        // What mostly waits for a server: three files at a time.
         test: {
+          ...SYSTEM,
+          name: "servers",
+          include: SERVERS,
+          maxWorkers: 3,
+        },
+      },
+      {
+        test: {
+          ...SYSTEM,
           name: "system",
-          globalSetup: "scripts/build-first.mjs",
           include: ["test/**/*.test.ts"],
-          pool: "forks",
+          exclude: SERVERS,
           fileParallelism: false,
-          testTimeout: 60_000,
-          hookTimeout: 120_000,
         },
       },
     ],

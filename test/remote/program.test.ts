@@ -7,6 +7,7 @@ import { afterEach, expect, test } from "vitest";
 import { NotifySocket } from "../../src/lab/notify-socket.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { flannel, flanneld, outcome, run, start, temporaryDirectory } from "../cli/program.ts";
+import { freePort } from "../support/free-port.ts";
 import { ask } from "./raw-http.ts";
 
 const { signal } = new AbortController();
@@ -18,16 +19,6 @@ afterEach(async () => {
   }
   children = [];
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
-}
 
 const store = (directory: string) => [
   `--embedded-store=${join(directory, "s.db")}`,

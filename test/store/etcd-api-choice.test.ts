@@ -15,7 +15,8 @@ import { EtcdV2Registry } from "../../src/store/etcd-v2/etcd-v2-registry.ts";
 import { EtcdV3Registry } from "../../src/store/etcd-v3/etcd-v3-registry.ts";
 import { type OpenEtcdOptions, openEtcdRegistry } from "../../src/store/open-etcd.ts";
 import type { Registry } from "../../src/store/registry.ts";
-import { EtcdServer, freePort } from "../support/etcd.ts";
+import { EtcdServer } from "../support/etcd.ts";
+import { freePort } from "../support/free-port.ts";
 
 const CONFIG = '{"Network":"10.5.0.0/16"}';
 const CLAIM = {

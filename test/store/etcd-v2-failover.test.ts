@@ -8,7 +8,8 @@ import { RecordingLogger } from "../../src/lib/recording-logger.ts";
 import { parseEtcdOptions } from "../../src/store/etcd/options.ts";
 import { EtcdV2Registry } from "../../src/store/etcd-v2/etcd-v2-registry.ts";
 import { EtcdV2DisabledError } from "../../src/store/etcd-v2/keys-api.ts";
-import { EtcdServer, freePort } from "../support/etcd.ts";
+import { EtcdServer } from "../support/etcd.ts";
+import { freePort } from "../support/free-port.ts";
 import { type Tampering, TamperingProxy } from "./tampering-proxy.ts";
 
 const { signal } = new AbortController();

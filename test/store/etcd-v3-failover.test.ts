@@ -7,7 +7,8 @@ import { systemClock } from "../../src/lib/clock.ts";
 import { RecordingLogger } from "../../src/lib/recording-logger.ts";
 import { parseEtcdOptions } from "../../src/store/etcd/options.ts";
 import { EtcdV3Registry } from "../../src/store/etcd-v3/etcd-v3-registry.ts";
-import { EtcdServer, freePort } from "../support/etcd.ts";
+import { EtcdServer } from "../support/etcd.ts";
+import { freePort } from "../support/free-port.ts";
 import { GrpcProxy, type Tampering } from "./grpc-proxy.ts";
 
 const { signal } = new AbortController();
