@@ -704,6 +704,24 @@ describe("Dataplane.attempted(), founded() and settled()", () => {
     expect([...device.contents, ...routes.contents]).toEqual(["a=a", "c=a"]);
   });
 
+  test("what failed for want of a foundation is in place as soon as that is", async () => {
+    await using host = new FakeHost();
+    const [device, routes] = [host.table("device"), host.table("routes")];
+    const missing = new Error("no such device");
+    const begun = host.clock.now();
+    device.failRow("a", missing);
+    routes.failRow("b", missing);
+    device.pause = async (call) => {
+      if (call.type !== "apply" || host.clock.now() <= begun + 60_000) return;
+      device.failRow("a", undefined);
+      routes.failRow("b", undefined);
+    };
+    want(host, layer(device, [a], { isFoundation: true }), layer(routes, [b]));
+    await host.passes(60_000); // both wait half a minute by now, and not for each other
+    while (device.contents.length === 0) await host.passes(10);
+    expect(routes.contents).toEqual(["b=a"]);
+  });
+
   test("settled() waits also for what is wanted while the last pass is under way", async () => {
     await using host = new FakeHost();
     const table = host.table("routes");

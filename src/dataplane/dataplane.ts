@@ -155,17 +155,27 @@ export class Dataplane {
     }
     const order = this.#order.filter((state) => !state.isResting(now));
     const filled: TableState[] = [];
-    for (const state of order)
-      if (await this.#try(state, () => this.#fill(state, options), options)) filled.push(state);
+    let isOnNewGround = false;
+    for (const state of order) {
+      if (isOnNewGround) state.retryNow();
+      const fill = async () => {
+        const count = await this.#fill(state, options);
+        if (count > 0 && this.#foundations.includes(state)) isOnNewGround = true;
+      };
+      if (await this.#try(state, fill, options)) filled.push(state);
+    }
     for (const state of filled.toReversed())
       if (await this.#try(state, () => this.#empty(state, options), options)) this.#worked(state);
     for (const state of order) state.forgetObsoleteFailures();
     this.#log.problems(this.#order);
   }
 
-  async #fill(state: TableState, options: Abortable): Promise<void> {
+  /** @returns how many rows were put */
+  async #fill(state: TableState, options: Abortable): Promise<number> {
     if (state.dirty) this.#log.undone(state, await state.refresh(options));
-    this.#log.put(state, await state.fill(options));
+    const put = await state.fill(options);
+    this.#log.put(state, put);
+    return put.length;
   }
 
   async #empty(state: TableState, options: Abortable): Promise<void> {

@@ -60,10 +60,10 @@ export class RowFailures {
     for (const key of this.#failing.keys()) if (!keys.has(key)) this.#failing.delete(key);
   }
 
-  /** Something changed, and a row may have failed only because of what was there before: none waits longer than after its first failure. */
-  retrySoon(): void {
+  /** Something changed, and a row may have failed only because of what was there before: none waits longer than this after it was tried. */
+  retryAfter(wait: Milliseconds): void {
     for (const [key, failing] of this.#failing) {
-      const retryAt = Math.min(failing.retryAt, failing.triedAt + ROW_RETRY.first);
+      const retryAt = Math.min(failing.retryAt, failing.triedAt + wait);
       if (!failing.isTruce) this.#failing.set(key, { ...failing, retryAt });
     }
   }

@@ -7,6 +7,8 @@ import type { Table } from "./table.ts";
 import { Wars } from "./wars.ts";
 
 const TABLE_RETRY: BackoffRange = { first: 200, most: 30_000 };
+/** When others changed a table, rows that failed wait no longer than this after they were tried. */
+const SOON: Milliseconds = 200;
 
 /** A row that was as wanted and is not any more, though nobody wanted that. */
 export interface UndoneRow {
@@ -120,8 +122,13 @@ export class TableState implements Disposable {
     this.listingTook = this.#clock.now() - start;
     const before = this.#known;
     this.#learn(rows);
-    this.#failures.retrySoon();
+    this.#failures.retryAfter(SOON);
     return this.#undoneSince(before);
+  }
+
+  /** What the rows stand on was made just now: those that failed, perhaps for want of it, are due. */
+  retryNow(): void {
+    this.#failures.retryAfter(0);
   }
 
   /** Puts what is missing or different, but for rows that failed and wait for their time. Returns the rows now in place. */

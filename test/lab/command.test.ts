@@ -82,9 +82,9 @@ test("lab up leaves a lab that ping, exec, logs and ls know, until lab down", ()
 test("lab logs -f shows what is written later", async () => {
   lab("up", ...fake);
   const { child, said } = start("logs", "--name", name, "h1", "-f");
-  await waitUntil(() => said.text.includes("starts"), { signal, within: 5000, what: "the log so far" });
+  await waitUntil(() => said.text.includes("starts"), { signal, within: 15_000, what: "the log so far" });
   writeFileSync(readRecord(name)?.hosts[0]?.log ?? "", "and more\n", { flag: "a" });
-  await waitUntil(() => said.text.includes("and more"), { signal, within: 5000, what: "what was added" });
+  await waitUntil(() => said.text.includes("and more"), { signal, within: 15_000, what: "what was added" });
   child.kill("SIGTERM");
   expect(await exitOf(child)).toBe(143);
 });
