@@ -9,6 +9,7 @@ import type { NetworkConfig } from "../lease/network-config.ts";
 import type { LeaseFormat } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Logger } from "../lib/logger.ts";
+import type { Pulse } from "../lib/pulse.ts";
 
 /** The link that carries packets between hosts. */
 export interface ExternalInterface {
@@ -63,6 +64,8 @@ export interface Backend extends AsyncDisposable {
   desired(peers: readonly Lease[]): Desired;
   /** Userspace work, if any: the udp packet path. Begun once, when what all present peers need is in place. */
   run?(options: Abortable): Promise<void>;
+  /** Of a thread of its own, if it has one. */
+  pulse?(): Pulse;
 }
 
 /** Layers are filled in order and emptied in reverse. */

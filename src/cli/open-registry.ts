@@ -1,4 +1,5 @@
 import type { NetworkName } from "../lease/lease.ts";
+import type { StoreHealth } from "../lease/store-health.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Clock, Milliseconds } from "../lib/clock.ts";
 import type { Logger } from "../lib/logger.ts";
@@ -15,6 +16,8 @@ export interface OpenRegistryOptions extends Abortable {
   readonly create?: boolean;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Told when the store is away. */
+  readonly health?: StoreHealth;
 }
 
 /** Opens the store that the options name; what only that one needs is imported only now. */

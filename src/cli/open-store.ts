@@ -13,12 +13,12 @@ export interface OpenStore {
 
 /** Opens whatever says who holds which subnet: a store, or a flannel server before one. */
 export async function openStore(store: StoreOptions, options: OpenRegistryOptions): Promise<OpenStore> {
-  const { clock, logger } = options;
+  const { clock, logger, health } = options;
   if (store.kind === "remote") {
     const { RemoteSubnetManager } = await import("../remote/remote-subnet-manager.ts");
-    const manager = new RemoteSubnetManager(store.remote, { clock, logger });
+    const manager = new RemoteSubnetManager(store.remote, { clock, logger, health });
     return { manager, name: manager.name };
   }
   const registry = await openRegistry(store, options);
-  return { manager: new RegistrySubnetManager(registry, { clock, logger }), name: registry.name };
+  return { manager: new RegistrySubnetManager(registry, { clock, logger, health }), name: registry.name };
 }

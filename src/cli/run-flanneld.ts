@@ -1,21 +1,21 @@
-import { sendDatagram } from "../kernel/datagram.ts";
 import { closeAllOnExec } from "../kernel/descriptors.ts";
 import { openKernel } from "../kernel/linux-kernel.ts";
 import type { NetworkName } from "../lease/lease.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { systemClock } from "../lib/clock.ts";
-import { describeError, InvalidConfigError, UnsupportedError } from "../lib/errors.ts";
+import { InvalidConfigError, UnsupportedError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
 import { untilItWorks } from "../lib/until-it-works.ts";
 import { chooseExternalInterface, reportChoice } from "../network/external-interface.ts";
 import { HostStateFile } from "../network/host-state.ts";
 import { runNetwork } from "../network/network.ts";
+import { describeNetwork, describeNetworks, type NetworkStatus } from "../network/network-status.ts";
 import { runNetworks } from "../network/networks.ts";
 import { takeInherited } from "../operate/inherited.ts";
-import { notifyReady } from "../operate/notify.ts";
 import type { FlanneldOptions } from "./flanneld-flags.ts";
 import { openKeeper } from "./open-keeper.ts";
 import { openStore } from "./open-store.ts";
+import { Supervision } from "./supervision.ts";
 
 /** The unnamed network of single-network mode. */
 const SINGLE_NETWORK = "";
@@ -30,6 +30,8 @@ export async function runFlanneld(
   const { descriptors: inherited, complaints } = takeInherited(env, process.pid);
   if (inherited.length > 0) closeAllOnExec();
   for (const complaint of complaints) logger.warn("not all that the service manager passed is there", { complaint });
+  await using supervision = new Supervision(env, { signal, logger });
+  const { liveness, health, manager: serviceManager } = supervision;
   using kernel = openKernel({ logger });
   const { stateDir, renewMargin } = options;
   const networks = options.networks.length > 0 ? options.networks : [SINGLE_NETWORK];
@@ -37,12 +39,13 @@ export async function runFlanneld(
   const [external, { manager }] = await Promise.all([
     chooseExternalInterface(kernel, options.interfaces, { signal }),
     untilItWorks(
-      () => openStore(options.store, { stateDir, networks, renewMargin, clock, logger, signal }),
+      () => openStore(options.store, { stateDir, networks, renewMargin, clock, logger, health, signal }),
       "the store cannot be used yet",
       {
         clock,
         logger,
         signal,
+        onFailure: (reason) => supervision.describe(() => `Waiting for the store: ${reason}.`),
         isFinal: (error) => error instanceof InvalidConfigError || error instanceof UnsupportedError,
       },
     ),
@@ -54,6 +57,13 @@ export async function runFlanneld(
   if (options.networks.length > 0 || options.watchNetworks) {
     const { subnetDir } = options;
     const directory = options.watchNetworks ? manager : undefined;
+    const states = new Map<NetworkName, () => NetworkStatus>();
+    supervision.describe(() => describeNetworks(new Map([...states].map(([name, status]) => [name, status()]))));
+    const onStatus = (name: NetworkName, status: (() => NetworkStatus) | undefined) => {
+      if (status === undefined) states.delete(name);
+      else states.set(name, status);
+      supervision.changed();
+    };
     const shared = {
       names: options.networks,
       directory,
@@ -65,6 +75,8 @@ export async function runFlanneld(
       renewMargin,
       clock,
       logger,
+      liveness,
+      onStatus,
     };
     return await runNetworks({ ...shared, openKeeper: openNetworkKeeper }, { signal });
   }
@@ -81,12 +93,10 @@ export async function runFlanneld(
       renewMargin: options.renewMargin,
       clock,
       logger,
+      liveness,
+      onStatus: (status) => supervision.describe(() => describeNetwork(status())),
       onReady: () => {
-        try {
-          notifyReady(env["NOTIFY_SOCKET"], sendDatagram);
-        } catch (error) {
-          logger.warn("cannot tell the service manager that we are ready", { reason: describeError(error) });
-        }
+        serviceManager.ready();
         keeper.ready({ signal }).catch(() => {}); // rejects only by the signal
       },
     },

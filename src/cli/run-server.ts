@@ -1,17 +1,17 @@
-import { sendDatagram } from "../kernel/datagram.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { systemClock } from "../lib/clock.ts";
-import { describeError, InvalidConfigError, UnsupportedError } from "../lib/errors.ts";
+import { InvalidConfigError, UnsupportedError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
 import { untilItWorks } from "../lib/until-it-works.ts";
+import { count } from "../network/network-status.ts";
 import { type InheritedDescriptor, takeInherited } from "../operate/inherited.ts";
-import { notifyReady } from "../operate/notify.ts";
 import type { ListenTarget } from "../remote/http-server.ts";
 import type { ListenAddress } from "../remote/listen-address.ts";
 import { serveLeases } from "../remote/server.ts";
 import { RegistrySubnetManager } from "../store/registry-subnet-manager.ts";
 import type { FlanneldOptions, ServerOptions } from "./flanneld-flags.ts";
 import { openRegistry } from "./open-registry.ts";
+import { Supervision } from "./supervision.ts";
 
 /** Serves the leases of a store to other hosts until the signal. @throws {InvalidConfigError} for what only a restart can mend */
 export async function runServer(
@@ -22,19 +22,22 @@ export async function runServer(
   const clock = systemClock;
   const { descriptors, complaints } = takeInherited(process.env, process.pid);
   for (const complaint of complaints) logger.warn("not all that the service manager passed is there", { complaint });
+  await using supervision = new Supervision(process.env, { signal, logger });
+  const { health } = supervision;
   if (storeOptions.kind === "remote") throw new InvalidConfigError("--listen", "a server cannot be a client, too");
   const target = listenTarget(address, descriptors);
   const registry = await untilItWorks(
-    () => openRegistry(storeOptions, { stateDir, networks: [""], renewMargin, clock, logger, signal }),
+    () => openRegistry(storeOptions, { stateDir, networks: [""], renewMargin, clock, logger, health, signal }),
     "the store cannot be used yet",
     {
       clock,
       logger,
       signal,
+      onFailure: (reason) => supervision.describe(() => `Waiting for the store: ${reason}.`),
       isFinal: (error) => error instanceof InvalidConfigError || error instanceof UnsupportedError,
     },
   );
-  await using manager = new RegistrySubnetManager(registry, { clock, logger });
+  await using manager = new RegistrySubnetManager(registry, { clock, logger, health });
   await serveLeases(
     {
       store: { manager, book: registry, networks: registry, administration: manager },
@@ -44,12 +47,14 @@ export async function runServer(
       keyPrefix,
       clock,
       logger,
-      onListening: () => {
-        try {
-          notifyReady(process.env["NOTIFY_SOCKET"], sendDatagram);
-        } catch (error) {
-          logger.warn("cannot tell the service manager that we are ready", { reason: describeError(error) });
-        }
+      onListening: ({ address, port, waiting }) => {
+        const where = `${address.includes(":") ? `[${address}]` : address}:${port}`;
+        const how = files.certificate === undefined ? "without TLS" : "by TLS";
+        supervision.describe(
+          () =>
+            `Serving leases of ${registry.name} at ${where} ${how}; ${count(waiting(), "client")} waiting for changes.`,
+        );
+        supervision.manager.ready();
       },
     },
     { signal },

@@ -829,3 +829,33 @@ describe("Dataplane.run()", () => {
     expect(host.clock.sleeping).toBeLessThanOrEqual(1);
   });
 });
+
+describe("Dataplane.pulse", () => {
+  test("is due from the moment something is wanted until it was tried, and makes a step for each table", async () => {
+    await using host = new FakeHost();
+    await host.passes(0);
+    const { steps } = host.dataplane.pulse;
+    expect(host.dataplane.pulse.isDue).toBe(false);
+    want(host, layer(host.table("low"), [a]), layer(host.table("high"), [b]));
+    expect(host.dataplane.pulse).toEqual({ steps, isDue: true });
+    await host.passes(0);
+    expect(host.dataplane.pulse).toEqual({ steps: steps + 5, isDue: false }); // filled and emptied, and the pass
+  });
+
+  test("stays due without a step while a table does not answer", async () => {
+    await using host = new FakeHost();
+    const table = host.table("routes");
+    const { promise, resolve } = Promise.withResolvers<void>();
+    table.pause = () => promise;
+    want(host, layer(table, [a]));
+    await host.passes(0);
+    const stuck = host.dataplane.pulse;
+    expect(stuck.isDue).toBe(true);
+    await host.passes(60_000);
+    expect(host.dataplane.pulse).toEqual(stuck);
+    resolve();
+    await host.passes(0);
+    expect(host.dataplane.pulse.isDue).toBe(false);
+    expect(host.dataplane.pulse.steps).toBeGreaterThan(stuck.steps);
+  });
+});

@@ -3,6 +3,7 @@ import { Alarm } from "../lib/alarm.ts";
 import type { Clock, Instant, Milliseconds } from "../lib/clock.ts";
 import { isAbort } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
+import type { Pulse } from "../lib/pulse.ts";
 import { DataplaneLog } from "./dataplane-log.ts";
 import type { Layer } from "./table.ts";
 import { TableState } from "./table-state.ts";
@@ -49,6 +50,9 @@ export class Dataplane {
   /** Counts every reason for a pass at once; a pass has seen all up to the number it began with. */
   #asked = 0;
   #seen = 0;
+  #isPassing = false;
+  /** Passes, and tables that were worked on. */
+  #steps = 0;
   /** When to look at what somebody else changed; Infinity if nobody did. */
   #lookAt: Instant = Number.POSITIVE_INFINITY;
   #resyncedAt: Instant;
@@ -103,6 +107,12 @@ export class Dataplane {
     );
   }
 
+  /** For a watchdog: a step is one table listed, filled or emptied. */
+  get pulse(): Pulse {
+    const isDue = this.#isPassing || this.#asked > this.#seen || this.#nextDue <= this.#clock.now();
+    return { steps: this.#steps, isDue };
+  }
+
   /** Works until the signal aborts, once; what is in place stays. */
   async run({ signal }: Abortable): Promise<never> {
     using alarm = new Alarm(this.#clock, () => this.#wake());
@@ -112,9 +122,12 @@ export class Dataplane {
         await nextTurn();
         signal.throwIfAborted();
         const asked = this.#asked;
+        this.#isPassing = true;
         this.#renew();
         await this.#pass({ signal });
+        this.#isPassing = false;
         this.#seen = asked;
+        this.#steps++;
         for (const resume of this.#waiting) resume();
         while (this.#asked === asked && this.#nextDue > this.#clock.now()) await this.#nap(alarm, signal);
       }
@@ -193,6 +206,8 @@ export class Dataplane {
       state.failed();
       this.#log.failed(state, error);
       return false;
+    } finally {
+      this.#steps++;
     }
   }
 

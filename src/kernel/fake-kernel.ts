@@ -74,6 +74,8 @@ export class FakeKernel implements Kernel {
   readonly log: string[] = [];
   /** Refuses requests: return why, or undefined to let one pass. The text is that of the log. */
   refuse: (request: string) => string | undefined = () => undefined;
+  /** Awaited before each batch of changes: the kernel does not answer until it resolves. */
+  pause: () => Promise<void> = async () => {};
 
   listLinks(_options: Abortable): Promise<readonly Link[]> {
     return Promise.resolve([...this.#links.values()]);
@@ -422,12 +424,13 @@ export class FakeKernel implements Kernel {
         if (signal.aborted) return Promise.reject(signal.reason);
         return Promise.resolve(list());
       },
-      apply: ({ puts, removals }: Plan<Row>, { signal }) => {
-        if (signal.aborted) return Promise.reject(signal.reason);
-        return Promise.resolve([
+      apply: async ({ puts, removals }: Plan<Row>, { signal }) => {
+        signal.throwIfAborted();
+        await this.pause();
+        return [
           ...puts.flatMap((row) => attempt("add", row, put)),
           ...removals.flatMap((row) => attempt("remove", row, remove)),
-        ]);
+        ];
       },
       watch: (onChange) => {
         const watchers = this.#watchers.get(kind) ?? new Set();

@@ -4,6 +4,7 @@ import type { Clock, Instant, Milliseconds } from "../lib/clock.ts";
 import { describeError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
 import { HistoryLostError, StoreRefusedError, StoreUnavailableError } from "./errors.ts";
+import type { StoreHealth } from "./store-health.ts";
 
 const UNAVAILABLE: BackoffRange = { first: 100, most: 5_000 };
 /** A password or certificate may be changed under us, but asking often does not help. */
@@ -17,10 +18,11 @@ export interface OutageParts {
   readonly random: () => number;
   /** The store's name at this moment. */
   readonly store: () => string;
+  readonly health?: StoreHealth | undefined;
 }
 
-/** A watch's troubles: counts failures in a row, and logs the first of them and the end. */
-export class Outage {
+/** A watch's troubles: counts failures in a row, and logs the first of them and the end. To be disposed of with the watch. */
+export class Outage implements Disposable {
   readonly #parts: OutageParts;
   #failures = 0;
   #logged: { readonly code: string; readonly since: Instant } | undefined;
@@ -32,8 +34,9 @@ export class Outage {
 
   /** The store answers. */
   over(): void {
-    const { clock, logger, store } = this.#parts;
+    const { clock, logger, store, health } = this.#parts;
     this.#connectedAt ??= clock.now();
+    health?.over(this);
     if (this.#logged === undefined) return;
     const seconds = Math.round((clock.now() - this.#logged.since) / 1000);
     logger.info("the store is back", { store: store(), seconds });
@@ -55,8 +58,13 @@ export class Outage {
     }
     if (!(error instanceof StoreUnavailableError) && !(error instanceof StoreRefusedError)) throw error;
     this.#log(error);
+    this.#parts.health?.away(this, this.#parts.clock.wallClock(), error);
     const range = error instanceof StoreRefusedError ? REFUSED : UNAVAILABLE;
     await clock.sleep(backoff(this.#failures, range, random), options);
+  }
+
+  [Symbol.dispose](): void {
+    this.#parts.health?.over(this);
   }
 
   #log(error: StoreUnavailableError | StoreRefusedError): void {

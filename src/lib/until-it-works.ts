@@ -10,6 +10,8 @@ export interface PatienceOptions extends Abortable {
   readonly delay?: (error: unknown) => Milliseconds;
   /** Whether trying again is of no use; nothing is, by default. */
   readonly isFinal?: (error: unknown) => boolean;
+  /** Told of every failure. */
+  readonly onFailure?: (reason: string) => void;
 }
 
 /** Reasons that were said are forgotten after so many. */
@@ -19,7 +21,7 @@ const MOST_REASONS = 100;
 export async function untilItWorks<T>(
   attempt: () => Promise<T>,
   message: string,
-  { clock, logger, signal, delay = () => 1_000, isFinal = () => false }: PatienceOptions,
+  { clock, logger, signal, delay = () => 1_000, isFinal = () => false, onFailure }: PatienceOptions,
 ): Promise<T> {
   const said = new Set<string>();
   for (;;) {
@@ -31,6 +33,7 @@ export async function untilItWorks<T>(
       if (!said.has(reason)) logger.warn(message, { reason });
       if (said.size >= MOST_REASONS) said.clear();
       said.add(reason);
+      onFailure?.(reason);
       await clock.sleep(delay(error), { signal });
     }
   }

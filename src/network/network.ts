@@ -20,11 +20,13 @@ import type { Clock, Milliseconds } from "../lib/clock.ts";
 import type { Logger } from "../lib/logger.ts";
 import { Scope } from "../lib/scope.ts";
 import { untilItWorks } from "../lib/until-it-works.ts";
+import type { Liveness } from "../operate/liveness.ts";
 import { type Heritage, heritage } from "./heritage.ts";
 import { HostMemory } from "./host-memory.ts";
 import type { HostStateFile } from "./host-state.ts";
 import { KnownLeases } from "./known-leases.ts";
 import type { NetworkClaims } from "./network-claims.ts";
+import { type NetworkStatus, STARTING } from "./network-status.ts";
 import { OwnLease } from "./own-lease.ts";
 import { PeerReport } from "./peer-report.ts";
 import { retire } from "./retire.ts";
@@ -49,6 +51,10 @@ export interface NetworkOptions {
   readonly logger: Logger;
   /** Called each time the subnet is held, its device stands and the file is written. */
   readonly onReady: () => void;
+  /** Told whenever the network is another way than before; what it is given says how, also later. */
+  readonly onStatus?: (status: () => NetworkStatus) => void;
+  /** Has an eye on what must never be stuck. */
+  readonly liveness?: Liveness;
 }
 
 /** One network's life on this host: config, lease, device, file, peers; again after the lease was lost. Ends only by the signal. */
@@ -56,9 +62,14 @@ export async function runNetwork(options: NetworkOptions, { signal }: Abortable)
   const memory = await HostMemory.open(options.state);
   await using scope = new Scope(signal);
   const dataplane = new Dataplane({ clock: options.clock, logger: options.logger });
+  using _watched = options.liveness?.watch(named("the reconcile loop", options.name), () => dataplane.pulse);
   scope.spawn((signal) => dataplane.run({ signal }));
   scope.spawn((signal) => new NetworkLife(options, dataplane, memory).run({ signal }));
   await scope.join();
+}
+
+function named(loop: string, network: NetworkName): string {
+  return network === "" ? loop : `${loop} of network ${JSON.stringify(network)}`;
 }
 
 /** A network that is configured, leased and wanted in the kernel. */
@@ -77,6 +88,7 @@ class NetworkLife {
   readonly #memory: HostMemory;
   readonly #known: KnownLeases;
   #lost: Prefix | undefined;
+  #status: () => NetworkStatus = () => STARTING;
 
   constructor(options: NetworkOptions, dataplane: Dataplane, memory: HostMemory) {
     this.#options = options;
@@ -92,6 +104,30 @@ class NetworkLife {
       this.#known.rememberCursor();
       await this.#memory.flush();
     }
+  }
+
+  #is(status: () => NetworkStatus): void {
+    this.#status = status;
+    this.#options.onStatus?.(status);
+  }
+
+  /** @returns what says that it is waited for, with the reason once there is one */
+  #waitsFor(what: string): (reason?: string) => void {
+    const say = (reason?: string) => this.#is(() => ({ phase: "waiting", what, reason }));
+    say();
+    return say;
+  }
+
+  #isUp({ backend, config, select }: Session): void {
+    this.#is(() => ({
+      phase: "up",
+      subnet: backend.lease.subnet,
+      backend: config.backend.type,
+      peers: select(this.#known.all).peers.length,
+      problems: this.#dataplane.problems.map(({ table, row, error: { message } }) =>
+        message.includes(row) ? message : `${table} ${row}: ${message}`,
+      ),
+    }));
   }
 
   async #liveUntilLost(options: Abortable): Promise<void> {
@@ -110,7 +146,7 @@ class NetworkLife {
     const { config, prepared, heritage } = await this.#configured({ signal });
     const lease = await this.#leased(config, prepared, heritage, { signal });
     await using backend = prepared.open(lease);
-    await using _ = { [Symbol.asyncDispose]: () => this.#letGo(backend, { signal }) };
+    await using _alive = { [Symbol.asyncDispose]: () => this.#letGo(backend, { signal }) };
     const session: Session = {
       config,
       backend,
@@ -125,6 +161,7 @@ class NetworkLife {
     await using scope = new Scope(signal);
     scope.spawn((signal) => this.#publish(session, { signal }));
     scope.spawn((signal) => session.own.keep({ signal }));
+    using _watched = this.#watchThread(backend);
     const begin = () =>
       backend.run !== undefined && scope.spawn((signal) => backend.run?.({ signal }) ?? Promise.resolve());
     scope.spawn((signal) => this.#followPeers(session, { signal }, begin));
@@ -132,6 +169,12 @@ class NetworkLife {
     scope.spawn((signal) => this.#retireFormer(session, { signal }));
     await scope.join();
     throw signal.reason;
+  }
+
+  #watchThread(backend: Backend): Disposable | undefined {
+    const { liveness, name } = this.#options;
+    if (liveness === undefined || backend.pulse === undefined) return undefined;
+    return liveness.watch(named("the packet thread", name), () => backend.pulse?.() ?? { steps: 0, isDue: false });
   }
 
   /** What lives in this process goes with the backend: nobody may make it anew before the next one does. */
@@ -173,7 +216,7 @@ class NetworkLife {
         return { config, prepared, heritage: inherited };
       },
       "no usable network config yet; waiting for one",
-      { clock, logger, signal },
+      { clock, logger, signal, onFailure: this.#waitsFor("a usable network config") },
     );
   }
 
@@ -197,6 +240,7 @@ class NetworkLife {
         clock,
         logger,
         signal,
+        onFailure: this.#waitsFor("a subnet"),
         delay: (error) => (error instanceof OutOfSubnetsError ? 500 + 300 * Math.random() : 1_000),
       },
     );
@@ -222,7 +266,8 @@ class NetworkLife {
     });
   }
 
-  async #publish({ config, backend }: Session, { signal }: Abortable): Promise<void> {
+  async #publish(session: Session, { signal }: Abortable): Promise<void> {
+    const { config, backend } = session;
     const { subnetFile, clock, logger, onReady } = this.#options;
     const { subnet } = backend.lease;
     const env: SubnetEnv = {
@@ -237,9 +282,10 @@ class NetworkLife {
         await writeFileAtomically(subnetFile, formatSubnetEnv(env), { mode: 0o644 });
       },
       "subnet file cannot be written",
-      { clock, logger, signal },
+      { clock, logger, signal, onFailure: this.#waitsFor(`${subnetFile} to be written`) },
     );
     logger.info("ready", { subnet, mtu: backend.mtu, file: subnetFile });
+    this.#isUp(session);
     onReady();
   }
 
@@ -257,6 +303,7 @@ class NetworkLife {
       if (!areInPlace) onInPlace();
       areInPlace = true;
       session.report.changed(change, session.own.lease);
+      this.#options.onStatus?.(this.#status);
     }
   }
 

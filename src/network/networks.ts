@@ -5,19 +5,20 @@ import type { NetworkDirectory } from "../lease/network-directory.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { BackoffRange } from "../lib/backoff.ts";
 import { backoff } from "../lib/backoff.ts";
-import { isAbort } from "../lib/errors.ts";
+import { describeError, isAbort } from "../lib/errors.ts";
 import { Scope } from "../lib/scope.ts";
 import type { Handover } from "../operate/handover.ts";
 import { HostStateFile, NO_STATE } from "./host-state.ts";
 import { type NetworkOptions, runNetwork } from "./network.ts";
 import { NetworkClaims } from "./network-claims.ts";
+import { type NetworkStatus, STARTING } from "./network-status.ts";
 import { retire } from "./retire.ts";
 
 /** After a failure of ours, which ought not to be. */
 const AGAIN: BackoffRange = { first: 1_000, most: 60_000 };
 
 export interface NetworksOptions
-  extends Omit<NetworkOptions, "name" | "subnetFile" | "state" | "claims" | "keeper" | "onReady"> {
+  extends Omit<NetworkOptions, "name" | "subnetFile" | "state" | "claims" | "keeper" | "onReady" | "onStatus"> {
   /** Those to join, whether they are there yet or not; with a directory, the only ones allowed, or all if there are none. */
   readonly names: readonly NetworkName[];
   /** Says which networks come and go, if that is to be followed. */
@@ -27,6 +28,8 @@ export interface NetworksOptions
   readonly stateDir: string;
   /** What takes a network's descriptors to the next daemon. */
   readonly openKeeper: (network: NetworkName) => Handover;
+  /** Told whenever a network is another way than before; undefined once it was removed. */
+  readonly onStatus?: (network: NetworkName, status: (() => NetworkStatus) | undefined) => void;
 }
 
 /**
@@ -70,6 +73,7 @@ class NetworkLives {
     const stop = new AbortController();
     const { promise: ended, resolve } = Promise.withResolvers<void>();
     this.#lives.set(name, { stop, ended });
+    this.#options.onStatus?.(name, () => STARTING);
     this.#scope.spawn(async (signal) => {
       try {
         await liveOn(name, this.#options, this.#claims, { signal: AbortSignal.any([signal, stop.signal]) });
@@ -96,6 +100,7 @@ class NetworkLives {
     await life.ended;
     await dismantle(name, this.#options, { signal });
     this.#lives.delete(name);
+    this.#options.onStatus?.(name, undefined);
   }
 }
 
@@ -131,7 +136,7 @@ async function liveOn(
   claims: NetworkClaims,
   { signal }: Abortable,
 ): Promise<never> {
-  const { subnetDir, stateDir, openKeeper, names: _names, directory: _directory, ...shared } = options;
+  const { subnetDir, stateDir, openKeeper, onStatus, names: _names, directory: _directory, ...shared } = options;
   const logger = options.logger.child({ network: name });
   const subnetFile = join(subnetDir, `${name}.env`);
   for (let failures = 1; ; failures++) {
@@ -139,9 +144,24 @@ async function liveOn(
       await using keeper = openKeeper(name);
       const state = new HostStateFile(stateDir, subnetFile, logger);
       const onReady = () => void keeper.ready({ signal }).catch(() => {}); // rejects only by the signal
-      await runNetwork({ ...shared, name, subnetFile, state, claims, keeper, logger, onReady }, { signal });
+      await runNetwork(
+        {
+          ...shared,
+          name,
+          subnetFile,
+          state,
+          claims,
+          keeper,
+          logger,
+          onReady,
+          onStatus: (status) => onStatus?.(name, status),
+        },
+        { signal },
+      );
     } catch (error) {
       if (isAbort(error, signal)) throw error;
+      const reason = describeError(error);
+      onStatus?.(name, () => ({ phase: "waiting", what: "another try after a failure", reason }));
       logger.error("this network failed; the others go on, and it is tried again", {
         error,
         stack: error instanceof Error ? error.stack : undefined,

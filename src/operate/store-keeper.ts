@@ -3,7 +3,7 @@ import type { DescriptorKeeper } from "../kernel/descriptor-keeper.ts";
 import { describeError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
 import type { InheritedDescriptor } from "./inherited.ts";
-import type { SendDatagram } from "./notify.ts";
+import type { SendDatagram } from "./service-manager.ts";
 
 export interface StoreKeeperOptions {
   /** `$NOTIFY_SOCKET` */

@@ -7,6 +7,7 @@ import { formatAttributes } from "../lease/lease-codec.ts";
 import { type NetworkConfig, parseNetworkConfig } from "../lease/network-config.ts";
 import type { NetworkDirectory, NetworkUpdate } from "../lease/network-directory.ts";
 import { Outage } from "../lease/outage.ts";
+import type { StoreHealth } from "../lease/store-health.ts";
 import type { Administration, LeaseFormat, LeaseRequest, Reservation, SubnetManager } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Clock, Milliseconds } from "../lib/clock.ts";
@@ -39,7 +40,12 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
   readonly name: string;
   readonly #http: HttpClient;
   readonly #servers: Servers;
-  readonly #parts: { readonly clock: Clock; readonly logger: Logger; readonly random: () => number };
+  readonly #parts: {
+    readonly clock: Clock;
+    readonly logger: Logger;
+    readonly random: () => number;
+    readonly health: StoreHealth | undefined;
+  };
   readonly #told: ToldLeases;
   readonly #closed = new AbortController();
   /** What a lease was taken by, for the watch that follows: thousands of leases need not be read twice. */
@@ -54,10 +60,17 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
       clock,
       logger,
       random = Math.random,
-    }: { readonly clock: Clock; readonly logger: Logger; readonly random?: () => number },
+      health,
+    }: {
+      readonly clock: Clock;
+      readonly logger: Logger;
+      readonly random?: () => number;
+      /** Told when no server answers. */
+      readonly health?: StoreHealth | undefined;
+    },
   ) {
     this.name = `flannel server ${endpoints.join(",")}`;
-    this.#parts = { clock, logger, random };
+    this.#parts = { clock, logger, random, health };
     this.#http = new HttpClient(files);
     this.#servers = new Servers(endpoints, { http: this.#http, clock, logger });
     this.#told = new ToldLeases(clock, logger);
@@ -123,7 +136,7 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
     options: Abortable & { readonly since?: Cursor },
   ): AsyncIterable<LeaseUpdate> {
     const signal = AbortSignal.any([options.signal, this.#closed.signal]);
-    const outage = new Outage({ ...this.#parts, store: () => this.name });
+    using outage = new Outage({ ...this.#parts, store: () => this.name });
     let cursor = options.since;
     let listed = cursor === undefined ? this.#listed.get(network) : undefined;
     this.#listed.delete(network);
@@ -154,7 +167,7 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
 
   async *watchNetworks(options: Abortable): AsyncIterable<NetworkUpdate> {
     const signal = AbortSignal.any([options.signal, this.#closed.signal]);
-    const outage = new Outage({ ...this.#parts, store: () => this.name });
+    using outage = new Outage({ ...this.#parts, store: () => this.name });
     let next: string | undefined;
     for (;;) {
       signal.throwIfAborted();

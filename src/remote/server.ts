@@ -29,7 +29,12 @@ export interface ServeOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   /** Called once clients can connect. */
-  readonly onListening: (address: { readonly address: string; readonly port: number }) => void;
+  readonly onListening: (listening: {
+    readonly address: string;
+    readonly port: number;
+    /** How many clients wait for changes now. */
+    readonly waiting: () => number;
+  }) => void;
 }
 
 /** Certificates are looked at this often, besides at each new connection. */
@@ -75,7 +80,7 @@ export async function serveLeases(options: ServeOptions, { signal }: Abortable):
   const listening = await listen(server, target);
   logger.info("serving leases", { ...listening, tls: tls !== undefined, clientCertificates });
   warnOfOpenDoors(listening.address, { isTls: tls !== undefined, clientCertificates, logger });
-  onListening(listening);
+  onListening({ ...listening, waiting: () => hubs.values().reduce((sum, { waiting }) => sum + waiting, 0) });
   scope.spawn(async (signal) => {
     await untilItWorks(() => hub("").snapshot(), "the store cannot be read yet", { clock, logger, signal });
   });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { continuesHistory, type LeaseUpdate } from "../lease/lease.ts";
+import { StoreHealth } from "../lease/store-health.ts";
 import { FakeClock } from "../lib/fake-clock.ts";
 import { RecordingLogger } from "../lib/recording-logger.ts";
 import { Follower } from "./conformance/follower.ts";
@@ -18,6 +19,7 @@ async function withWatch(
     readonly store: MemoryStore;
     readonly registry: MemoryRegistry;
     readonly logger: RecordingLogger;
+    readonly health: StoreHealth;
     readonly watch: Follower<LeaseUpdate>;
     /** How often a watch of the registry was begun. */
     readonly begun: () => number;
@@ -30,7 +32,8 @@ async function withWatch(
   const logger = new RecordingLogger();
   const registry = new MemoryRegistry(store, { logger });
   options.prepare?.(registry);
-  const manager = new RegistrySubnetManager(registry, { clock, logger, random: () => 0 });
+  const health = new StoreHealth();
+  const manager = new RegistrySubnetManager(registry, { clock, logger, health, random: () => 0 });
   let begun = 0;
   const begin = registry.watchLeases.bind(registry);
   registry.watchLeases = (...parameters) => {
@@ -41,14 +44,14 @@ async function withWatch(
     void store.put(NETWORK, `10.5.${number}.0-24`, value, undefined);
   put(1);
   await using watch = new Follower((signal) => manager.watchLeases(NETWORK, { signal }), 4_000);
-  await body({ clock, store, registry, logger, watch, begun: () => begun, put });
+  await body({ clock, store, registry, logger, health, watch, begun: () => begun, put });
 }
 
 const types = (updates: readonly LeaseUpdate[]) => updates.map((update) => update.type);
 
 describe("watchLeases()", () => {
   test("watchLeases() goes on from where it was after an outage, and logs its start and its end once", () =>
-    withWatch(async ({ clock, registry, logger, watch, begun, put }) => {
+    withWatch(async ({ clock, registry, logger, health, watch, begun, put }) => {
       await watch.until((updates) => updates.length > 0);
       await clock.advance(60_000);
       registry.connection = "down";
@@ -57,8 +60,10 @@ describe("watchLeases()", () => {
       expect(begun()).toBeLessThan(150);
       expect(begun()).toBeGreaterThan(100);
       put(3);
+      expect(health.outage).toMatchObject({ reason: expect.stringContaining("memory") as string });
       registry.connection = "up";
       await clock.advance(5_000);
+      expect(health.outage).toBeUndefined();
       expect(types(watch.batches)).toEqual(["snapshot", "events"]);
       expect(standing(watch.batches)).toHaveLength(3);
       expect(logger.messages("warn")).toEqual(["the store is away; leases are kept as they were"]);

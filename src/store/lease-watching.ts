@@ -1,6 +1,7 @@
 import { HistoryLostError, StoreUnavailableError } from "../lease/errors.ts";
 import type { Cursor, LeaseUpdate, NetworkName } from "../lease/lease.ts";
 import { Outage } from "../lease/outage.ts";
+import type { StoreHealth } from "../lease/store-health.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Logger } from "../lib/logger.ts";
@@ -11,6 +12,8 @@ export interface LeaseWatchingParts {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly random: () => number;
+  /** Told when the store is away. */
+  readonly health?: StoreHealth | undefined;
 }
 
 export interface FollowOptions extends Abortable {
@@ -26,7 +29,7 @@ export async function* followLeases(
   { signal, since, listed }: FollowOptions,
 ): AsyncIterable<LeaseUpdate> {
   const { registry } = parts;
-  const outage = new Outage({ ...parts, store: () => registry.name });
+  using outage = new Outage({ ...parts, store: () => registry.name });
   let cursor = since;
   let known = since === undefined ? listed : undefined; // a listing from before a long watch is no news
   for (;;) {

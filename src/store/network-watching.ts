@@ -15,7 +15,7 @@ const LOOK_EVERY: Milliseconds = 2_000;
  */
 export async function* followNetworks(parts: LeaseWatchingParts, { signal }: Abortable): AsyncIterable<NetworkUpdate> {
   const { registry, clock } = parts;
-  const outage = new Outage({ ...parts, store: () => registry.name });
+  using outage = new Outage({ ...parts, store: () => registry.name });
   let known: NetworkListing | undefined;
   for (;;) {
     signal.throwIfAborted();

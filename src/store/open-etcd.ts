@@ -1,5 +1,6 @@
 import { StoreRefusedError, StoreUnavailableError } from "../lease/errors.ts";
 import type { NetworkName } from "../lease/lease.ts";
+import type { StoreHealth } from "../lease/store-health.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { backoff } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -22,6 +23,8 @@ export interface OpenEtcdOptions extends Abortable {
   readonly networks?: readonly NetworkName[];
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Told while it is waited for an answer. */
+  readonly health?: StoreHealth | undefined;
 }
 
 /**
@@ -46,16 +49,18 @@ class EtcdOpening {
   readonly #networks: readonly NetworkName[];
   readonly #memory: EtcdApiMemory;
   readonly #signal: AbortSignal;
+  readonly #health: StoreHealth | undefined;
   readonly #registries = new Map<EtcdApi, Registry>();
   #isWaiting = false;
 
-  constructor(options: EtcdOptions, { clock, logger, networks, stateDir, signal }: OpenEtcdOptions) {
+  constructor(options: EtcdOptions, { clock, logger, networks, stateDir, signal, health }: OpenEtcdOptions) {
     this.#options = options;
     this.#clock = clock;
     this.#logger = logger;
     this.#networks = networks === undefined || networks.length === 0 ? [""] : networks;
     this.#memory = new EtcdApiMemory(stateDir, logger);
     this.#signal = signal;
+    this.#health = health;
   }
 
   async open(): Promise<Registry> {
@@ -65,6 +70,8 @@ class EtcdOpening {
     } catch (error) {
       await this.#closeAllBut(undefined);
       throw error;
+    } finally {
+      this.#health?.over(this);
     }
   }
 
@@ -161,6 +168,7 @@ class EtcdOpening {
             error: describeError(error),
           });
         this.#isWaiting = true;
+        this.#health?.away(this, this.#clock.wallClock(), error);
       }
       await this.#clock.sleep(backoff(failures, ASK_AGAIN), { signal });
     }

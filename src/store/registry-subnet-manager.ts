@@ -7,11 +7,9 @@ import { type NetworkConfig, parseNetworkConfig } from "../lease/network-config.
 import type { NetworkDirectory, NetworkUpdate } from "../lease/network-directory.ts";
 import type { Administration, LeaseFormat, LeaseRequest, Reservation, SubnetManager } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
-import type { Clock } from "../lib/clock.ts";
 import { InvalidConfigError } from "../lib/errors.ts";
-import type { Logger } from "../lib/logger.ts";
 import { LeaseTaking } from "./lease-taking.ts";
-import { followLeases } from "./lease-watching.ts";
+import { followLeases, type LeaseWatchingParts } from "./lease-watching.ts";
 import { followNetworks } from "./network-watching.ts";
 import type { LeaseClaim, LeaseListing, Registry, StoredConfig } from "./registry.ts";
 
@@ -21,12 +19,7 @@ const RACES = 10;
 /** Leasing and administration over any key-value store: what a lease means is decided here, once for all stores. */
 export class RegistrySubnetManager implements SubnetManager, Administration, NetworkDirectory {
   readonly #registry: Registry;
-  readonly #parts: {
-    readonly registry: Registry;
-    readonly clock: Clock;
-    readonly logger: Logger;
-    readonly random: () => number;
-  };
+  readonly #parts: LeaseWatchingParts;
 
   /** What a lease was taken by, for the watch that follows: thousands of leases need not be read twice. */
   readonly #listed = new Map<NetworkName, LeaseListing>();
@@ -34,10 +27,15 @@ export class RegistrySubnetManager implements SubnetManager, Administration, Net
   /** The registry is disposed of together with the manager. */
   constructor(
     registry: Registry,
-    parts: { readonly clock: Clock; readonly logger: Logger; readonly random?: () => number },
+    {
+      clock,
+      logger,
+      random = Math.random,
+      health,
+    }: Pick<LeaseWatchingParts, "clock" | "logger" | "health"> & Partial<Pick<LeaseWatchingParts, "random">>,
   ) {
     this.#registry = registry;
-    this.#parts = { registry, clock: parts.clock, logger: parts.logger, random: parts.random ?? Math.random };
+    this.#parts = { registry, clock, logger, random, health };
   }
 
   /** May still change until the config was read: an etcd without one is not yet v2 or v3. */

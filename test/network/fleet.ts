@@ -11,6 +11,8 @@ import { FakeClock } from "../../src/lib/fake-clock.ts";
 import { RecordingLogger } from "../../src/lib/recording-logger.ts";
 import { HostStateFile } from "../../src/network/host-state.ts";
 import { runNetwork } from "../../src/network/network.ts";
+import { describeNetwork, STARTING } from "../../src/network/network-status.ts";
+import { Liveness } from "../../src/operate/liveness.ts";
 import { MemoryRegistry } from "../../src/store/memory/memory-registry.ts";
 import { MemoryStore } from "../../src/store/memory/memory-store.ts";
 import { RegistrySubnetManager } from "../../src/store/registry-subnet-manager.ts";
@@ -93,6 +95,9 @@ export class Host implements AsyncDisposable {
   readonly stateDir: string;
   /** How often it has said that it is ready, since it was last started. */
   ready = 0;
+  /** What is stuck is seen here. */
+  readonly liveness = new Liveness();
+  #status = () => STARTING;
   readonly #fleet: Fleet;
   #controller = new AbortController();
   #running: Promise<unknown> | undefined;
@@ -122,6 +127,10 @@ export class Host implements AsyncDisposable {
       renewMargin: 60 * 60 * 1000,
       clock,
       logger: this.logger,
+      liveness: this.liveness,
+      onStatus: (status) => {
+        this.#status = status;
+      },
       onReady: () => {
         beforeReady();
         this.ready++;
@@ -141,6 +150,11 @@ export class Host implements AsyncDisposable {
   async stop(reason: unknown = new Error("stopped")): Promise<unknown> {
     this.#controller.abort(reason);
     return await this.#running;
+  }
+
+  /** What a service manager would be told. */
+  get status(): string {
+    return describeNetwork(this.#status());
   }
 
   /** What was done in the kernel since this was asked last, but for sysctls. */

@@ -60,6 +60,7 @@ describe("runNetwork() on a new host", () => {
     expect(host.complaints()).toEqual([
       "no usable network config yet; waiting for one: no network config at memory:/config",
     ]);
+    expect(host.status).toBe("Waiting for a usable network config: no network config at memory:/config.");
     fleet.store.setConfig("", VXLAN);
     await fleet.passes(1_000);
     await fleet.until(() => host.ready > 0, "it is ready");
@@ -475,5 +476,36 @@ describe("runNetwork() when it is stopped", () => {
       expect(host.complaints()).toEqual([]);
       expect(fleet.clock.sleeping).toBe(0);
     }
+  });
+});
+
+describe("what runNetwork() shows of itself", () => {
+  test("its status follows peers, and rows that cannot be put in place", async () => {
+    await using fleet = new Fleet();
+    const host = await fleet.running(1);
+    const subnet = await host.published();
+    const up = `Up: subnet ${subnet}, backend vxlan`;
+    await fleet.until(() => host.status === `${up}, 0 peers.`, "it is up");
+    fleet.writeLease(2);
+    await fleet.until(() => host.status === `${up}, 1 peer.`, "it has a peer");
+    host.kernel.refuse = (request) => (request.includes("route 10.5.3.0/24") ? "no route to host" : undefined);
+    fleet.writeLease(3);
+    await fleet.until(() => host.status.includes("not in place"), "it says what is not in place");
+    expect(host.status).toMatch(/, 2 peers; not in place: add route 10\.5\.3\.0\/24 .*no route to host\)\.$/);
+  });
+
+  test("its reconcile loop is watched, and is stuck while the kernel does not answer", async () => {
+    await using fleet = new Fleet();
+    const host = await fleet.running(1);
+    await fleet.passes(1_000);
+    for (let look = 0; look < 3; look++) expect(host.liveness.stuck()).toEqual([]);
+    const { promise: answers, resolve: answer } = Promise.withResolvers<void>();
+    host.kernel.pause = () => answers;
+    fleet.writeLease(2);
+    await fleet.passes(1_000);
+    expect([host.liveness.stuck(), host.liveness.stuck()].at(-1)).toEqual(["the reconcile loop"]);
+    answer();
+    await fleet.until(() => host.leadsTo(2), "it leads to its peer");
+    expect([host.liveness.stuck(), host.liveness.stuck()].at(-1)).toEqual([]);
   });
 });

@@ -1,6 +1,9 @@
 import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { promisify } from "node:util";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 
 const THREAD = new URL("../../src/backend/udp/thread.ts", import.meta.url).href;
 const COUNTERS = new URL("../../src/backend/udp/counters.ts", import.meta.url).href;
@@ -18,9 +21,18 @@ function program(end: string): string {
     ${end}`;
 }
 
+/** From a file: a thread inherits --input-type, which its own file must not be run with. */
+async function runs(end: string): Promise<string> {
+  const directory = mkdtempSync(join(tmpdir(), "flannel-thread-"));
+  onTestFinished(() => rmSync(directory, { recursive: true }));
+  const file = join(directory, "program.mjs");
+  writeFileSync(file, program(end));
+  return (await promisify(execFile)(process.execPath, [file], { timeout: 20_000 })).stdout;
+}
+
 async function outcome(end: string): Promise<{ readonly code: unknown; readonly killed: boolean }> {
   try {
-    await promisify(execFile)(process.execPath, ["--input-type=module", "-e", program(end)], { timeout: 10_000 });
+    await runs(end);
     return { code: 0, killed: false };
   } catch (error) {
     const { code, killed } = error as { readonly code: unknown; readonly killed: boolean };
@@ -37,4 +49,21 @@ test.each([
   ["being asked", "setTimeout(() => thread[Symbol.asyncDispose](), 1_000);", 0],
 ])("startPacketThread() keeps no process from ending by %s", async (_, end, code) => {
   expect(await outcome(end)).toEqual({ code, killed: false });
+});
+
+/** Asks until there were four answers. */
+const PULSES = `
+  const heard = new Set();
+  const timer = setInterval(() => {
+    const { steps, isDue } = thread.pulse();
+    if (!isDue) throw new Error("it has ended");
+    heard.add(steps);
+    if (heard.size < 5) return;
+    clearInterval(timer);
+    console.log(JSON.stringify([...heard]));
+    thread[Symbol.asyncDispose]();
+  }, 50);`;
+
+test("startPacketThread()'s thread shows a step each time it is asked, though it waits in the kernel", async () => {
+  expect(JSON.parse(await runs(PULSES))).toEqual([0, 1, 2, 3, 4]);
 });

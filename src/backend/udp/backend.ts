@@ -73,6 +73,7 @@ export function udpOverlay(lease: Lease, parts: UdpParts): Backend {
       scope.spawn((signal) => reportDrops(path, { clock, logger, signal }));
       await scope.join();
     },
+    pulse: () => path.pulse(),
     [Symbol.asyncDispose]: () => path[Symbol.asyncDispose](),
   };
 }

@@ -27,6 +27,8 @@ export class FakePacketThread implements PacketThread {
     this.orders.push(`forwarding to ${forwarding.addresses.length} peers`);
   };
 
+  pulse: PacketThread["pulse"] = () => ({ steps: 0, isDue: false });
+
   fail(error: Error): void {
     this.#end.reject(error);
   }

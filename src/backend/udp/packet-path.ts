@@ -4,6 +4,7 @@ import type { TunDevice, UdpSocket } from "../../kernel/kernel.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Logger } from "../../lib/logger.ts";
 import { Mailbox } from "../../lib/mailbox.ts";
+import type { Pulse } from "../../lib/pulse.ts";
 import { CountersReader, createCounters, type Traffic, type Work } from "./counters.ts";
 import { DropLog } from "./drop-log.ts";
 import type { DropReason } from "./drop-reason.ts";
@@ -105,6 +106,11 @@ export class PacketPath implements AsyncDisposable {
 
   #forwarding(): ForwardingData {
     return buildForwarding({ ...this.#options, peers: this.#peers });
+  }
+
+  /** Of the thread. */
+  pulse(): Pulse {
+    return this.#thread?.pulse() ?? { steps: 0, isDue: false };
   }
 
   traffic(): PathTraffic {

@@ -15,7 +15,16 @@ import { type IcmpErrorReason, IcmpErrors } from "./icmp-error.ts";
 import { Inward } from "./inward.ts";
 import { Outward } from "./outward.ts";
 import { runPacketLoop } from "./packet-loop.ts";
-import { STATE, STOP, type ThreadNews, type ThreadOrder, type ThreadStart, WAKE } from "./thread-messages.ts";
+import {
+  ASKED,
+  HEARD,
+  STATE,
+  STOP,
+  type ThreadNews,
+  type ThreadOrder,
+  type ThreadStart,
+  WAKE,
+} from "./thread-messages.ts";
 
 /**
  * The entry of the thread that moves packets. It waits in the kernel, never in the event loop: messages are fetched when the wake
@@ -83,6 +92,7 @@ function main(): void {
     else context.forwarding = new Forwarding(order.forwarding, arena);
   };
   const onWoken = () => {
+    Atomics.store(words, HEARD, Atomics.load(words, ASKED));
     for (;;) {
       const received = receiveMessageOnPort(port);
       if (received === undefined) break;

@@ -10,7 +10,7 @@ export interface ThreadStart {
   readonly port: number;
   /** Whether packets are moved one by one. */
   readonly isPlain: boolean;
-  /** Two words that both threads read and write: {@link STATE} and {@link WAKE}. */
+  /** Four words that both threads read and write: {@link STATE}, {@link WAKE}, {@link ASKED}, {@link HEARD}. */
   readonly control: SharedArrayBuffer;
   readonly counters: CountersMemory;
   /** Whether samples of every kind of drop are wanted. */
@@ -25,6 +25,9 @@ export const STATE = 0;
 export const STOP = 1;
 /** Which word is the descriptor, an eventfd(2), that wakes the thread; 0 until there is one, and from then on a message or STOP is seen. */
 export const WAKE = 1;
+/** Counts how often the main thread has asked whether the packet thread still comes round, and what of that was heard. */
+export const ASKED = 2;
+export const HEARD = 3;
 
 /** To the packet thread. Descriptors are the thread's from then on: it closes the ones they replace. */
 export type ThreadOrder =

@@ -2,9 +2,19 @@ import { closeSync, writeSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import type { Address } from "../../ip/address.ts";
 import type { TunDevice, UdpSocket } from "../../kernel/kernel.ts";
+import type { Pulse } from "../../lib/pulse.ts";
 import type { CountersMemory } from "./counters.ts";
 import type { ForwardingData } from "./forwarding.ts";
-import { STATE, STOP, type ThreadNews, type ThreadOrder, type ThreadStart, WAKE } from "./thread-messages.ts";
+import {
+  ASKED,
+  HEARD,
+  STATE,
+  STOP,
+  type ThreadNews,
+  type ThreadOrder,
+  type ThreadStart,
+  WAKE,
+} from "./thread-messages.ts";
 
 const ONE = new BigUint64Array([1n]);
 
@@ -16,6 +26,8 @@ export interface PacketThread extends AsyncDisposable {
   setSocket(socket: UdpSocket | undefined): void;
   /** Takes the buffers of `forwarding` away. */
   setForwarding(forwarding: ForwardingData): void;
+  /** Whether it still comes round, as it was asked last; asks anew. */
+  pulse(): Pulse;
   /** Rejects if the thread fails; resolves once it has been disposed of. */
   readonly ended: Promise<void>;
 }
@@ -35,7 +47,7 @@ export interface PacketThreadOptions {
 
 /** Starts the thread that moves packets; see packet-thread.ts. */
 export function startPacketThread({ onNews, ...options }: PacketThreadOptions): PacketThread {
-  const control = new Int32Array(new SharedArrayBuffer(8));
+  const control = new Int32Array(new SharedArrayBuffer(16));
   const start: ThreadStart = { ...options, control: control.buffer };
   const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
   const worker = new Worker(new URL(`./packet-thread.${extension}`, import.meta.url), {
@@ -77,6 +89,15 @@ export function startPacketThread({ onNews, ...options }: PacketThreadOptions): 
     setTun: (device) => order({ type: "tun", device }),
     setSocket: (socket) => order({ type: "socket", socket }),
     setForwarding: (data) => order({ type: "forwarding", forwarding: data }, data.buffers),
+    pulse: () => {
+      if (Atomics.load(control, STATE) === STOP) return { steps: 0, isDue: false };
+      const heard = Atomics.load(control, HEARD);
+      if (heard === Atomics.load(control, ASKED)) {
+        Atomics.add(control, ASKED, 1);
+        ring();
+      }
+      return { steps: heard, isDue: true };
+    },
     async [Symbol.asyncDispose]() {
       stop();
       await ended.catch(() => {});
