@@ -18,6 +18,7 @@ export default defineConfig({
           include: ["src/**/*.test.ts", "scripts/**/*.test.ts"],
           pool: "threads",
           isolate: false,
+          testTimeout: 30_000, // properties take seconds where others load the machine
         },
       },
       {
