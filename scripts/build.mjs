@@ -14,6 +14,7 @@ const ENTRIES = {
   "flanneld-main.cjs": "src/cli/flanneld-main.ts",
   "flannel.js": "src/cli/flannel.ts",
   "packet-thread.js": "src/backend/udp/packet-thread.ts",
+  "flannel-cni.cjs": "src/cni/flannel-cni.ts",
 };
 
 /** Run by scripts/compiled-program.cjs. */

@@ -27,6 +27,8 @@ const TEST_PROGRAMS = {
   python3: "python3",
   kubectl: "kubernetes-client",
   tc: "iproute2",
+  flock: "util-linux",
+  "/usr/lib/cni/bridge": "containernetworking-plugins",
 };
 const PROGRAMS = { build: {}, demo: DEMO_PROGRAMS, test: TEST_PROGRAMS };
 
@@ -93,8 +95,9 @@ async function installDebianPackages(programs) {
   if (packages.includes("etcd-server")) await disableDebiansEtcd();
 }
 
+/** @param name of a program on the PATH, or a path of its own */
 function isProgram(name) {
-  const path = `${process.env.PATH ?? ""}${delimiter}/usr/sbin${delimiter}/sbin`;
+  const path = name.startsWith("/") ? "/" : `${process.env.PATH ?? ""}${delimiter}/usr/sbin${delimiter}/sbin`;
   return path.split(delimiter).some((directory) => {
     try {
       accessSync(join(directory, name), constants.X_OK);

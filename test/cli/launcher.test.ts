@@ -13,13 +13,24 @@ import { basename, dirname, join } from "node:path";
 import { Script } from "node:vm";
 import { describe, expect, test } from "vitest";
 import { version } from "../../src/cli/version.ts";
-import { flannel, flanneld, outcome, root, run, start, temporaryDirectory, waitingFlanneld } from "./program.ts";
+import {
+  flannel,
+  flannelCni,
+  flanneld,
+  outcome,
+  root,
+  run,
+  start,
+  temporaryDirectory,
+  waitingFlanneld,
+} from "./program.ts";
 
 const NODE = realpathSync(join(root, "node_modules/.bin/node"));
 
 describe.each([
   ["flanneld", flanneld, "stderr"],
   ["flannel", flannel, "stdout"],
+  ["flannel-cni", flannelCni, "stdout"],
 ] as const)("bin/%s", (name, program, stream) => {
   test(`${name} runs from any directory with an empty environment`, async () => {
     expect(await run(program, ["--version"])).toMatchObject({ end: 0, [stream]: `${version}\n` });

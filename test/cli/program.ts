@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 export const root = fileURLToPath(new URL("../../", import.meta.url));
 export const flanneld = join(root, "bin/flanneld");
 export const flannel = join(root, "bin/flannel");
+export const flannelCni = join(root, "bin/flannel-cni");
 
 export interface Outcome {
   /** Exit code, or the name of the signal that killed it. */
