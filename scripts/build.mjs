@@ -1,7 +1,16 @@
 // Bundles the programs into dist/. Plain JavaScript, so that any Node from 20 on can build.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, extname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { main, projectNode, root, StepFailed } from "./steps.mjs";
@@ -15,6 +24,11 @@ const ENTRIES = {
   "flannel.js": "src/cli/flannel.ts",
   "packet-thread.js": "src/backend/udp/packet-thread.ts",
   "flannel-cni.cjs": "src/cni/flannel-cni.ts",
+};
+
+/** What is for hosts as it is, by its file in dist/; whether it can be run is kept. */
+const COPIES = {
+  "mk-docker-opts.sh": "packaging/mk-docker-opts.sh",
 };
 
 /** Run by scripts/compiled-program.cjs. */
@@ -100,9 +114,9 @@ function newest(...paths) {
 
 /** Whether dist/ is complete and newer than what it is made of. */
 export function isBuilt() {
-  const made = ["src", "scripts/build.mjs", "scripts/compiled-program.cjs", "package-lock.json"];
+  const made = ["src", "packaging", "scripts/build.mjs", "scripts/compiled-program.cjs", "package-lock.json"];
   const sources = newest(...made.map((path) => join(root, path)));
-  return Object.keys(entries()).every((file) => {
+  return [...Object.keys(entries()), ...Object.keys(COPIES)].every((file) => {
     const stat = statSync(join(dist, file), { throwIfNoEntry: false });
     return stat !== undefined && stat.mtimeMs >= sources;
   });
@@ -143,8 +157,9 @@ const directKoffi = {
 };
 
 /** At once, and under a new inode: a daemon may start meanwhile, or run and have the old file in its memory. */
-function replace(path, contents) {
+function replace(path, contents, mode = 0o644) {
   writeFileSync(`${path}.new`, contents);
+  chmodSync(`${path}.new`, mode);
   renameSync(`${path}.new`, path);
 }
 
@@ -202,6 +217,10 @@ export async function build() {
   const files = (await Promise.all(builds)).flatMap(({ outputFiles }) => outputFiles);
   mkdirSync(dist, { recursive: true });
   replace(join(dist, "koffi.node"), readFileSync(NATIVE));
+  for (const [file, source] of Object.entries(COPIES)) {
+    const path = join(root, source);
+    replace(join(dist, file), readFileSync(path), (statSync(path).mode & 0o111) === 0 ? 0o644 : 0o755);
+  }
   for (const { path, contents, text } of files) {
     if (basename(path) !== MAIN) {
       replace(path, contents);
