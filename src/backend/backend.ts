@@ -49,6 +49,8 @@ export interface PreparedBackend {
   /** What our lease must say, given what it says already, if we have one. */
   attributes(existing: Lease | undefined): LeaseAttributes;
   open(lease: Lease): Backend;
+  /** Lets go what it took over, if it is never opened after all. */
+  abandon?(): void;
 }
 
 /** One network on one host. Disposing closes sockets and loops; kernel state stays, so that traffic survives a restart. */

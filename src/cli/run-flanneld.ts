@@ -5,12 +5,13 @@ import type { Abortable } from "../lib/abortable.ts";
 import { systemClock } from "../lib/clock.ts";
 import { InvalidConfigError, UnsupportedError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
+import { Scope } from "../lib/scope.ts";
 import { untilItWorks } from "../lib/until-it-works.ts";
-import { chooseExternalInterface, reportChoice } from "../network/external-interface.ts";
 import { HostStateFile } from "../network/host-state.ts";
 import { runNetwork } from "../network/network.ts";
 import { describeNetwork, describeNetworks, type NetworkStatus } from "../network/network-status.ts";
 import { runNetworks } from "../network/networks.ts";
+import { Underlay } from "../network/underlay.ts";
 import { takeInherited } from "../operate/inherited.ts";
 import type { FlanneldOptions } from "./flanneld-flags.ts";
 import { openKeeper } from "./open-keeper.ts";
@@ -36,8 +37,8 @@ export async function runFlanneld(
   const { stateDir, renewMargin } = options;
   const networks = options.networks.length > 0 ? options.networks : [SINGLE_NETWORK];
   // Side by side, since one computes while the other waits. If either fails, the program ends.
-  const [external, { manager }] = await Promise.all([
-    chooseExternalInterface(kernel, options.interfaces, { signal }),
+  const [underlay, { manager }] = await Promise.all([
+    Underlay.open(kernel, options.interfaces, { clock, logger, signal }),
     untilItWorks(
       () => openStore(options.store, { stateDir, networks, renewMargin, clock, logger, health, signal }),
       "the store cannot be used yet",
@@ -50,8 +51,10 @@ export async function runFlanneld(
       },
     ),
   ]);
-  reportChoice(external, logger);
+  underlay.report();
   await using store = manager;
+  await using scope = new Scope(signal);
+  scope.spawn((signal) => underlay.run({ signal }));
   const openNetworkKeeper = (network: NetworkName) =>
     openKeeper({ network, stateDir, timeout: options.handoverTimeout, env, inherited, logger });
   if (options.networks.length > 0 || options.watchNetworks) {
@@ -71,35 +74,35 @@ export async function runFlanneld(
       stateDir,
       store,
       kernel,
-      external,
+      underlay,
       renewMargin,
       clock,
       logger,
       liveness,
       onStatus,
     };
-    return await runNetworks({ ...shared, openKeeper: openNetworkKeeper }, { signal });
+    scope.spawn((signal) => runNetworks({ ...shared, openKeeper: openNetworkKeeper }, { signal }));
+    return await scope.join();
   }
   await using keeper = openNetworkKeeper(SINGLE_NETWORK);
-  await runNetwork(
-    {
-      name: SINGLE_NETWORK,
-      store,
-      kernel,
-      keeper,
-      external,
-      subnetFile: options.subnetFile,
-      state: new HostStateFile(options.stateDir, options.subnetFile, logger),
-      renewMargin: options.renewMargin,
-      clock,
-      logger,
-      liveness,
-      onStatus: (status) => supervision.describe(() => describeNetwork(status())),
-      onReady: () => {
-        serviceManager.ready();
-        keeper.ready({ signal }).catch(() => {}); // rejects only by the signal
-      },
+  const network = {
+    name: SINGLE_NETWORK,
+    store,
+    kernel,
+    keeper,
+    underlay,
+    subnetFile: options.subnetFile,
+    state: new HostStateFile(options.stateDir, options.subnetFile, logger),
+    renewMargin: options.renewMargin,
+    clock,
+    logger,
+    liveness,
+    onStatus: (status: () => NetworkStatus) => supervision.describe(() => describeNetwork(status())),
+    onReady: () => {
+      serviceManager.ready();
+      keeper.ready({ signal }).catch(() => {}); // rejects only by the signal
     },
-    { signal },
-  );
+  };
+  scope.spawn((signal) => runNetwork(network, { signal }));
+  await scope.join();
 }

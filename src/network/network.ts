@@ -27,9 +27,12 @@ import type { HostStateFile } from "./host-state.ts";
 import { KnownLeases } from "./known-leases.ts";
 import type { NetworkClaims } from "./network-claims.ts";
 import { type NetworkStatus, STARTING } from "./network-status.ts";
+import { Overtaken, type UnderlaySource, watchConfig, watchUnderlay } from "./overtaken.ts";
 import { OwnLease } from "./own-lease.ts";
+import { moveLease } from "./own-lease-moving.ts";
 import { PeerReport } from "./peer-report.ts";
 import { retire } from "./retire.ts";
+import { limitMtu, parseUnderlayMtu } from "./underlay-mtu.ts";
 
 /** How often it is looked whether something that was kept may go. */
 const LOOK_EVERY: Milliseconds = 60_000;
@@ -42,7 +45,7 @@ export interface NetworkOptions {
   readonly keeper: DescriptorKeeper;
   /** What the host's other networks have taken, if there are any. */
   readonly claims?: NetworkClaims;
-  readonly external: ExternalInterface;
+  readonly underlay: UnderlaySource;
   /** Where `FLANNEL_*` is published. */
   readonly subnetFile: string;
   readonly state: HostStateFile;
@@ -75,12 +78,15 @@ function named(loop: string, network: NetworkName): string {
 /** A network that is configured, leased and wanted in the kernel. */
 interface Session {
   readonly config: NetworkConfig;
+  readonly external: ExternalInterface;
   readonly backend: Backend;
   readonly heritage: Heritage;
   readonly own: OwnLease;
   readonly select: ReturnType<typeof peerSelector>;
   readonly report: PeerReport;
 }
+
+type Configured = Pick<Session, "config" | "external" | "heritage"> & { readonly prepared: PreparedBackend };
 
 class NetworkLife {
   readonly #options: NetworkOptions;
@@ -89,6 +95,8 @@ class NetworkLife {
   readonly #known: KnownLeases;
   #lost: Prefix | undefined;
   #status: () => NetworkStatus = () => STARTING;
+  /** Held when it was overtaken, and still ours. */
+  #held: Lease | undefined;
 
   constructor(options: NetworkOptions, dataplane: Dataplane, memory: HostMemory) {
     this.#options = options;
@@ -134,21 +142,28 @@ class NetworkLife {
     try {
       await this.#live(options);
     } catch (error) {
+      if (error instanceof Overtaken) {
+        this.#options.logger.info("beginning again with what is now true", { reason: error.message });
+        return;
+      }
       if (!(error instanceof LeaseLostError)) throw error;
       this.#options.logger.warn("lease was lost; taking it again", { reason: error.message });
       this.#lost = error.subnet;
+      this.#held = undefined;
     }
   }
 
-  /** From a config to a lost lease. */
+  /** From a config to a lost lease, or to when it is overtaken. */
   async #live({ signal }: Abortable): Promise<never> {
-    const { store, name, logger, clock, renewMargin } = this.#options;
-    const { config, prepared, heritage } = await this.#configured({ signal });
-    const lease = await this.#leased(config, prepared, heritage, { signal });
+    const { store, name, logger, clock, renewMargin, underlay } = this.#options;
+    const configured = await this.#configured({ signal });
+    const { config, external, prepared, heritage } = configured;
+    const lease = await this.#leased(configured, { signal });
     await using backend = prepared.open(lease);
     await using _alive = { [Symbol.asyncDispose]: () => this.#letGo(backend, { signal }) };
     const session: Session = {
       config,
+      external,
       backend,
       heritage,
       own: new OwnLease(lease, { store, network: name, renewMargin, clock, logger }),
@@ -157,18 +172,31 @@ class NetworkLife {
     };
     await this.#remember(session);
     this.#program(session);
-    await this.#dataplane.founded({ signal }); // before anyone is told of the subnet
+    using _watched = this.#watchThread(backend);
     await using scope = new Scope(signal);
+    scope.spawn((signal) => watchUnderlay(underlay, external, { signal }));
+    scope.spawn((signal) => watchConfig(config, { store, network: name, clock, logger, signal }));
+    scope.spawn(async (signal) => {
+      await this.#dataplane.founded({ signal }); // before anyone is told of the subnet
+      this.#begin(session, scope);
+    });
+    try {
+      await scope.join();
+    } finally {
+      this.#held = session.own.lease;
+    }
+    throw signal.reason;
+  }
+
+  #begin(session: Session, scope: Scope): void {
+    const { backend } = session;
     scope.spawn((signal) => this.#publish(session, { signal }));
     scope.spawn((signal) => session.own.keep({ signal }));
-    using _watched = this.#watchThread(backend);
     const begin = () =>
       backend.run !== undefined && scope.spawn((signal) => backend.run?.({ signal }) ?? Promise.resolve());
     scope.spawn((signal) => this.#followPeers(session, { signal }, begin));
     scope.spawn((signal) => this.#forgetInTime(session, { signal }));
     scope.spawn((signal) => this.#retireFormer(session, { signal }));
-    await scope.join();
-    throw signal.reason;
   }
 
   #watchThread(backend: Backend): Disposable | undefined {
@@ -185,11 +213,13 @@ class NetworkLife {
   }
 
   /** Waits for a config that this host can serve: what is wrong is said once, and a better one is found within a second. */
-  #configured({ signal }: Abortable) {
-    const { store, name, kernel, keeper, external, clock, logger } = this.#options;
+  #configured({ signal }: Abortable): Promise<Configured> {
+    const { store, name, kernel, keeper, underlay, clock, logger } = this.#options;
     return untilItWorks(
       async () => {
         const config = await store.networkConfig(name, { signal });
+        const external = underlay.current;
+        const mtu = parseUnderlayMtu(config.backend);
         const type = backendType(config.backend.type);
         this.#options.claims?.claim(name, config);
         const [published, links, addresses] = await Promise.all([
@@ -202,7 +232,7 @@ class NetworkLife {
           {
             options: type.parseOptions(config.backend.options),
             config,
-            external,
+            external: limitMtu(external, mtu),
             leaseFormat: store.leaseFormat,
             kernel,
             keeper,
@@ -212,8 +242,10 @@ class NetworkLife {
           },
           { signal },
         );
+        if (mtu !== undefined && mtu > external.link.mtu)
+          logger.warn("Backend.MTU is more than the interface takes", { mtu, interface: external.link.mtu });
         for (const warning of config.warnings) logger.warn("network config", { warning });
-        return { config, prepared, heritage: inherited };
+        return { config, external, prepared, heritage: inherited };
       },
       "no usable network config yet; waiting for one",
       { clock, logger, signal, onFailure: this.#waitsFor("a usable network config") },
@@ -221,26 +253,33 @@ class NetworkLife {
   }
 
   async #leased(
-    config: NetworkConfig,
-    prepared: PreparedBackend,
-    inherited: Heritage,
+    { config, external, prepared, heritage: inherited }: Configured,
     { signal }: Abortable,
   ): Promise<Lease> {
-    const { store, name, external, clock, logger } = this.#options;
+    const { store, name, underlay, clock, logger } = this.#options;
     const previous = this.#lost === undefined ? inherited.previous : [this.#lost, ...inherited.previous];
+    const attributes = (existing: Lease | undefined) => prepared.attributes(existing);
+    const held = this.#held;
     const lease = await untilItWorks(
-      () =>
-        store.acquireLease(
-          name,
-          { publicIP: external.publicIP, config, attributes: (existing) => prepared.attributes(existing), previous },
-          { signal },
-        ),
+      async () => {
+        if (underlay.current !== external) {
+          prepared.abandon?.();
+          throw new Overtaken("the interface to the other hosts has changed");
+        }
+        const moving = { store, network: name, config, held, attributes: attributes(held) };
+        const { publicIP } = external;
+        return (
+          (await moveLease(moving, { signal })) ??
+          (await store.acquireLease(name, { publicIP, config, attributes, previous }, { signal }))
+        );
+      },
       "no lease yet",
       {
         clock,
         logger,
         signal,
         onFailure: this.#waitsFor("a subnet"),
+        isFinal: (error) => error instanceof Overtaken,
         delay: (error) => (error instanceof OutOfSubnetsError ? 500 + 300 * Math.random() : 1_000),
       },
     );

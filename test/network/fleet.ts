@@ -1,17 +1,18 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { ExternalInterface } from "../../src/backend/backend.ts";
-import { parseAddress } from "../../src/ip/address.ts";
 import { parseMacAddress } from "../../src/ip/mac-address.ts";
 import { formatPrefix, parsePrefix } from "../../src/ip/prefix.ts";
 import { FakeDescriptorKeeper } from "../../src/kernel/fake-descriptor-keeper.ts";
 import { FakeKernel } from "../../src/kernel/fake-kernel.ts";
 import { FakeClock } from "../../src/lib/fake-clock.ts";
 import { RecordingLogger } from "../../src/lib/recording-logger.ts";
+import { Scope } from "../../src/lib/scope.ts";
 import { HostStateFile } from "../../src/network/host-state.ts";
+import { DEFAULT_ROUTE_ONLY } from "../../src/network/interface-rules.ts";
 import { runNetwork } from "../../src/network/network.ts";
 import { describeNetwork, STARTING } from "../../src/network/network-status.ts";
+import { Underlay } from "../../src/network/underlay.ts";
 import { Liveness } from "../../src/operate/liveness.ts";
 import { MemoryRegistry } from "../../src/store/memory/memory-registry.ts";
 import { MemoryStore } from "../../src/store/memory/memory-store.ts";
@@ -138,12 +139,14 @@ export class Host implements AsyncDisposable {
     }).catch((error: unknown) => error);
   }
 
-  async #run(options: Omit<Parameters<typeof runNetwork>[0], "external">): Promise<void> {
-    const link = (await this.kernel.listLinks(this.#controller)).find(({ name }) => name === "eth0");
-    if (link === undefined) throw new Error("no eth0");
-    const address = parseAddress(this.address);
-    const external: ExternalInterface = { link, address, publicIP: address };
-    await runNetwork({ ...options, external }, this.#controller);
+  async #run(options: Omit<Parameters<typeof runNetwork>[0], "underlay">): Promise<void> {
+    await using scope = new Scope(this.#controller.signal);
+    const { clock } = this.#fleet;
+    const rules = { ...DEFAULT_ROUTE_ONLY, ifaces: ["eth0"] };
+    const underlay = await Underlay.open(this.kernel, rules, { clock, logger: this.logger, signal: scope.signal });
+    scope.spawn((signal) => underlay.run({ signal }));
+    scope.spawn((signal) => runNetwork({ ...options, underlay }, { signal }));
+    await scope.join();
   }
 
   /** @returns what it ended with */

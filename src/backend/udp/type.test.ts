@@ -115,6 +115,14 @@ test("udp gives networks that start at the same time devices of their own, and a
   expect(await another()).toEqual(["flannel0"]);
 });
 
+test("udp lets go what it took over, and its name, if it is never opened", async () => {
+  const { kernel, keeper } = await left({ name: "flannel0" });
+  const { prepared, type } = await prepare({ kernel, keeper });
+  prepared.abandon?.();
+  expect([...kernel.descriptors.keys()]).toEqual([]);
+  expect((await prepare({ type, kernel })).prepared.open(LEASE).links).toEqual(["flannel0"]);
+});
+
 test("udp binds to the address that packets leave from, on the port that was asked for", async () => {
   const { kernel, failures } = await open({ publicIP: "198.51.100.7", backend: { Port: 9000 } });
   expect(failures).toEqual([]);

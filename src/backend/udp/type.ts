@@ -34,6 +34,10 @@ export function udpBackend(startThread: typeof startPacketThread, clock: Clock):
       names.add(name);
       return {
         attributes: () => ({ publicIP: external.publicIP }),
+        abandon() {
+          names.delete(name);
+          inherited.close();
+        },
         open(lease) {
           const path = new PacketPath({
             port,
@@ -84,6 +88,8 @@ interface Inherited {
   readonly device: string | undefined;
   /** The descriptor of that name, once: it is the caller's from then on. */
   take(name: string): Promise<number | undefined>;
+  /** Closes what nobody took. */
+  close(): void;
 }
 
 /** What fits what is wanted now is gone on with; of the rest a name or a port may be needed, so it is let go before anything is made. */
@@ -110,7 +116,11 @@ async function inherit(
     kept.delete(name);
     return Promise.resolve(fd);
   };
-  return { device, take };
+  const close = () => {
+    for (const fd of kept.values()) kernel.closeDescriptor(fd);
+    kept.clear();
+  };
+  return { device, take, close };
 }
 
 function freeName(taken: ReadonlySet<string>): string {

@@ -17,7 +17,9 @@ export async function checkConfig(
 ): Promise<{ readonly effective: EffectiveConfig; readonly warnings: readonly string[] }> {
   const config = parseNetworkConfig(text);
   const { backendType } = await import("../../backend/types.ts");
+  const { parseUnderlayMtu } = await import("../../network/underlay-mtu.ts");
   backendType(config.backend.type).parseOptions(config.backend.options);
+  parseUnderlayMtu(config.backend);
   const options = Object.entries(config.backend.options).filter(([name]) => name.toLowerCase() !== "type");
   return {
     effective: {
