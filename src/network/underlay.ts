@@ -157,7 +157,7 @@ export class Underlay {
       now: describe(next),
       ...(before.link.name !== next.link.name && { rule: next.rule, others: next.others }),
     });
-    for (const resume of [...this.#waiting]) resume();
+    for (const resume of this.#waiting) resume();
   }
 }
 
