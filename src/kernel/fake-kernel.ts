@@ -67,6 +67,8 @@ export class FakeKernel implements Kernel {
   readonly #fdb = new Map<string, FdbRow>();
   readonly #sysctls = new Map<string, string>();
   readonly #watchers = new Map<Kind, Set<() => void>>();
+  /** Names of TUN devices of ours, and whether each is held. */
+  readonly #claims = new Map<string, () => boolean>();
   readonly #linkWatchers = new Set<() => void>();
   #lastIndex = 0;
   #lastDescriptor = 99;
@@ -127,15 +129,17 @@ export class FakeKernel implements Kernel {
 
   addressTable({ link }: AddressScope): Table<AddressRow> {
     const list = () =>
-      [...this.#addresses.values()].filter((row) => row.link === link && !isLinkLocal(row.address.address));
+      [...this.#addresses.values()].filter(
+        (row) => row.link === link && !isLinkLocal(row.address.address) && !this.#isForeign(link),
+      );
     const id = (row: AddressRow) => `${row.link} ${formatPrefix(row.address)}`;
     const put = (row: AddressRow) => {
       this.#need(row.link);
       this.#addresses.set(id(row), { link: row.link, address: row.address });
     };
-    return this.#table("addresses", `addresses ${link}`, addressRows, list, put, (row) =>
-      this.#addresses.delete(id(row)),
-    );
+    return this.#table("addresses", `addresses ${link}`, addressRows, list, put, (row) => {
+      if (!this.#isForeign(link)) this.#addresses.delete(id(row));
+    });
   }
 
   routeTable(scope: RouteScope): Table<RouteRow> {
@@ -195,6 +199,7 @@ export class FakeKernel implements Kernel {
     let fd: number | undefined;
     let offered: number | undefined;
     const isHeld = () => fd !== undefined && this.attachedTun(fd)?.name === name;
+    this.#claims.set(name, isHeld);
     const list = () => (isHeld() ? [...this.#links.values()].filter((link) => link.name === name).map(toTunRow) : []);
     const offloads = { header: offload, checksum: offload, tcp: offload, udp: offload };
     const put = ({ mtu }: TunRow) => {
@@ -495,8 +500,13 @@ export class FakeKernel implements Kernel {
     this.#sysctls.set(`net/ipv4/conf/${link}/rp_filter`, "0");
   }
 
+  /** Whether a device of another has the name of one of ours. */
+  #isForeign(name: string): boolean {
+    return this.#claims.get(name)?.() === false;
+  }
+
   #need(name: string): Link {
-    const link = this.#links.get(name);
+    const link = this.#isForeign(name) ? undefined : this.#links.get(name);
     if (link === undefined) throw new Refusal(ENODEV, `there is no link ${name}`);
     return link;
   }

@@ -33,7 +33,10 @@ export interface Kernel extends Disposable {
   neighborTable(scope: NeighborScope): Table<NeighborRow>;
   /** Permanent unicast forwarding entries of a vxlan device of ours. */
   fdbTable(scope: FdbScope): Table<FdbRow>;
-  /** A TUN device of ours, which lives as long as somebody holds its descriptor. */
+  /**
+   * A TUN device of ours, which lives as long as somebody holds its descriptor. From then on tables of things that stand on a device
+   * see one of this name only while it is the one that is held: nothing is put on another's, nor taken from it.
+   */
   tunTable(scope: TunScope): Table<TunRow>;
   /** A UDP socket of ours. */
   udpSocketTable(scope: UdpSocketScope): Table<UdpSocketRow>;

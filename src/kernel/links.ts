@@ -22,9 +22,15 @@ const ASK = { family: AF_UNSPEC, extendedMask: RTEXT_FILTER_SKIP_STATS } as cons
 /** Asks the kernel about links, each time anew: names and indexes are never remembered here. */
 export class Links {
   readonly #connection: NetlinkConnection;
+  readonly #claims = new Map<string, () => boolean>();
 
   constructor(connection: NetlinkConnection) {
     this.#connection = connection;
+  }
+
+  /** From now on `state()` knows a link of this name only while it is ours: nothing may be put on another's that has taken the name. */
+  claim(name: string, isOurs: () => boolean): void {
+    this.#claims.set(name, isOurs);
   }
 
   async list({ signal }: Abortable): Promise<readonly Link[]> {
@@ -52,6 +58,7 @@ export class Links {
 
   /** The index, and whether the link can carry packets: what tables need to know of the link they stand on. */
   async state(name: string, options: Abortable): Promise<LinkState | undefined> {
+    if (this.#claims.get(name)?.() === false) return undefined;
     const message = await this.#get({ name }, `look up link ${name}`, options, LinkHeaderMessage);
     return message === undefined ? undefined : linkState(message.index, message.flags);
   }

@@ -35,6 +35,7 @@ export class TunTable implements Table<TunRow> {
     this.#scope = scope;
     this.#namespace = namespace;
     this.name = `tun ${scope.name}`;
+    netlink.links.claim(scope.name, () => this.#isHeld);
   }
 
   async list(options: Abortable): Promise<readonly TunRow[]> {
@@ -87,10 +88,13 @@ export class TunTable implements Table<TunRow> {
   /** The device we hold, if it is still there under its name. */
   async #look(options: Abortable): Promise<Link | undefined> {
     this.#known = undefined;
-    const { name } = this.#scope;
-    if (this.#device === undefined || attachedTun(this.#device.fd)?.name !== name) return undefined;
-    this.#known = await this.#netlink.links.find(name, options);
+    if (this.#isHeld) this.#known = await this.#netlink.links.find(this.#scope.name, options);
     return this.#known;
+  }
+
+  /** Whether the descriptor that we hold is that of the device of this name. */
+  get #isHeld(): boolean {
+    return this.#device !== undefined && attachedTun(this.#device.fd)?.name === this.#scope.name;
   }
 
   async #put(row: TunRow, options: Abortable): Promise<void> {

@@ -144,12 +144,15 @@ test("flanneld makes its device again within 2 s, and rests while it cannot", as
   const { a, b } = place;
   await untilPing(a.pod, b.pod, WITHIN);
   a.daemon.signal("SIGSTOP"); // else it is quicker than who takes the name
-  await a.namespace.ip(["link del flannel0", "link add flannel0 type bridge"]);
+  const foreign = ["link del flannel0", "link add flannel0 type bridge", "addr add 198.51.100.1/24 dev flannel0"];
+  await a.namespace.ip([...foreign, "link set flannel0 up"]);
   a.daemon.signal("SIGCONT");
   await says(a, "flannel0", "another kind of device");
   const before = cpuSeconds(a.daemon.pid ?? 0);
   await delay(2_000);
   expect(cpuSeconds(a.daemon.pid ?? 0) - before).toBeLessThan(0.2);
+  expect(await a.run(["ip", "-br", "-4", "addr", "show", "dev", "flannel0"])).toMatch(/ 198\.51\.100\.1\/24 *$/m);
+  expect(await a.run(["ip", "route", "show", "dev", "flannel0"])).not.toContain("10.5.");
   await a.namespace.ip(["link del flannel0"]);
   await untilPing(a.pod, b.pod, WITHIN);
   expect(await show(a)).toContain(`flannel0         UNKNOWN        ${subnetOf(a).replace("/24", "/16")}`);

@@ -1,7 +1,7 @@
 // For tests only.
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { Kernel, TunDevice, TunScope, UdpSocket, UdpSocketRow, UdpSocketScope } from "../kernel.ts";
-import { address, isTold, type KernelHarness, listed, open, options, put, remove } from "./kernel-harness.ts";
+import { address, isTold, type KernelHarness, listed, open, options, prefix, put, remove } from "./kernel-harness.ts";
 
 const TUN = { name: "flannel0", mtu: 1472 };
 const SOCKET: UdpSocketRow = { address: address("192.0.2.1"), port: 8285 };
@@ -117,6 +117,36 @@ export function describePacketTables(name: string, harness: KernelHarness): void
       expect(opened).toEqual([]);
       others.deleteLink("flannel0");
       await put(table, TUN);
+    });
+
+    test("has nothing put on a device of others that takes the name, nor taken from it", async () => {
+      const { kernel, others } = open(harness);
+      const { table } = tunTable(kernel);
+      const addresses = kernel.addressTable({ link: "flannel0" });
+      const networks = [prefix("10.5.0.0/16")];
+      const routes = kernel.routeTable({ networks, adoptable: () => false });
+      const ours = { link: "flannel0", address: prefix("10.5.1.0/16"), hasRoute: false } as const;
+      const route = { destination: prefix("10.5.0.0/16"), link: "flannel0", onlink: false, scope: "link" } as const;
+      await put(table, TUN);
+      await put(addresses, ours);
+      await put(routes, route);
+      others.deleteLink("flannel0");
+      others.addLink("flannel0");
+      others.addAddress("flannel0", prefix("198.51.100.1/24"));
+      expect([await listed(addresses), await listed(routes)]).toEqual([[], []]);
+      for (const failures of [
+        await addresses.apply({ puts: [ours], removals: [] }, options),
+        await routes.apply({ puts: [route], removals: [] }, options),
+      ])
+        expect(failures.map(({ error }) => error.message)).toEqual([expect.stringContaining("no link flannel0")]);
+      const theirs = { link: "flannel0", address: prefix("198.51.100.1/24") };
+      await remove(addresses, theirs);
+      expect(await kernel.listAddresses(options)).toContainEqual({ ...theirs, scope: "global" });
+      others.deleteLink("flannel0");
+      await put(table, TUN);
+      await put(addresses, ours);
+      await put(routes, route);
+      expect(await listed(addresses)).toEqual(["10.5.1.0/16 dev flannel0"]);
     });
 
     test("neither lists nor takes a device that somebody else holds", async () => {
