@@ -113,6 +113,16 @@ test("udp hands to pods from a peer's host what that host may send, and names th
     "family not in use fd00:5::1501",
   ])
     expect(drops(b)).toContain(drop);
+
+  const address = "198.51.100.77";
+  const late = ip4(udp(payload(30), { destinationPort: 4242 }), { source: address, destination: b.pod.address });
+  expect(await inject(a, b, [late])).toHaveLength(1);
+  await b.namespace.ip([`addr add ${address}/32 dev eth0`]);
+  await waitUntil(async () => (await inject(a, b, [late])).length === 0, {
+    signal,
+    within: ceiling(2_000),
+    what: "an address that came later is the host's own too",
+  });
 });
 
 test.each(["any", "the rogue's network"])("udp lets in who is named by AcceptFrom: %s", async (which) => {

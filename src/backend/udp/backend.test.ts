@@ -5,10 +5,14 @@ import { FakeDescriptorKeeper } from "../../kernel/fake-descriptor-keeper.ts";
 import { FakeKernel } from "../../kernel/fake-kernel.ts";
 import { NO_OFFLOADS } from "../../kernel/kernel.ts";
 import type { Lease } from "../../lease/lease.ts";
+import { Arena } from "../../lib/arena.ts";
 import { FakeClock } from "../../lib/fake-clock.ts";
 import { silentLogger } from "../../lib/logger.ts";
+import { IpPacket } from "../../wire/packet/ip-packet.ts";
+import { ip4, payload, udp } from "../../wire/packet/packets.ts";
 import { udpOverlay } from "./backend.ts";
 import { FakePacketThread } from "./fake-packet-thread.ts";
+import { ACCEPTED, Forwarding } from "./forwarding.ts";
 import { PacketPath } from "./packet-path.ts";
 import { PeerTable } from "./peer-table.ts";
 
@@ -57,11 +61,12 @@ function overlay() {
     socket: { address: parseAddress("192.0.2.1"), port: 8285 },
     tables,
     path,
+    kernel,
     keeper,
     clock,
     logger: silentLogger,
   });
-  return { backend, path, keeper, clock, fail: (error: Error) => threads[0]?.fail(error) };
+  return { backend, path, kernel, keeper, clock, threads, fail: (error: Error) => threads[0]?.fail(error) };
 }
 
 /** Each layer's table and rows, as a person would write them. */
@@ -127,3 +132,39 @@ test("udpOverlay().run() ends with what the packet thread failed of: no host is 
   fail(new Error("it broke"));
   await expect(running).rejects.toThrow("it broke");
 });
+
+test("udp learns addresses of its host that come later, and forgets those that go: nobody else may send from them", async () => {
+  const { backend, kernel, clock, threads } = overlay();
+  const running = new AbortController();
+  const run = backend.run?.({ signal: running.signal });
+  const { arena, packet } = packetFrom("198.51.100.7");
+  const verdict = () => {
+    const [thread] = threads;
+    if (thread === undefined) throw new Error("no thread was started");
+    return new Forwarding(thread.forwarding, arena).judge(ACCEPTED, packet);
+  };
+  expect(verdict()).toBe(0);
+  const news = parsePrefix("198.51.100.7/32");
+  kernel.setAddress("eth0", news);
+  await clock.advance(400);
+  expect(verdict()).toBe("own source");
+  const orders = threads[0]?.orders.length;
+  kernel.setAddress("eth0", parsePrefix("fe80::7/64"));
+  await clock.advance(400);
+  expect(threads[0]?.orders.length).toBe(orders);
+  kernel.deleteAddress("eth0", news);
+  await clock.advance(400);
+  expect(verdict()).toBe(0);
+  running.abort(new Error("enough"));
+  await expect(run).rejects.toThrow("enough");
+});
+
+function packetFrom(source: string) {
+  const arena = new Arena(1);
+  const at = arena.reserve(2048);
+  const bytes = ip4(udp(payload(30)), { source, destination: "10.5.1.2" });
+  arena.bytes.set(bytes, at);
+  const packet = new IpPacket(arena);
+  packet.parse(at, bytes.length);
+  return { arena, packet };
+}

@@ -1,7 +1,8 @@
 import { type Layer, layer, type Table } from "../../dataplane/table.ts";
+import type { Address } from "../../ip/address.ts";
 import type { Prefix } from "../../ip/prefix.ts";
 import type { DescriptorKeeper } from "../../kernel/descriptor-keeper.ts";
-import type { AddressRow, RouteRow, TunRow, UdpSocketRow } from "../../kernel/kernel.ts";
+import type { AddressRow, Kernel, RouteRow, TunRow, UdpSocketRow } from "../../kernel/kernel.ts";
 import type { Lease } from "../../lease/lease.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
@@ -11,6 +12,7 @@ import type { Backend, UnreachablePeer } from "../backend.ts";
 import { perPeer } from "../per-peer.ts";
 import { speaks } from "../speaks.ts";
 import { reportDrops } from "./drop-report.ts";
+import { followOwnAddresses } from "./own-addresses.ts";
 import type { PacketPath } from "./packet-path.ts";
 import type { PeerRow } from "./peer-table.ts";
 
@@ -29,6 +31,7 @@ export interface UdpParts {
   readonly socket: UdpSocketRow;
   readonly tables: UdpTables;
   readonly path: PacketPath;
+  readonly kernel: Pick<Kernel, "listAddresses" | "watchLinks">;
   readonly keeper: DescriptorKeeper;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -39,7 +42,7 @@ export interface UdpParts {
  * which peer has which subnet.
  */
 export function udpOverlay(lease: Lease, parts: UdpParts): Backend {
-  const { network, device, socket, tables, path, keeper, clock, logger } = parts;
+  const { network, device, socket, tables, path, kernel, keeper, clock, logger } = parts;
   const own: readonly Layer[] = [
     layer(tables.sockets, [socket], { isFoundation: true }),
     layer(tables.tuns, [device], { isFoundation: true }),
@@ -70,6 +73,8 @@ export function udpOverlay(lease: Lease, parts: UdpParts): Backend {
       path.begin();
       await using scope = new Scope(signal);
       scope.spawn((signal) => keepDescriptors(path, keeper, clock, { signal }));
+      const protect = (addresses: readonly Address[]) => path.setOwnAddresses(addresses);
+      scope.spawn((signal) => followOwnAddresses(kernel, protect, { clock, logger, signal }));
       scope.spawn((signal) => reportDrops(path, { clock, logger, signal }));
       await scope.join();
     },

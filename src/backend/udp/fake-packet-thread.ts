@@ -1,3 +1,4 @@
+import type { ForwardingData } from "./forwarding.ts";
 import type { PacketThread, PacketThreadOptions } from "./thread.ts";
 
 /** For tests: a packet thread that does nothing, and remembers what it was told. */
@@ -5,11 +6,14 @@ export class FakePacketThread implements PacketThread {
   readonly options: PacketThreadOptions;
   /** What it was told, as text, in order. */
   readonly orders: string[] = [];
+  /** What it was told last. */
+  forwarding: ForwardingData;
   readonly ended: Promise<void>;
   readonly #end: PromiseWithResolvers<void> = Promise.withResolvers();
 
   constructor(options: PacketThreadOptions) {
     this.options = options;
+    this.forwarding = options.forwarding;
     this.setForwarding(options.forwarding);
     this.ended = this.#end.promise;
     this.ended.catch(() => {});
@@ -24,6 +28,7 @@ export class FakePacketThread implements PacketThread {
   };
 
   setForwarding: PacketThread["setForwarding"] = (forwarding) => {
+    this.forwarding = forwarding;
     this.orders.push(`forwarding to ${forwarding.addresses.length} peers`);
   };
 

@@ -1,4 +1,4 @@
-import type { Address } from "../../ip/address.ts";
+import { type Address, formatAddress } from "../../ip/address.ts";
 import type { Prefix } from "../../ip/prefix.ts";
 import type { TunDevice, UdpSocket } from "../../kernel/kernel.ts";
 import type { Abortable } from "../../lib/abortable.ts";
@@ -21,6 +21,7 @@ export interface PacketPathOptions {
   readonly offload: boolean;
   readonly networks: readonly Prefix[];
   readonly ownSubnets: readonly Prefix[];
+  /** Until others are set. */
   readonly ownAddresses: readonly Address[];
   readonly acceptFrom: readonly Prefix[];
   readonly logger: Logger;
@@ -49,6 +50,7 @@ export class PacketPath implements AsyncDisposable {
   readonly #changes = new Mailbox<"changed">();
   readonly #dropLog: DropLog;
   #peers: readonly Peer[] = [];
+  #ownAddresses: readonly Address[];
   /** Whose the slots are. */
   #slots: ReadonlyMap<number, Address> = new Map();
   #tun: TunDevice | undefined;
@@ -57,6 +59,7 @@ export class PacketPath implements AsyncDisposable {
   constructor(options: PacketPathOptions) {
     this.#options = options;
     this.#dropLog = new DropLog(options.logger);
+    this.#ownAddresses = options.ownAddresses;
   }
 
   setTun(device: TunDevice | undefined): void {
@@ -84,6 +87,14 @@ export class PacketPath implements AsyncDisposable {
     this.#thread?.setForwarding(this.#forwarding());
   }
 
+  /** This host's addresses, which nobody else may send from. Those that it has already cost nothing. */
+  setOwnAddresses(addresses: readonly Address[]): void {
+    const text = (all: readonly Address[]) => all.map(formatAddress).toSorted().join(" ");
+    if (text(addresses) === text(this.#ownAddresses)) return;
+    this.#ownAddresses = addresses;
+    this.#thread?.setForwarding(this.#forwarding());
+  }
+
   /**
    * The peers are known: until then packets wait in the kernel, since nobody could say where to send them and whom they may be from.
    * To be called once.
@@ -105,7 +116,7 @@ export class PacketPath implements AsyncDisposable {
   }
 
   #forwarding(): ForwardingData {
-    return buildForwarding({ ...this.#options, peers: this.#peers });
+    return buildForwarding({ ...this.#options, ownAddresses: this.#ownAddresses, peers: this.#peers });
   }
 
   /** Of the thread. */

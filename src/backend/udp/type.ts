@@ -8,6 +8,7 @@ import type { BackendType } from "../backend.ts";
 import { udpOverlay } from "./backend.ts";
 import { parseUdpOptions, type UdpOptions } from "./options.ts";
 import { UDP_OVERHEAD } from "./overhead.ts";
+import { ownAddresses } from "./own-addresses.ts";
 import { PacketPath, SOCKET_DESCRIPTOR, TUN_DESCRIPTOR } from "./packet-path.ts";
 import { PeerTable } from "./peer-table.ts";
 import { startPacketThread } from "./thread.ts";
@@ -44,7 +45,7 @@ export function udpBackend(startThread: typeof startPacketThread, clock: Clock):
             offload,
             networks: [config.network],
             ownSubnets: [lease.subnet],
-            ownAddresses: addresses.map(({ address }) => address.address),
+            ownAddresses: ownAddresses(addresses),
             acceptFrom,
             logger,
             closeDescriptor: (fd) => kernel.closeDescriptor(fd),
@@ -67,7 +68,7 @@ export function udpBackend(startThread: typeof startPacketThread, clock: Clock):
             routes: kernel.routeTable(routes),
             peers: new PeerTable((peers) => path.setPeers(peers)),
           };
-          const parts = { network: config.network, device, socket: row, tables, path, keeper, clock, logger };
+          const parts = { network: config.network, device, socket: row, tables, path, kernel, keeper, clock, logger };
           const backend = udpOverlay(lease, parts);
           const end = async () => {
             await backend[Symbol.asyncDispose]();
