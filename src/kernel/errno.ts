@@ -28,6 +28,7 @@ export const {
   ENOBUFS,
   ENODEV,
   ENOENT,
+  ENOMEM,
   ENXIO,
   EOPNOTSUPP,
   ESRCH,

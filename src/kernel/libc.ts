@@ -34,6 +34,7 @@ export const MSG_TRUNC = 0x20;
 export const MSG_NOSIGNAL = 0x4000;
 export const SOL_SOCKET = 1;
 const SO_ATTACH_FILTER = 26;
+const SO_DETACH_FILTER = 27;
 export const CLONE_NEWNET = 0x40000000;
 
 export function socket(domain: number, type: number, protocol: number): number {
@@ -102,6 +103,11 @@ const cSetFilter = libc.func("setsockopt", "int", ["int", "int", "int", koffi.po
 export function attachFilter(fd: number, instructions: Uint8Array): void {
   const program = { length: instructions.length / 8, instructions };
   checked("setsockopt", cSetFilter(fd, SOL_SOCKET, SO_ATTACH_FILTER, program, koffi.sizeof(Program)));
+}
+
+/** @throws {SystemCallError} ENOENT if there is no filter */
+export function detachFilter(fd: number): void {
+  setIntegerOption(fd, SOL_SOCKET, SO_DETACH_FILTER, 0);
 }
 
 /** What {@link onReadable} returns. */

@@ -1,7 +1,7 @@
 // For tests only.
 
 import type { Arena } from "../lib/arena.ts";
-import { EAGAIN, EBADFD, EINVAL, EMSGSIZE } from "./errno.ts";
+import { EAGAIN, EBADFD, EINVAL, EMSGSIZE, ENOMEM } from "./errno.ts";
 import type { ReceiveBatch, SendBatch } from "./message-batch.ts";
 import type { RawPort, SocketPort, TunPort } from "./packet-ports.ts";
 import type { ScatterList } from "./scatter-list.ts";
@@ -142,6 +142,10 @@ export class MemorySocket implements SocketPort {
   judge: (message: MemoryMessage) => number = () => 0;
   /** Messages taken before there is no more room. */
   room = Number.POSITIVE_INFINITY;
+  /** Where messages should come from; here it is a test's business. */
+  sources: Uint32Array | undefined;
+  /** The most ranges there is memory for. */
+  mostSources = Number.POSITIVE_INFINITY;
   readonly #memory: UserMemory;
 
   /** @param base the arena's address, as far as those who use the socket know */
@@ -197,6 +201,12 @@ export class MemorySocket implements SocketPort {
       this.#take(message);
     }
     return taken;
+  }
+
+  limitSources(ranges: Uint32Array | undefined): number {
+    if ((ranges?.length ?? 0) > 2 * this.mostSources) return -ENOMEM;
+    this.sources = ranges;
+    return 0;
   }
 
   #read(at: number): MemoryMessage {

@@ -5,6 +5,7 @@ import { RTM_DELLINK, RTM_NEWLINK } from "../wire/link-message.ts";
 import { RTM_NEWNEIGH } from "../wire/neighbor-message.ts";
 import { AF_BRIDGE, MessageCursor } from "../wire/netlink-header.ts";
 import { LITTLE_ENDIAN } from "../wire/writer.ts";
+import { ALL, encodeInstructions, IF_EQUAL, LOAD_8, LOAD_16, LOAD_32, NOTHING, RETURN } from "./bpf.ts";
 import { EAGAIN, errnoName } from "./errno.ts";
 import { attachFilter, onReadable, type Readiness } from "./libc.ts";
 import { NetlinkSocket } from "./netlink-socket.ts";
@@ -120,7 +121,7 @@ export class Monitor implements Disposable {
 }
 
 /**
- * A classic BPF program, linux/filter.h: nothing that `port` asked for, but for links, since a new device is news to the tables on it,
+ * Nothing that `port` asked for, but for links, since a new device is news to the tables on it,
  * and for addresses that go, since a link's routes may go with them; and no new forwarding entries, whose notifications do not say who made them.
  */
 function echoFilter(port: number): Uint8Array {
@@ -128,7 +129,7 @@ function echoFilter(port: number): Uint8Array {
   const drop = 10;
   /** A conditional step at `index` tells how many steps it leaves out. */
   const from = (index: number, target: number) => target - index - 1;
-  return instructions([
+  return encodeInstructions([
     [LOAD_16, 0, 0, TYPE_OFFSET],
     [IF_EQUAL, from(1, accept), 0, asLoaded16(RTM_NEWLINK)],
     [IF_EQUAL, from(2, accept), 0, asLoaded16(RTM_DELLINK)],
@@ -138,8 +139,8 @@ function echoFilter(port: number): Uint8Array {
     [IF_EQUAL, from(6, drop), 0, AF_BRIDGE],
     [LOAD_32, 0, 0, PORT_OFFSET],
     [IF_EQUAL, from(8, drop), 0, asLoaded32(port)],
-    [RETURN, 0, 0, 0xffff_ffff],
-    [RETURN, 0, 0, 0],
+    [RETURN, 0, 0, ALL],
+    [RETURN, 0, 0, NOTHING],
   ]);
 }
 
@@ -147,25 +148,6 @@ function echoFilter(port: number): Uint8Array {
 const TYPE_OFFSET = 4;
 const PORT_OFFSET = 12;
 const FAMILY_OFFSET = 16;
-
-const LOAD_32 = 0x20;
-const LOAD_16 = 0x28;
-const LOAD_8 = 0x30;
-const IF_EQUAL = 0x15;
-const RETURN = 0x06;
-
-function instructions(
-  program: readonly (readonly [code: number, ifTrue: number, ifFalse: number, k: number])[],
-): Uint8Array {
-  const view = new DataView(new ArrayBuffer(program.length * 8));
-  for (const [index, [code, ifTrue, ifFalse, k]] of program.entries()) {
-    view.setUint16(index * 8, code, LITTLE_ENDIAN);
-    view.setUint8(index * 8 + 2, ifTrue);
-    view.setUint8(index * 8 + 3, ifFalse);
-    view.setUint32(index * 8 + 4, k, LITTLE_ENDIAN);
-  }
-  return new Uint8Array(view.buffer);
-}
 
 /** BPF loads in network order what netlink keeps in the host's. */
 function asLoaded32(value: number): number {

@@ -1,8 +1,9 @@
 import type { Arena } from "../lib/arena.ts";
-import { SystemCallError } from "./errno.ts";
-import { AF_INET, SOCK_NONBLOCK, SOCK_RAW, socket } from "./libc.ts";
+import { ENOENT, SystemCallError } from "./errno.ts";
+import { AF_INET, attachFilter, detachFilter, SOCK_NONBLOCK, SOCK_RAW, socket } from "./libc.ts";
 import { addressOf, read, recvmmsg, sendmmsg, sendto, writev } from "./packet-calls.ts";
 import type { RawPort, SocketPort, TunPort } from "./packet-ports.ts";
+import { sourceFilter } from "./source-filter.ts";
 
 const IPPROTO_RAW = 255;
 
@@ -19,7 +20,19 @@ export function socketPort(arena: Arena, fd: number): SocketPort {
   return {
     receive: (batch) => recvmmsg(fd, base + batch.at, batch.capacity),
     send: (batch, from) => sendmmsg(fd, base + batch.offsetOf(from), batch.count - from),
+    limitSources: (ranges) => limitSources(fd, ranges),
   };
+}
+
+function limitSources(fd: number, ranges: Uint32Array | undefined): number {
+  try {
+    if (ranges === undefined) detachFilter(fd);
+    else attachFilter(fd, sourceFilter(ranges));
+    return 0;
+  } catch (error) {
+    if (!(error instanceof SystemCallError)) throw error;
+    return ranges === undefined && error.errno === ENOENT ? 0 : -error.errno;
+  }
 }
 
 /** A socket that is given IPv4 packets with their headers; undefined without CAP_NET_RAW. */

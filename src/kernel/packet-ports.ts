@@ -9,12 +9,24 @@ export interface TunPort {
   write(pieces: ScatterList): number;
 }
 
+/** The most ranges of addresses that a socket can be limited to. */
+export const MOST_SOURCES = 1000;
+
+/** Of messages from elsewhere one in so many comes through: a power of two. */
+export const SAMPLE = 256;
+
 /** A UDP socket as the packet path sees it: many messages per call, never waiting. Failures are negative errnos. */
 export interface SocketPort {
   /** Fills the batch from its beginning. @returns messages */
   receive(batch: ReceiveBatch): number;
   /** @param from index of the first message @returns messages taken, at least one */
   send(batch: SendBatch, from: number): number;
+  /**
+   * Has the kernel drop what comes from elsewhere, but for one message in {@link SAMPLE}, by chance; instead of what it was told before.
+   * @param ranges first and last address of each, ascending, with gaps between; at most {@link MOST_SOURCES}. Undefined: from anywhere
+   * @returns 0; -ENOMEM if they are too many for the memory that the kernel gives a socket
+   */
+  limitSources(ranges: Uint32Array | undefined): number;
 }
 
 /** Sends whole IPv4 packets as this host's own. */

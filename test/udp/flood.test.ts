@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
-import { ceiling, hostsOf, untilPing } from "../e2e/hosts.ts";
+import type { LabHost } from "../../src/lab/lab-host.ts";
+import { waitUntil } from "../../src/lab/wait.ts";
+import { ceiling, hostsOf, untilPing, withPod } from "../e2e/hosts.ts";
 import { pingDuring } from "../support/pings.ts";
 import { duplex } from "./duplex.ts";
 import { floodDuring } from "./flood.ts";
@@ -34,6 +36,37 @@ test("udp loses no packet of its peers while a stranger floods it, and TCP goes 
   const { result } = await floodDuring(lab.switch.namespace, flood, () => duplex(a.pod, b.pod, { bytes, signal }));
   expect([alone.isIntact, result.isIntact]).toEqual([true, true]);
   expect(result.seconds).toBeLessThan(5 * alone.seconds);
+});
+
+/** Datagrams to a host's port that the kernel dropped: the last column of /proc/net/udp. */
+async function kernelDrops(host: LabHost, port: number): Promise<number> {
+  const local = `:${port.toString(16).toUpperCase()}`;
+  const lines = (await host.run(["cat", "/proc/net/udp"])).split("\n").map((line) => line.trim().split(/\s+/));
+  return Number(lines.find((fields) => fields[1]?.endsWith(local))?.at(-1));
+}
+
+test("udp has the kernel drop a flood as long as it lasts, lets in a peer that comes meanwhile", async () => {
+  await using hosts = await up();
+  const { lab, a, b } = hosts;
+  const [stranger, port] = [lab.switch.namespace, 8285];
+  /** Whether the kernel drops what little a stranger sends. */
+  const isGuarded = async () => {
+    const before = await kernelDrops(b, port);
+    const { sent } = await floodDuring(stranger, { to: b.address, port, rate: 100, signal }, () => sleep(400));
+    return (await kernelDrops(b, port)) - before > sent / 2;
+  };
+  expect(await isGuarded()).toBe(false);
+  const flood = { to: b.address, port, rate: 30_000, signal };
+  const { result } = await floodDuring(stranger, flood, async () => {
+    const isDropped = async () => (await kernelDrops(b, port)) > 3_000;
+    await waitUntil(isDropped, { signal, within: 3_000, what: "the kernel drops it" });
+    const late = withPod(await lab.addHost());
+    await untilPing(late.pod, b.pod, ceiling(2_000));
+    return await pingDuring(late.pod, { to: b.pod.address, signal }, () => sleep(500));
+  });
+  expect(result.lost).toBe(0);
+  await untilPing(a.pod, b.pod, ceiling(1_000));
+  await waitUntil(async () => !(await isGuarded()), { signal, within: 10_000, what: "it drops nothing any more" });
 });
 
 test("udp answers a flood to a subnet nobody has with ICMP errors as seldom as Linux would", async () => {

@@ -48,10 +48,20 @@ export class DropSampler {
     this.#options = options;
   }
 
-  /** @param outerSource as a 32-bit word, 0 for a packet of ours @returns what to show, mostly nothing */
-  take(reason: DropReason, outerSource: number, packet: IpPacket, forwarding: Forwarding): DropSample | undefined {
+  /**
+   * @param outerSource as a 32-bit word, 0 for a packet of ours
+   * @param packets that it stands for
+   * @returns what to show, mostly nothing
+   */
+  take(
+    reason: DropReason,
+    outerSource: number,
+    packet: IpPacket,
+    forwarding: Forwarding,
+    packets = 1,
+  ): DropSample | undefined {
     const tally = this.#tallies.get(reason) as Tally;
-    tally.more++;
+    tally.more += packets;
     const isWanted =
       (reason === "stranger" && this.#isNewStranger(outerSource | 0, packet, forwarding)) ||
       (this.#options.isVerbose && tally.limit.take(this.#options.now()));

@@ -4,6 +4,7 @@ import type { Arena } from "../../lib/arena.ts";
 import type { IpPacket } from "../../wire/packet/ip-packet.ts";
 import { DROP_REASONS, type DropReason } from "./drop-reason.ts";
 import { buildPrefixIndex, NONE, type PrefixEntry, PrefixIndex, type PrefixIndexData } from "./prefix-index.ts";
+import { sourceRanges } from "./source-ranges.ts";
 
 /** One subnet of another host. */
 export interface Peer {
@@ -37,6 +38,8 @@ export interface ForwardingData {
   readonly senders: PrefixIndexData;
   /** Slot to public address. */
   readonly addresses: Int32Array<ArrayBuffer>;
+  /** What AcceptFrom names: first and last address of each network. */
+  readonly accepted: Uint32Array<ArrayBuffer>;
   readonly hasIPv6: boolean;
   /** All of the memory: what to transfer with the rest. */
   readonly buffers: ArrayBuffer[];
@@ -94,19 +97,28 @@ export function buildForwarding(table: ForwardingTable): ForwardingData {
     senders: buildPrefixIndex(4, senders),
   };
   const addresses = addressesBySlot(peers);
+  const accepted = Uint32Array.from(acceptFrom.flatMap(bounds));
   return {
     ...indexes,
     addresses,
+    accepted,
     hasIPv6: networks.some((network) => network.address.family === 6),
     buffers: [
       ...Object.values(indexes).flatMap(({ levels, cells }) => [levels.buffer, cells.buffer]),
       addresses.buffer,
+      accepted.buffer,
     ],
   };
 }
 
 function hostPrefix(address: Address): Prefix {
   return { address, length: address.family === 4 ? 32 : 128 };
+}
+
+/** First and last address. */
+function bounds({ address, length }: Prefix): readonly number[] {
+  const first = Number(address.value);
+  return [first, first + 2 ** (32 - length) - 1];
 }
 
 function addressesBySlot(peers: readonly Peer[]): Int32Array<ArrayBuffer> {
@@ -130,6 +142,7 @@ export class Forwarding {
   readonly #refused6: PrefixIndex;
   readonly #senders: PrefixIndex;
   readonly #addresses: Int32Array;
+  readonly #accepted: Uint32Array;
   readonly #hasIPv6: boolean;
 
   constructor(data: ForwardingData, arena: Arena) {
@@ -140,6 +153,7 @@ export class Forwarding {
     this.#refused6 = new PrefixIndex(data.refused6);
     this.#senders = new PrefixIndex(data.senders);
     this.#addresses = data.addresses;
+    this.#accepted = data.accepted;
     this.#hasIPv6 = data.hasIPv6;
   }
 
@@ -157,6 +171,11 @@ export class Forwarding {
   /** A peer's public address; 0 for a slot that no peer has. */
   addressOf(slot: number): number {
     return this.#addresses[slot] ?? 0;
+  }
+
+  /** All outer sources that are no strangers, see {@link sourceRanges}. Not for every packet: it sorts the peers. */
+  sources(): Uint32Array {
+    return sourceRanges(this.#addresses, this.#accepted);
   }
 
   sender(outerSource: number): Sender {

@@ -53,13 +53,18 @@ export class Inward {
     if (socket === undefined) return "gone";
     const batch = this.#batch;
     const count = socket.receive(batch);
-    if (count === -EAGAIN) return "empty";
+    if (count === -EAGAIN) return this.#drained();
     if (count < 0) return this.#failed(-count);
     this.#failures = 0;
     for (let index = 0; index < count; index++) this.#message(index);
     this.#coalescer.flush();
     batch.clear(count);
-    return count < batch.capacity ? "empty" : "more";
+    return count < batch.capacity ? this.#drained() : "more";
+  }
+
+  #drained(): Outcome {
+    this.#context.guard.drained();
+    return "empty";
   }
 
   /** An error about what we sent earlier may be told here, once; a socket that does nothing but fail must not be asked for ever. */
@@ -70,7 +75,7 @@ export class Inward {
 
   #message(index: number): void {
     const batch = this.#batch;
-    const { forwarding, counters } = this.#context;
+    const { forwarding, counters, guard } = this.#context;
     const length = batch.lengthOf(index);
     const segment = batch.segmentOf(index);
     const start = batch.bufferAt(index);
@@ -79,9 +84,11 @@ export class Inward {
     if (length === 0) return counters.dropped("bad packet", 1);
     const sender = forwarding.sender(source);
     if (sender === STRANGER) {
-      counters.dropped("stranger", Math.ceil(length / segment));
+      const packets = Math.ceil(length / segment) * guard.weight;
+      counters.dropped("stranger", packets);
+      guard.saw();
       if (this.#packet.parse(start, Math.min(segment, length)) === PacketFault.none)
-        this.#context.sample("stranger", source, this.#packet);
+        this.#context.sample("stranger", source, this.#packet, packets);
       return;
     }
     for (let at = start; at < end; at += segment) {

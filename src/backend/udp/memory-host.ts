@@ -7,6 +7,7 @@ import { Checksum } from "../../wire/packet/checksum.ts";
 import type { IpPacket } from "../../wire/packet/ip-packet.ts";
 import type { Merges } from "./coalesce.ts";
 import { CountersReader, CountersWriter, createCounters } from "./counters.ts";
+import { FloodGuard } from "./flood-guard.ts";
 import { buildForwarding, Forwarding, type ForwardingTable } from "./forwarding.ts";
 import { type IcmpErrorReason, IcmpErrors } from "./icmp-error.ts";
 import { Inward } from "./inward.ts";
@@ -27,6 +28,8 @@ export interface MemoryHostOptions {
   readonly table?: Partial<ForwardingTable>;
 }
 
+type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
+
 /** Host 15 of 10.5.0.0/16 and fd00:5::/112: 192.0.2.15 with 10.5.15.0/24 and fd00:5::1500/120; the others by the same rule. */
 export class MemoryHost {
   readonly tun: MemoryTun;
@@ -39,6 +42,12 @@ export class MemoryHost {
   /** What was said of features that do not work. */
   readonly degraded: string[] = [];
   readonly sampled: string[] = [];
+  readonly #context: PacketContext;
+  readonly guard: FloodGuard;
+  /** Milliseconds. */
+  now = 0;
+  /** Other hosts are the peers from now on. */
+  readonly setPeers: (numbers: readonly number[]) => void;
 
   /** @param peers numbers of the other hosts */
   constructor(number: number, peers: readonly number[], options: MemoryHostOptions = {}) {
@@ -52,21 +61,28 @@ export class MemoryHost {
     this.socket = new MemorySocket(arena, base);
     this.raw = new MemoryRaw(arena);
     this.counters = new CountersReader(counters);
-    const forwarding = buildForwarding({
-      networks: ["10.5.0.0/16", "fd00:5::/112"].map(parsePrefix),
-      ownSubnets: subnets(number),
-      ownAddresses: [parseAddress(`192.0.2.${number}`)],
-      peers: peers.flatMap((peer, slot) =>
-        subnets(peer).map((subnet) => ({ subnet, publicIP: parseAddress(`192.0.2.${peer}`), slot })),
-      ),
-      acceptFrom: [],
-      ...table,
+    const build = (numbers: readonly number[]) =>
+      buildForwarding({
+        networks: ["10.5.0.0/16", "fd00:5::/112"].map(parsePrefix),
+        ownSubnets: subnets(number),
+        ownAddresses: [parseAddress(`192.0.2.${number}`)],
+        peers: numbers.flatMap((peer, slot) =>
+          subnets(peer).map((subnet) => ({ subnet, publicIP: parseAddress(`192.0.2.${peer}`), slot })),
+        ),
+        acceptFrom: [],
+        ...table,
+      });
+    this.guard = new FloodGuard({
+      sources: () => context.forwarding.sources(),
+      now: () => this.now,
+      degraded: (reason) => this.degraded.push(reason),
     });
-    const context: PacketContext = {
+    const context: Mutable<PacketContext> = {
       arena,
       base,
       counters: new CountersWriter(counters),
-      forwarding: new Forwarding(forwarding, arena),
+      forwarding: new Forwarding(build(peers), arena),
+      guard: this.guard,
       refuse: (packet: IpPacket, reason: IcmpErrorReason) => {
         const length = errors.build(packet, reason, 0);
         if (length > 0) this.raw.send(errors.at, length);
@@ -74,12 +90,18 @@ export class MemoryHost {
       sample: (reason) => this.sampled.push(reason),
       degraded: (reason) => this.degraded.push(reason),
     };
+    this.#context = context;
+    this.setPeers = (numbers) => {
+      context.forwarding = new Forwarding(build(numbers), arena);
+      this.guard.sourcesChanged();
+    };
     this.outward = new Outward(context, checksum, { port: 8285 });
     this.outward.sender.socket = this.socket;
     this.outward.sender.segments = offload;
     this.outward.setTun(this.tun, offload);
     this.inward = new Inward(context, checksum);
     this.inward.socket = this.socket;
+    this.guard.setSocket(this.socket);
     this.inward.setTun(this.tun, offload, offload ? ALL_MERGES : NO_MERGES);
     for (let slot = 0; slot < peers.length; slot++) this.counters.begin(slot);
   }
@@ -109,6 +131,11 @@ export class MemoryHost {
       const outcome = this.inward.run();
       if (outcome !== "more") return outcome;
     }
+  }
+
+  /** As the packet thread knows them: who is no stranger. */
+  get sources(): Uint32Array {
+    return this.#context.forwarding.sources();
   }
 
   /** What was dropped, by reason; reasons that did not occur are left out. */

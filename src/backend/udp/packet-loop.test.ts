@@ -72,6 +72,7 @@ function loop(host: MemoryHost, steps: readonly Step[], onWoken: Step = () => {}
     outward: host.outward,
     inward: host.inward,
     poller,
+    guard: host.guard,
     onWoken() {
       onWoken(poller);
       return !poller.hasEnded;
@@ -192,6 +193,7 @@ function flood(host: MemoryHost, which: "tun" | "socket", onRead: (count: number
       return socket.receive(batch);
     },
     send: (batch, from) => socket.send(batch, from),
+    limitSources: (ranges) => socket.limitSources(ranges),
   };
   if (which === "tun") host.outward.setTun(busyTun, true);
   else host.inward.socket = busySocket;
@@ -205,8 +207,8 @@ test.each(["tun", "socket"] as const)("runPacketLoop() hears soon what others wa
     asked = count;
     if (count === 500) poller.rings = true;
   });
-  const { outward, inward } = host;
-  runPacketLoop({ outward, inward, poller, onWoken: () => false, onTunGone: () => {} });
+  const { outward, inward, guard } = host;
+  runPacketLoop({ outward, inward, poller, guard, onWoken: () => false, onTunGone: () => {} });
   const perRound = which === "tun" ? 64 : 1;
   expect((asked - 500) / perRound).toBeLessThan(PATIENCE);
 });
@@ -220,8 +222,8 @@ test("runPacketLoop() lets packets go out soon, however many come in", () => {
     if (host.socket.sent.length > 0) poller.rings = true;
     else after = count - 500;
   });
-  const { outward, inward } = host;
-  runPacketLoop({ outward, inward, poller, onWoken: () => false, onTunGone: () => {} });
+  const { outward, inward, guard } = host;
+  runPacketLoop({ outward, inward, poller, guard, onWoken: () => false, onTunGone: () => {} });
   expect(after).toBeLessThan(PATIENCE);
 });
 
@@ -234,7 +236,32 @@ test("runPacketLoop() lets packets come in soon, however many go out", () => {
     if (host.counters.total().receivedPackets > 0) poller.rings = true;
     else after = count - 500;
   });
-  const { outward, inward } = host;
-  runPacketLoop({ outward, inward, poller, onWoken: () => false, onTunGone: () => {} });
+  const { outward, inward, guard } = host;
+  runPacketLoop({ outward, inward, poller, guard, onWoken: () => false, onTunGone: () => {} });
   expect(after / 64).toBeLessThan(PATIENCE);
+});
+
+test("runPacketLoop() looks after two seconds of silence whether a flood is over, and sleeps for good when it is", () => {
+  const host = new MemoryHost(15, [16]);
+  const { socket } = host;
+  const silence: Step = () => (host.now += 2_000);
+  const { waits } = loop(host, [
+    () => socket.toReceive.push(...times(1_000, (id) => ({ ...coming(id), host: hostAddress(99) }))),
+    (poller) => {
+      expect(socket.sources).toBeDefined();
+      silence(poller);
+    },
+    silence,
+    () => {
+      expect(socket.sources).toBeUndefined();
+      socket.toReceive.push(coming());
+    },
+  ]);
+  expect(waits.filter((wait) => !wait.endsWith(" 0"))).toEqual([
+    "tun socket -1",
+    "tun socket 2000",
+    "tun socket 2000",
+    "tun socket -1",
+    "tun socket -1",
+  ]);
 });

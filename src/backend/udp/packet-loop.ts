@@ -1,4 +1,5 @@
 import type { PollerPort } from "../../kernel/packet-ports.ts";
+import type { FloodGuard } from "./flood-guard.ts";
 import type { Inward } from "./inward.ts";
 import type { Outcome, Outward } from "./outward.ts";
 
@@ -12,6 +13,7 @@ export interface PacketLoopOptions {
   readonly outward: Outward;
   readonly inward: Inward;
   readonly poller: PollerPort;
+  readonly guard: FloodGuard;
   /** Handles what other threads want. @returns whether to go on */
   readonly onWoken: () => boolean;
   /** The TUN device has been deleted: nothing is read from it until there is another. */
@@ -19,7 +21,7 @@ export interface PacketLoopOptions {
 }
 
 /** Moves packets both ways until it is told to stop. Never returns to the event loop meanwhile. */
-export function runPacketLoop({ outward, inward, poller, onWoken, onTunGone }: PacketLoopOptions): void {
+export function runPacketLoop({ outward, inward, poller, guard, onWoken, onTunGone }: PacketLoopOptions): void {
   const wants = { tun: false, socket: false, room: false };
   let out: Outcome = "more";
   let back: Outcome = "more";
@@ -35,7 +37,8 @@ export function runPacketLoop({ outward, inward, poller, onWoken, onTunGone }: P
     wants.tun = out === "empty" || out === "more";
     wants.room = out === "blocked";
     wants.socket = back !== "gone";
-    poller.wait(wants, isIdle ? (isFailing ? RESPITE : -1) : 0);
+    poller.wait(wants, isIdle ? (isFailing ? RESPITE : guard.patience) : 0);
+    guard.turn(isIdle && !poller.isTunReady && !poller.isSocketReady && !poller.isWoken);
     if (poller.isWoken) {
       if (!onWoken()) return;
       out = back = "more"; // a new device or socket may be there

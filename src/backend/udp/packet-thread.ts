@@ -10,6 +10,7 @@ import type { IpPacket } from "../../wire/packet/ip-packet.ts";
 import { CountersWriter } from "./counters.ts";
 import type { DropReason } from "./drop-reason.ts";
 import { DropSampler } from "./drop-sampler.ts";
+import { FloodGuard } from "./flood-guard.ts";
 import { Forwarding } from "./forwarding.ts";
 import { type IcmpErrorReason, IcmpErrors } from "./icmp-error.ts";
 import { Inward } from "./inward.ts";
@@ -51,17 +52,23 @@ function main(): void {
   const rawWay = raw === undefined ? undefined : rawPort(arena, raw);
   const sampler = new DropSampler(arena, { isVerbose, now: () => performance.now() });
   const errors = new IcmpErrors(arena, checksum, addresses);
+  const guard: FloodGuard = new FloodGuard({
+    sources: () => context.forwarding.sources(),
+    now: () => performance.now(),
+    degraded: (reason) => tell({ type: "degraded", reason }),
+  });
   const context = {
     arena,
     base: addressOf(arena),
     counters: new CountersWriter(counters),
     forwarding: new Forwarding(forwarding, arena),
+    guard,
     refuse(packet: IpPacket, reason: IcmpErrorReason) {
       const length = rawWay === undefined ? 0 : errors.build(packet, reason, performance.now());
       if (length > 0) rawWay?.send(errors.at, length);
     },
-    sample(reason: DropReason, outerSource: number, packet: IpPacket) {
-      const sample = sampler.take(reason, outerSource, packet, context.forwarding);
+    sample(reason: DropReason, outerSource: number, packet: IpPacket, packets?: number) {
+      const sample = sampler.take(reason, outerSource, packet, context.forwarding, packets);
       if (sample !== undefined) tell({ type: "dropped", sample });
     },
     degraded: (reason: string) => tell({ type: "degraded", reason }),
@@ -85,11 +92,15 @@ function main(): void {
     outward.sender.socket = ways;
     outward.sender.segments = socket?.segments ?? false;
     inward.socket = ways;
+    guard.setSocket(ways);
   };
   const obey = (order: ThreadOrder) => {
     if (order.type === "tun") setTun(order.device);
     else if (order.type === "socket") setSocket(order.socket);
-    else context.forwarding = new Forwarding(order.forwarding, arena);
+    else {
+      context.forwarding = new Forwarding(order.forwarding, arena);
+      guard.sourcesChanged();
+    }
   };
   const onWoken = () => {
     Atomics.store(words, HEARD, Atomics.load(words, ASKED));
@@ -104,7 +115,7 @@ function main(): void {
     outward.setTun(undefined, false);
     inward.setTun(undefined, false, { tcp4: false, tcp6: false, udp4: false, udp6: false });
   };
-  if (onWoken()) runPacketLoop({ outward, inward, poller, onWoken, onTunGone });
+  if (onWoken()) runPacketLoop({ outward, inward, poller, guard, onWoken, onTunGone });
   // What is in hand goes out, so that a restart loses nothing; a network that takes nothing does not hold up the end.
   for (let tries = 0; tries < LAST_TRIES && !outward.finish(); tries++) poller.wait(ROOM, LAST_WAIT);
   setTun(undefined);
