@@ -186,6 +186,18 @@ export class ReceiveBatch extends MessageBatch {
     return segment > 0 ? segment : this.lengthOf(index);
   }
 
+  /** Writes what the kernel would of a message that lies in its buffer. @param source IPv4 address as a number @param segment 0 if it is one datagram */
+  fill(index: number, source: number, length: number, segment: number): void {
+    const word = this.word(index);
+    const control = this.controlAt(index);
+    this.view.setUint32(this.nameAt(index) + 4, source);
+    this.words[word + LENGTH] = length;
+    this.words[word + CONTROL_LENGTH] = segment === 0 ? 0 : CONTROL_HEADER + 8;
+    this.view.setInt32(control + 8, SOL_UDP, true);
+    this.view.setInt32(control + 12, UDP_GRO, true);
+    this.view.setInt32(control + CONTROL_HEADER, segment, true);
+  }
+
   /** Makes the first `count` messages, which the kernel wrote to, ready to receive again. */
   clear(count: number): void {
     for (let index = 0; index < count; index++) {

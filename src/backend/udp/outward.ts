@@ -19,6 +19,8 @@ const BATCH_MESSAGES = 32;
 const BATCH_PIECES = 512;
 /** Reads before the other direction has its turn. */
 const READS = 64;
+/** Longest packet that is sent at once where packets come one by one: larger ones are part of a stream, and more will follow. */
+const LONE_BYTES = 2048;
 const MOST_FAILURES = 1000;
 
 /** The most datagrams and bytes that the kernel cuts one message into: UDP_MAX_SEGMENTS, and what fits an IPv4 packet. */
@@ -47,6 +49,8 @@ export class Outward {
   #tun: TunPort | undefined;
   #headerSize = 0;
   #failures = 0;
+  /** Whether the last time there was not more than one packet. */
+  #isLone = false;
   // The last message, as long as more may join it: equal datagrams to one peer go out as one message.
   #openPeer = -1;
   #openSegment = 0;
@@ -98,7 +102,10 @@ export class Outward {
       const length = tun.read(at - headerSize, PACKET_ROOM);
       if (length <= headerSize) {
         if (!this.#flush()) return "blocked";
-        if (length === -EAGAIN) return "empty";
+        if (length === -EAGAIN) {
+          this.#isLone = reads <= 1;
+          return "empty";
+        }
         if (length === -EINTR) continue;
         if (length === -EBADFD || (length < 0 && ++this.#failures > MOST_FAILURES)) return "gone";
         // Also a packet that the kernel cannot hand over as the device asks for, and has dropped itself.
@@ -108,8 +115,11 @@ export class Outward {
       this.#failures = 0;
       this.#used = at + length - headerSize - this.#region;
       this.#take(at, length - headerSize);
-      if (this.#isFull && !this.#flush()) return "blocked";
+      // Not asked first whether there is more: it is on its way sooner, and less long in our hands.
+      const isAlone = reads === 0 && this.#isLone && length <= LONE_BYTES;
+      if ((isAlone || this.#isFull) && !this.#flush()) return "blocked";
     }
+    this.#isLone = false;
     return this.#flush() ? "more" : "blocked";
   }
 

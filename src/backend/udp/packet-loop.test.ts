@@ -65,7 +65,7 @@ class ScriptedPoller implements PollerPort {
 }
 
 /** @param onWoken may tell the loop to go on no longer */
-function loop(host: MemoryHost, steps: readonly Step[], onWoken: Step = () => {}) {
+function loop(host: MemoryHost, steps: readonly Step[], onWoken: Step = () => {}, onIdle?: () => boolean) {
   const poller = new ScriptedPoller(host, steps);
   let tunsGone = 0;
   runPacketLoop({
@@ -73,6 +73,7 @@ function loop(host: MemoryHost, steps: readonly Step[], onWoken: Step = () => {}
     inward: host.inward,
     poller,
     guard: host.guard,
+    ...(onIdle !== undefined && { onIdle }),
     onWoken() {
       onWoken(poller);
       return !poller.hasEnded;
@@ -264,4 +265,20 @@ test("runPacketLoop() looks after two seconds of silence whether a flood is over
     "tun socket -1",
     "tun socket -1",
   ]);
+});
+
+test("runPacketLoop() does what is of use while there are no packets, and sleeps once that is done", () => {
+  const host = new MemoryHost(15, [16]);
+  const { tun, socket } = host;
+  tun.toRead.push(going());
+  let left = 10;
+  const sent: number[] = [];
+  const onIdle = () => {
+    sent.push(socket.sent.length);
+    if (left === 5) tun.toRead.push(going(), going());
+    return --left > 0;
+  };
+  const { waits } = loop(host, [() => tun.toRead.push(going())], undefined, onIdle);
+  expect(sent).toEqual([1, 1, 1, 1, 1, 1, 3, 3, 3, 3]);
+  expect(waits.filter((wait) => !wait.endsWith(" 0"))).toEqual(["tun socket -1", "tun socket -1"]);
 });

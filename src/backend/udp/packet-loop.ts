@@ -18,13 +18,17 @@ export interface PacketLoopOptions {
   readonly onWoken: () => boolean;
   /** The TUN device has been deleted: nothing is read from it until there is another. */
   readonly onTunGone: () => void;
+  /** What is of use while there are no packets, in small steps. @returns whether there is more of it */
+  readonly onIdle?: () => boolean;
 }
 
 /** Moves packets both ways until it is told to stop. Never returns to the event loop meanwhile. */
-export function runPacketLoop({ outward, inward, poller, guard, onWoken, onTunGone }: PacketLoopOptions): void {
+export function runPacketLoop(options: PacketLoopOptions): void {
+  const { outward, inward, poller, guard, onWoken, onTunGone, onIdle } = options;
   const wants = { tun: false, socket: false, room: false };
   let out: Outcome = "more";
   let back: Outcome = "more";
+  let hasMore = onIdle !== undefined;
   for (let round = 1; ; round++) {
     if (out === "more") {
       out = outward.run();
@@ -37,8 +41,13 @@ export function runPacketLoop({ outward, inward, poller, guard, onWoken, onTunGo
     wants.tun = out === "empty" || out === "more";
     wants.room = out === "blocked";
     wants.socket = back !== "gone";
-    poller.wait(wants, isIdle ? (isFailing ? RESPITE : guard.patience) : 0);
-    guard.turn(isIdle && !poller.isTunReady && !poller.isSocketReady && !poller.isWoken);
+    poller.wait(wants, !isIdle || hasMore ? 0 : isFailing ? RESPITE : guard.patience);
+    const isQuiet = isIdle && !poller.isTunReady && !poller.isSocketReady && !poller.isWoken;
+    if (isQuiet && hasMore) {
+      hasMore = onIdle?.() ?? false;
+      continue;
+    }
+    guard.turn(isQuiet);
     if (poller.isWoken) {
       if (!onWoken()) return;
       out = back = "more"; // a new device or socket may be there

@@ -561,3 +561,38 @@ describe("Inward", () => {
     expect(count).toBeGreaterThan(500);
   });
 });
+
+test("Outward sends a packet that comes alone before it asks for more, and packets that come together as one message", () => {
+  const host = new MemoryHost(15, [16]);
+  const { tun, socket } = host;
+  const events: string[] = [];
+  host.outward.setTun(
+    {
+      read(at, length) {
+        events.push("read");
+        return tun.read(at, length);
+      },
+      write: (pieces) => tun.write(pieces),
+    },
+    true,
+  );
+  host.outward.sender.socket = {
+    receive: (batch) => socket.receive(batch),
+    send(batch, from) {
+      events.push(`send ${batch.count - from}`);
+      return socket.send(batch, from);
+    },
+    limitSources: () => 0,
+  };
+  const packets = (count: number) => Array.from({ length: count }, (_, id) => bare(small(15, 16, id)));
+  const seen = (count: number) => {
+    host.send(...packets(count));
+    return events.splice(0).join(", ");
+  };
+  expect(seen(1)).toBe("read, read, send 1");
+  expect(seen(1)).toBe("read, send 1, read");
+  expect(seen(3)).toBe("read, send 1, read, read, read, send 1"); // the second message is two packets
+  expect(seen(3)).toBe("read, read, read, read, send 1");
+  expect(seen(1)).toBe("read, read, send 1");
+  expect(seen(1)).toBe("read, send 1, read");
+});

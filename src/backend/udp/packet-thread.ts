@@ -16,6 +16,7 @@ import { type IcmpErrorReason, IcmpErrors } from "./icmp-error.ts";
 import { Inward } from "./inward.ts";
 import { Outward } from "./outward.ts";
 import { runPacketLoop } from "./packet-loop.ts";
+import { Rehearsal } from "./rehearsal.ts";
 import {
   ASKED,
   HEARD,
@@ -115,7 +116,10 @@ function main(): void {
     outward.setTun(undefined, false);
     inward.setTun(undefined, false, { tcp4: false, tcp6: false, udp4: false, udp6: false });
   };
-  if (onWoken()) runPacketLoop({ outward, inward, poller, guard, onWoken, onTunGone });
+  const nowhere = { tun: tunPort(arena, -1), socket: socketPort(arena, -1) };
+  const rehearsal = new Rehearsal({ arena, base: context.base, checksum, ...nowhere, isPlain });
+  const onIdle = () => rehearsal.step();
+  if (onWoken()) runPacketLoop({ outward, inward, poller, guard, onWoken, onTunGone, onIdle });
   // What is in hand goes out, so that a restart loses nothing; a network that takes nothing does not hold up the end.
   for (let tries = 0; tries < LAST_TRIES && !outward.finish(); tries++) poller.wait(ROOM, LAST_WAIT);
   setTun(undefined);
