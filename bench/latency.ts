@@ -1,7 +1,7 @@
 import { parsePrefix } from "../src/ip/prefix.ts";
 import { openKernel } from "../src/kernel/linux-kernel.ts";
 import { Lab } from "../src/lab/lab.ts";
-import { orAbort } from "../src/lab/wait.ts";
+import { orAbort } from "../src/lib/or-abort.ts";
 import { BENCH_NETWORK, PEERS_LINK } from "./fake-peers.ts";
 import { percentile, type Report } from "./figures.ts";
 import { PeerWriter } from "./peer-writer.ts";

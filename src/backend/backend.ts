@@ -1,3 +1,4 @@
+import type { Cloud } from "../cloud/cloud.ts";
 import type { Layer } from "../dataplane/table.ts";
 import type { Address } from "../ip/address.ts";
 import type { MacAddress } from "../ip/mac-address.ts";
@@ -9,6 +10,7 @@ import type { NetworkConfig } from "../lease/network-config.ts";
 import type { LeaseFormat } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Logger } from "../lib/logger.ts";
+import type { Notes } from "../lib/notes.ts";
 import type { Pulse } from "../lib/pulse.ts";
 
 /** The link that carries packets between hosts. */
@@ -33,6 +35,9 @@ export interface OpenRequest<Options> {
   readonly logger: Logger;
   /** The device's MAC that an earlier run remembered. */
   readonly rememberedMac: MacAddress | undefined;
+  /** What an earlier run wrote down for this one. */
+  readonly notes: Notes;
+  readonly cloud: Cloud;
 }
 
 /**

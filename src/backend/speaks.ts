@@ -6,13 +6,16 @@ export interface Speaking {
   readonly unreachable: readonly UnreachablePeer[];
 }
 
-/** The peers whose leases name this backend; the others cannot be reached by it. Leases of udp, the first backend there was, name none. */
+/** Backends whose leases name none: udp, the first there was, and the clouds', whose routes lead to a host whatever it runs. */
+const NAMELESS: ReadonlySet<string> = new Set(["udp", "aws-vpc", "gce"]);
+
+/** The peers whose leases name this backend; the others cannot be reached by it. */
 export function speaks(type: string, peers: readonly Lease[]): Speaking {
   const speaking: Lease[] = [];
   const unreachable: UnreachablePeer[] = [];
   for (const peer of peers) {
     const other = peer.attributes.backendType;
-    if (other === type || (other === undefined && type === "udp")) speaking.push(peer);
+    if (other === type || (other === undefined && NAMELESS.has(type))) speaking.push(peer);
     else
       unreachable.push({
         subnet: peer.subnet,

@@ -1,5 +1,6 @@
 import { InvalidConfigError } from "../lib/errors.ts";
 import { alloc } from "./alloc/type.ts";
+import { awsVpc } from "./aws-vpc/type.ts";
 import type { BackendType } from "./backend.ts";
 import { hostGw } from "./host-gw/type.ts";
 import { udp } from "./udp/type.ts";
@@ -8,13 +9,14 @@ import { vxlan } from "./vxlan/type.ts";
 /** Every backend there is. Adding one is a folder and a line here. */
 const BACKEND_TYPES: Readonly<Record<string, BackendType<unknown>>> = {
   alloc,
+  "aws-vpc": awsVpc,
   "host-gw": hostGw,
   udp,
   vxlan,
 };
 
 /** Backends of the specification that are not built yet. */
-const NOT_YET: readonly string[] = ["aws-vpc", "gce"];
+const NOT_YET: readonly string[] = ["gce"];
 
 /** @throws {InvalidConfigError} if there is none of that name */
 export function backendType(type: string): BackendType<unknown> {

@@ -1,3 +1,4 @@
+import { openCloud } from "../cloud/open-cloud.ts";
 import { closeAllOnExec } from "../kernel/descriptors.ts";
 import { openKernel } from "../kernel/linux-kernel.ts";
 import type { NetworkName } from "../lease/lease.ts";
@@ -34,6 +35,7 @@ export async function runFlanneld(
   await using supervision = new Supervision(env, { signal, logger });
   const { liveness, health, manager: serviceManager } = supervision;
   using kernel = openKernel({ logger });
+  const cloud = openCloud({ clock, env });
   const { stateDir, renewMargin } = options;
   const networks = options.networks.length > 0 ? options.networks : [SINGLE_NETWORK];
   // Side by side, since one computes while the other waits. If either fails, the program ends.
@@ -74,6 +76,7 @@ export async function runFlanneld(
       stateDir,
       store,
       kernel,
+      cloud,
       underlay,
       renewMargin,
       clock,
@@ -90,6 +93,7 @@ export async function runFlanneld(
     store,
     kernel,
     keeper,
+    cloud,
     underlay,
     subnetFile: options.subnetFile,
     state: new HostStateFile(options.stateDir, options.subnetFile, logger),

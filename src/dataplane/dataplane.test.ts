@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { FakeHost } from "./fake-host.ts";
-import { type FakeTable, fakeRow } from "./fake-table.ts";
+import { FakeTable, fakeRow } from "./fake-table.ts";
 import { type Layer, layer } from "./table.ts";
 
 const [a, b, c] = [fakeRow("a"), fakeRow("b"), fakeRow("c")];
@@ -857,5 +857,45 @@ describe("Dataplane.pulse", () => {
     await host.passes(0);
     expect(host.dataplane.pulse.isDue).toBe(false);
     expect(host.dataplane.pulse.steps).toBeGreaterThan(stuck.steps);
+  });
+});
+
+describe("a table with a pace of its own", () => {
+  test("is compared at that pace, and others at theirs", async () => {
+    await using host = new FakeHost();
+    const slow = new FakeTable("slow", { resyncEvery: 600_000 });
+    const usual = host.table("usual");
+    await host.want([
+      [slow, [a]],
+      [usual, [b]],
+    ]);
+    await host.passes(590_000);
+    expect(slow.listings).toBe(1);
+    expect(usual.listings).toBe(20);
+    await host.passes(20_000);
+    expect(slow.listings).toBe(2);
+    await host.passes(600_000);
+    expect(slow.listings).toBe(3);
+  });
+
+  test("is compared when everything is", async () => {
+    await using host = new FakeHost();
+    const slow = new FakeTable("slow", { resyncEvery: 600_000 });
+    await host.want([[slow, [a]]]);
+    host.dataplane.resync();
+    await host.passes(0);
+    expect(slow.listings).toBe(2);
+  });
+
+  test("is left to rest while it cannot be listed, though its time has come", async () => {
+    await using host = new FakeHost();
+    const slow = new FakeTable("slow", { resyncEvery: 5_000 });
+    await host.want([[slow, [a]]]);
+    slow.listError = new Error("throttled");
+    await host.passes(300_000);
+    expect(slow.listings).toBeLessThan(25);
+    slow.listError = undefined;
+    await host.passes(30_000);
+    expect(slow.contents).toEqual(["a=a"]);
   });
 });

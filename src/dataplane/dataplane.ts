@@ -162,10 +162,11 @@ export class Dataplane {
   async #pass(options: Abortable): Promise<void> {
     const now = this.#clock.now();
     this.#lookAt = Number.POSITIVE_INFINITY; // every table that was noticed is dirty
-    if (this.#nextResync <= now) {
+    if (this.#nextCommonResync <= now) {
       this.#resyncedAt = now;
-      for (const state of this.#order) state.dirty = true;
+      for (const state of this.#order) if (!state.hasOwnPace) state.dirty = true;
     }
+    for (const state of this.#order) if (state.nextResync <= now) state.dirty = true;
     const order = this.#order.filter((state) => !state.isResting(now));
     const filled: TableState[] = [];
     let isOnNewGround = false;
@@ -230,14 +231,19 @@ export class Dataplane {
     signal.throwIfAborted();
   }
 
-  get #nextResync(): Instant {
-    const listing = this.#order.reduce((sum, state) => sum + state.listingTook, 0);
+  /** Of the tables without a pace of their own. */
+  get #nextCommonResync(): Instant {
+    const listing = this.#order.reduce((sum, state) => sum + (state.hasOwnPace ? 0 : state.listingTook), 0);
     return this.#resyncedAt + Math.max(this.#resyncEvery, listing / RESYNC_SHARE);
   }
 
   /** When the next pass is due though nobody asks. */
   get #nextDue(): Instant {
-    return Math.min(this.#lookAt, this.#nextResync, ...this.#order.map((state) => state.nextRetry));
+    return Math.min(
+      this.#lookAt,
+      this.#nextCommonResync,
+      ...this.#order.flatMap((state) => [state.nextRetry, state.nextResync]),
+    );
   }
 
   /** Sleeps until something is due, or something happens. */

@@ -1,4 +1,5 @@
 import type { Abortable } from "../lib/abortable.ts";
+import type { Milliseconds } from "../lib/clock.ts";
 import type { Plan, RowFailure, Table } from "./table.ts";
 
 /** A row for tests: `10.1.2.0/24` and where it leads. */
@@ -16,6 +17,12 @@ export type FakeCall =
   | { readonly type: "list" }
   | { readonly type: "apply"; readonly puts: readonly string[]; readonly removals: readonly string[] };
 
+export interface FakeTableOptions {
+  readonly rows?: readonly FakeRow[];
+  readonly journal?: string[];
+  readonly resyncEvery?: Milliseconds;
+}
+
 /** A table in memory with all that can go wrong with one. Rows read `key=value`. */
 export class FakeTable implements Table<FakeRow> {
   readonly name: string;
@@ -27,13 +34,15 @@ export class FakeTable implements Table<FakeRow> {
   applyError: { readonly error: Error; readonly afterRows: number } | undefined;
   /** Awaited in the middle of each call, so that a test can do something then. */
   pause: (call: FakeCall) => Promise<void> = async () => {};
+  readonly resyncEvery?: Milliseconds;
   readonly #rows: Map<string, FakeRow>;
   readonly #rowErrors = new Map<string, Error>();
   readonly #watchers = new Set<() => void>();
   readonly #journal: string[] | undefined;
 
-  constructor(name = "fake", options: { readonly rows?: readonly FakeRow[]; readonly journal?: string[] } = {}) {
+  constructor(name = "fake", options: FakeTableOptions = {}) {
     this.name = name;
+    if (options.resyncEvery !== undefined) this.resyncEvery = options.resyncEvery;
     this.#rows = new Map(options.rows?.map((row) => [row.key, row]));
     this.#journal = options.journal;
   }

@@ -39,6 +39,8 @@ export class TableState implements Disposable {
   dirty = true;
   /** How long the last listing took. */
   listingTook: Milliseconds = 0;
+  /** When it was listed last. */
+  #listedAt: Instant;
   readonly #clock: Clock;
   readonly #watch: Disposable | undefined;
   /** What the table holds, by key. */
@@ -65,6 +67,7 @@ export class TableState implements Disposable {
   constructor(table: Table<unknown>, clock: Clock, onChange: () => void) {
     this.table = table;
     this.#clock = clock;
+    this.#listedAt = clock.now();
     this.#failures = new RowFailures(table.longestRetry);
     this.#watch = table.watch?.(() => {
       this.dirty = true;
@@ -102,11 +105,23 @@ export class TableState implements Disposable {
     return this.#broken > 0 ? this.#restsUntil : this.#failures.nextRetry;
   }
 
+  /** Whether it is left out when everything is compared, since it says itself how often that may be. */
+  get hasOwnPace(): boolean {
+    return this.table.resyncEvery !== undefined;
+  }
+
+  /** When its own pace wants it compared; Infinity if it has none, and while it rests. */
+  get nextResync(): Instant {
+    const { resyncEvery } = this.table;
+    return resyncEvery === undefined || this.#broken > 0 ? Number.POSITIVE_INFINITY : this.#listedAt + resyncEvery;
+  }
+
   /** The table could not be listed or written at all. */
   failed(): void {
     this.dirty = true;
     this.#broken++;
-    this.#restsUntil = this.#clock.now() + backoff(this.#broken, TABLE_RETRY);
+    const most = Math.max(TABLE_RETRY.most, this.table.longestRetry ?? 0);
+    this.#restsUntil = this.#clock.now() + backoff(this.#broken, { ...TABLE_RETRY, most });
   }
 
   worked(): void {
@@ -118,6 +133,7 @@ export class TableState implements Disposable {
   async refresh(options: Abortable): Promise<Undone> {
     this.dirty = false; // a change during the listing makes it dirty again
     const start = this.#clock.now();
+    this.#listedAt = start;
     const rows = await this.table.list(options);
     this.listingTook = this.#clock.now() - start;
     const before = this.#known;

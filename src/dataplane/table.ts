@@ -30,6 +30,8 @@ export interface Table<Row> {
    * announces that one would work now: that a port is free again.
    */
   readonly longestRetry?: Milliseconds;
+  /** How often it is compared though nobody announced a change, if looking at it costs others something; else at every resync. */
+  readonly resyncEvery?: Milliseconds;
 }
 
 /** The difference between desired and actual. Every put is applied before any removal, so that a changed row is never briefly missing. */

@@ -11,7 +11,7 @@ import {
   socket,
 } from "../kernel/libc.ts";
 import type { Abortable } from "../lib/abortable.ts";
-import { orAbort } from "./wait.ts";
+import { orAbort } from "../lib/or-abort.ts";
 
 /** `struct sockaddr_un` has 108 bytes of path, with its zero. unix(7). */
 const LONGEST_PATH = 107;

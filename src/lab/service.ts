@@ -5,11 +5,12 @@ import { join } from "node:path";
 import { type ProcessId, processId } from "../kernel/process-id.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Milliseconds } from "../lib/clock.ts";
+import { orAbort } from "../lib/or-abort.ts";
 import type { Namespace } from "./namespace.ts";
 import { NotifySocket } from "./notify-socket.ts";
 import { signalProcess } from "./processes.ts";
 import { ended } from "./program.ts";
-import { orAbort, waitFor } from "./wait.ts";
+import { waitFor } from "./wait.ts";
 
 export interface DeadlineOptions extends Partial<Abortable> {
   readonly within?: Milliseconds;

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { DeadlineError, orAbort, waitUntil } from "./wait.ts";
+import { DeadlineError, waitUntil } from "./wait.ts";
 
 const { signal } = new AbortController();
 const soon = { signal, what: "the moon is full", within: 30, every: 1 };
@@ -23,8 +23,4 @@ test("waitUntil() ends with the caller's reason", async () => {
   const waiting = waitUntil(() => false, { ...soon, signal: stop.signal, within: 60_000 });
   stop.abort(new Error("enough"));
   await expect(waiting).rejects.toThrow("enough");
-});
-
-test("orAbort() rejects with the reason of a signal that has come already", async () => {
-  await expect(orAbort(new Promise(() => {}), AbortSignal.abort(new Error("enough")))).rejects.toThrow("enough");
 });

@@ -1,3 +1,4 @@
+import type { Notes } from "../lib/notes.ts";
 import type { HostState, HostStateFile } from "./host-state.ts";
 
 /** What this host knows from earlier and must know again after a restart. Changes count at once and reach the disk one after the other. */
@@ -18,6 +19,12 @@ export class HostMemory {
   get state(): HostState {
     return this.#state;
   }
+
+  /** For the backend. */
+  readonly notes: Notes = {
+    get: (name) => this.#state.notes?.[name],
+    set: (name, text) => void this.remember({ notes: { ...this.#state.notes, [name]: text } }),
+  };
 
   /** Resolves when it is on disk; never rejects. */
   remember(news: Partial<HostState>): Promise<void> {

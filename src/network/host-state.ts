@@ -23,6 +23,8 @@ export interface HostState {
   readonly cursor?: Cursor;
   /** Until when rows that the store no longer tells of are left alone, since its history was reset; ms since 1970. */
   readonly spareUntil?: number;
+  /** What the backend wrote down for its next run, by name. */
+  readonly notes?: Readonly<Record<string, string>>;
 }
 
 export const NO_STATE: HostState = { links: [], networks: [] };
@@ -35,6 +37,7 @@ const StoredState = v.object({
   mac: v.optional(v.string()),
   cursor: v.optional(v.object({ history: v.string(), index: v.pipe(v.string(), v.regex(/^\d{1,20}$/)) })),
   spareUntil: v.optional(v.pipe(v.number(), v.finite())),
+  notes: v.optional(v.record(v.string(), v.string())),
 });
 
 /** A file name has at most 255 bytes. */
@@ -105,10 +108,11 @@ function decode(text: string): HostState {
       cursor: { history: stored.cursor.history, index: BigInt(stored.cursor.index) },
     }),
     ...(stored.spareUntil !== undefined && { spareUntil: stored.spareUntil }),
+    ...(stored.notes !== undefined && { notes: stored.notes }),
   };
 }
 
-function encode({ network, subnet, links, networks, mac, cursor, spareUntil }: HostState): string {
+function encode({ network, subnet, links, networks, mac, cursor, spareUntil, notes }: HostState): string {
   const state: v.InferInput<typeof StoredState> = {
     network: network && formatPrefix(network),
     subnet: subnet && formatPrefix(subnet),
@@ -117,6 +121,7 @@ function encode({ network, subnet, links, networks, mac, cursor, spareUntil }: H
     mac,
     cursor: cursor && { history: cursor.history, index: String(cursor.index) },
     spareUntil,
+    notes: notes && { ...notes },
   };
   return `${JSON.stringify(state, undefined, 2)}\n`;
 }

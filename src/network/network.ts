@@ -2,6 +2,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Backend, ExternalInterface, PreparedBackend } from "../backend/backend.ts";
 import { backendType } from "../backend/types.ts";
+import type { Cloud } from "../cloud/cloud.ts";
 import { Dataplane } from "../dataplane/dataplane.ts";
 import { addToAddress } from "../ip/address.ts";
 import { equalPrefix, type Prefix } from "../ip/prefix.ts";
@@ -45,6 +46,7 @@ export interface NetworkOptions {
   readonly keeper: DescriptorKeeper;
   /** What the host's other networks have taken, if there are any. */
   readonly claims?: NetworkClaims;
+  readonly cloud: Cloud;
   readonly underlay: UnderlaySource;
   /** Where `FLANNEL_*` is published. */
   readonly subnetFile: string;
@@ -214,7 +216,7 @@ class NetworkLife {
 
   /** Waits for a config that this host can serve: what is wrong is said once, and a better one is found within a second. */
   #configured({ signal }: Abortable): Promise<Configured> {
-    const { store, name, kernel, keeper, underlay, clock, logger } = this.#options;
+    const { store, name, kernel, keeper, cloud, underlay, clock, logger } = this.#options;
     return untilItWorks(
       async () => {
         const config = await store.networkConfig(name, { signal });
@@ -239,6 +241,8 @@ class NetworkLife {
             routes: inherited.routes,
             logger,
             rememberedMac: this.#memory.state.mac,
+            notes: this.#memory.notes,
+            cloud,
           },
           { signal },
         );

@@ -1,6 +1,7 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { FakeCloud } from "../../src/cloud/fake-cloud.ts";
 import { parseMacAddress } from "../../src/ip/mac-address.ts";
 import { formatPrefix, parsePrefix } from "../../src/ip/prefix.ts";
 import { FakeDescriptorKeeper } from "../../src/kernel/fake-descriptor-keeper.ts";
@@ -90,6 +91,7 @@ export class Host implements AsyncDisposable {
   readonly kernel = new FakeKernel();
   readonly keeper = new FakeDescriptorKeeper();
   readonly logger = new RecordingLogger();
+  readonly cloud = new FakeCloud();
   readonly registry: MemoryRegistry;
   readonly address: string;
   readonly subnetFile: string;
@@ -123,6 +125,7 @@ export class Host implements AsyncDisposable {
       store: new RegistrySubnetManager(this.registry, { clock, logger: this.logger, random: IN_ORDER }),
       kernel: this.kernel,
       keeper: this.keeper,
+      cloud: this.cloud,
       subnetFile: this.subnetFile,
       state: new HostStateFile(this.stateDir, this.subnetFile, this.logger),
       renewMargin: 60 * 60 * 1000,

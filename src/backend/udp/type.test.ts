@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { FakeCloud, memoryNotes } from "../../cloud/fake-cloud.ts";
 import type { Layer } from "../../dataplane/table.ts";
 import { formatAddress, parseAddress } from "../../ip/address.ts";
 import { parsePrefix } from "../../ip/prefix.ts";
@@ -62,6 +63,8 @@ async function prepare(given: Given = {}) {
       routes: { networks: [config.network], adoptable: () => false },
       logger: silentLogger,
       rememberedMac: undefined,
+      notes: memoryNotes(),
+      cloud: new FakeCloud(),
     },
     { signal },
   );

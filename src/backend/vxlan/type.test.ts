@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { FakeCloud, memoryNotes } from "../../cloud/fake-cloud.ts";
 import { parseAddress } from "../../ip/address.ts";
 import { type MacAddress, parseMacAddress } from "../../ip/mac-address.ts";
 import { parsePrefix } from "../../ip/prefix.ts";
@@ -46,6 +47,8 @@ async function chosenMac(given: { kernel?: FakeKernel; remembered?: MacAddress; 
       routes: { networks: [config.network], adoptable: () => false },
       logger: silentLogger,
       rememberedMac: given.remembered,
+      notes: memoryNotes(),
+      cloud: new FakeCloud(),
     },
     { signal },
   );

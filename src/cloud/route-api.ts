@@ -1,0 +1,16 @@
+import type { Abortable } from "../lib/abortable.ts";
+import type { CloudRoute } from "./cloud.ts";
+
+/** What a cloud must do for its routes to be a table. All throw {@link CloudError}, or `signal.reason`. */
+export interface RouteApi {
+  /** For logs: `routes of vpc-0a1b2c3d`. */
+  readonly name: string;
+  /** Every route that people or programs made; those that the cloud made itself are left out. */
+  list(options: Abortable): Promise<readonly CloudRoute[]>;
+  /** @throws of kind `conflict` if there is one to that destination */
+  create(route: CloudRoute, options: Abortable): Promise<void>;
+  /** Makes `found` what `route` is. @throws of kind `gone` if it is not there any more */
+  replace(found: CloudRoute, route: CloudRoute, options: Abortable): Promise<void>;
+  /** Succeeds if it is gone. */
+  remove(found: CloudRoute, options: Abortable): Promise<void>;
+}

@@ -1,0 +1,75 @@
+import type { Lab } from "../../src/lab/lab.ts";
+import type { LabHost } from "../../src/lab/lab-host.ts";
+import { SECRETS, withEnv } from "./aws.ts";
+import { CloudLab } from "./cloud-lab.ts";
+import { Ec2Api } from "./ec2-api.ts";
+import { type FakeInstance, FakeVpc, SUBNET_TABLE } from "./fake-vpc.ts";
+import { InstanceMetadata } from "./instance-metadata.ts";
+
+/** A lab whose hosts are instances of a VPC, each with an instance role. */
+export class AwsLab implements AsyncDisposable {
+  readonly vpc: FakeVpc;
+  readonly api: Ec2Api;
+  readonly metadata: InstanceMetadata;
+  readonly #cloud: CloudLab;
+  readonly #env: Disposable;
+
+  /** @param lab without daemons: they need the environment that is set here */
+  static async open(lab: Lab): Promise<AwsLab> {
+    const vpc = new FakeVpc("192.168.77.0/24");
+    const api = new Ec2Api(vpc);
+    const metadata = new InstanceMetadata(vpc);
+    const role = { ...SECRETS, expires: new Date(Date.now() + 3_600_000) };
+    api.identities.push(role);
+    metadata.role = role;
+    const cloud = await CloudLab.open(lab, {
+      metadata: (from) => (request, response) => metadata.handle(request, response, from),
+      api: (request, response) => api.handle(request, response),
+    });
+    const aws = new AwsLab({ vpc, api, metadata }, cloud);
+    for (const host of lab.hosts) aws.launch(host);
+    await aws.#sync();
+    return aws;
+  }
+
+  private constructor({ vpc, api, metadata }: Pick<AwsLab, "vpc" | "api" | "metadata">, cloud: CloudLab) {
+    this.vpc = vpc;
+    this.api = api;
+    this.metadata = metadata;
+    this.#cloud = cloud;
+    vpc.onChange = () => this.#sync();
+    this.#env = withEnv({ AWS_ENDPOINT_URL_EC2: cloud.apiUrl, NODE_EXTRA_CA_CERTS: cloud.authority });
+  }
+
+  launch(host: LabHost): FakeInstance {
+    const number = Number(host.name.slice(1));
+    return this.vpc.launch(host.address, `02:00:00:00:00:${number.toString(16).padStart(2, "0")}`);
+  }
+
+  /** The instance that the host is. */
+  instance(host: LabHost): FakeInstance {
+    const found = this.vpc.instances.find(({ address }) => address === host.address);
+    if (found === undefined) throw new Error(`${host.name} is no instance`);
+    return found;
+  }
+
+  /** Makes the network what the VPC says it is. */
+  async #sync(): Promise<void> {
+    const routes = new Map<string, string>();
+    for (const route of this.vpc.table(SUBNET_TABLE).routes) {
+      const instance = this.vpc.instanceOf(route.target);
+      if (instance?.isRunning === true) routes.set(route.destination, instance.address);
+    }
+    const machines = this.vpc.instances.map(({ mac, address, sourceDestCheck }) => ({
+      mac,
+      address,
+      isChecked: sourceDestCheck,
+    }));
+    await this.#cloud.carry(routes, machines);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#env[Symbol.dispose]();
+    await this.#cloud[Symbol.asyncDispose]();
+  }
+}

@@ -1,0 +1,54 @@
+import { Ec2Api } from "./ec2-api.ts";
+import { type FakeInstance, FakeVpc } from "./fake-vpc.ts";
+import { InstanceMetadata } from "./instance-metadata.ts";
+import { listen } from "./listen.ts";
+import type { Identity } from "./sigv4.ts";
+
+/** Nobody may see these. */
+export const SECRETS = {
+  key: "AKIAIOSFODNN7EXAMPLE",
+  secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+  token: "FwoGZXIvYXdzEXAMPLESESSIONTOKEN/+=",
+};
+
+/** An account with a VPC, its API and its instances' metadata, on ports of this machine, and the environment that leads there. */
+export interface Aws extends AsyncDisposable {
+  readonly vpc: FakeVpc;
+  readonly api: Ec2Api;
+  readonly metadata: InstanceMetadata;
+  readonly env: Readonly<Record<string, string>>;
+  readonly self: FakeInstance;
+}
+
+export async function openAws(identity: Identity = { key: SECRETS.key, secret: SECRETS.secret }): Promise<Aws> {
+  const vpc = new FakeVpc("192.0.2.0/24");
+  const self = vpc.launch("192.0.2.1");
+  const api = new Ec2Api(vpc);
+  const metadata = new InstanceMetadata(vpc);
+  api.identities.push(identity);
+  await using cleanup = new AsyncDisposableStack();
+  const ec2 = cleanup.use(await listen((request, response) => api.handle(request, response)));
+  const imds = cleanup.use(await listen((request, response) => metadata.handle(request, response, self.address)));
+  const env = {
+    AWS_ENDPOINT_URL_EC2: ec2.url,
+    AWS_EC2_METADATA_SERVICE_ENDPOINT: imds.url,
+    AWS_ACCESS_KEY_ID: identity.key,
+    AWS_SECRET_ACCESS_KEY: identity.secret,
+    ...(identity.token !== undefined && { AWS_SESSION_TOKEN: identity.token }),
+  };
+  const end = cleanup.move();
+  return { vpc, api, metadata, env, self, [Symbol.asyncDispose]: () => end.disposeAsync() };
+}
+
+/** The SDK reads the process's own environment: this sets it as long as the result is not disposed of. */
+export function withEnv(env: Readonly<Record<string, string | undefined>>): Disposable {
+  const before = { ...process.env };
+  for (const name of Object.keys(process.env)) if (name.startsWith("AWS_")) delete process.env[name];
+  for (const [name, value] of Object.entries(env)) if (value !== undefined) process.env[name] = value;
+  return {
+    [Symbol.dispose]() {
+      for (const name of Object.keys(process.env)) if (!(name in before)) delete process.env[name];
+      Object.assign(process.env, before);
+    },
+  };
+}

@@ -1,0 +1,146 @@
+import type { Backend } from "../../src/backend/backend.ts";
+import { backendType } from "../../src/backend/types.ts";
+import { memoryNotes } from "../../src/cloud/fake-cloud.ts";
+import { openCloud } from "../../src/cloud/open-cloud.ts";
+import { Dataplane } from "../../src/dataplane/dataplane.ts";
+import { parseAddress } from "../../src/ip/address.ts";
+import { parsePrefix } from "../../src/ip/prefix.ts";
+import { FakeDescriptorKeeper } from "../../src/kernel/fake-descriptor-keeper.ts";
+import { FakeKernel } from "../../src/kernel/fake-kernel.ts";
+import type { Lease } from "../../src/lease/lease.ts";
+import { parseNetworkConfig } from "../../src/lease/network-config.ts";
+import { systemClock } from "../../src/lib/clock.ts";
+import { describeError } from "../../src/lib/errors.ts";
+import type { Notes } from "../../src/lib/notes.ts";
+import { RecordingLogger } from "../../src/lib/recording-logger.ts";
+
+export interface CloudHostOptions {
+  /** The `Backend` object of the network's config. */
+  readonly backend: { readonly Type: string; readonly [key: string]: unknown };
+  readonly address: string;
+  readonly subnet: string;
+  /** 10.5.0.0/16 */
+  readonly network?: string;
+  /** Of an earlier run. */
+  readonly notes?: Notes;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+export function lease(subnet: string, publicIP: string): Lease {
+  return {
+    subnet: parsePrefix(subnet),
+    attributes: { publicIP: parseAddress(publicIP) },
+    isReservation: false,
+    revision: 1n,
+  };
+}
+
+/** A daemon's backend and reconcile loop on one host of a cloud, without a store. */
+export class TestedHost implements AsyncDisposable {
+  readonly logger: RecordingLogger;
+  readonly dataplane: Dataplane;
+  readonly notes: Notes;
+  readonly backend: Backend;
+  readonly #controller: AbortController;
+  readonly #running: Promise<unknown>;
+  #peers: readonly Lease[] = [];
+
+  /** Resolves when the backend is open and its routes are wanted. */
+  static async start(options: CloudHostOptions): Promise<TestedHost> {
+    const logger = new RecordingLogger();
+    const controller = new AbortController();
+    const notes = options.notes ?? memoryNotes();
+    const kernel = new FakeKernel();
+    kernel.setLink({ name: "eth0", mtu: 9001 });
+    const [link] = await kernel.listLinks(controller);
+    if (link === undefined) throw new Error("no link");
+    const config = parseNetworkConfig(
+      JSON.stringify({ Network: options.network ?? "10.5.0.0/16", Backend: options.backend }),
+    );
+    const type = backendType(config.backend.type);
+    const address = parseAddress(options.address);
+    const prepared = await type.prepare(
+      {
+        options: type.parseOptions(config.backend.options),
+        config,
+        external: { link, address, publicIP: address },
+        leaseFormat: "0.7",
+        kernel,
+        keeper: new FakeDescriptorKeeper(),
+        routes: { networks: [config.network], adoptable: () => false },
+        logger,
+        rememberedMac: undefined,
+        notes,
+        cloud: openCloud({ clock: systemClock, env: options.env ?? process.env }),
+      },
+      controller,
+    );
+    return new TestedHost(prepared.open(lease(options.subnet, options.address)), { logger, notes, controller });
+  }
+
+  private constructor(
+    backend: Backend,
+    parts: { readonly logger: RecordingLogger; readonly notes: Notes; readonly controller: AbortController },
+  ) {
+    this.backend = backend;
+    this.logger = parts.logger;
+    this.notes = parts.notes;
+    this.#controller = parts.controller;
+    this.dataplane = new Dataplane({ clock: systemClock, logger: this.logger });
+    this.#running = this.dataplane.run(this.#controller).catch((error: unknown) => error);
+    this.setPeers([]);
+  }
+
+  /** As when the store has told of all there are. */
+  setPeers(peers: readonly Lease[]): void {
+    this.#peers = peers;
+    this.dataplane.want(() => ({ layers: this.backend.desired(this.#peers).layers, spareUnknown: false }));
+  }
+
+  /** Waits until everything is as it should be. */
+  async settled(within = 20_000): Promise<void> {
+    const signal = AbortSignal.any([this.#controller.signal, AbortSignal.timeout(within)]);
+    try {
+      await this.dataplane.settled({ signal });
+    } catch (error) {
+      throw new Error(`not settled: ${JSON.stringify(this.problems)}`, { cause: error });
+    }
+  }
+
+  /** Waits until everything has been tried once. */
+  async attempted(): Promise<void> {
+    await this.dataplane.attempted(this.#controller);
+  }
+
+  /** As when the time for it has come. */
+  async resync(): Promise<void> {
+    this.dataplane.resync();
+    await this.attempted();
+  }
+
+  get problems(): readonly string[] {
+    return this.dataplane.problems.map(({ row, error }) => `${row}: ${describeError(error)}`);
+  }
+
+  /** Everything that was logged, as text: for what must not be in it. */
+  get log(): string {
+    return this.logger.lines
+      .map(({ level, message, fields }) => {
+        const texts = Object.entries(fields).map(
+          ([key, value]) => `${key}=${value instanceof Error ? describeError(value) : String(value)}`,
+        );
+        return [level, message, ...texts].join(" ");
+      })
+      .join("\n");
+  }
+
+  async stop(): Promise<void> {
+    this.#controller.abort(new DOMException("SIGTERM", "AbortError"));
+    await this.#running;
+    await this.backend[Symbol.asyncDispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}

@@ -1,0 +1,128 @@
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer as createHttpServer } from "node:http";
+import { createServer as createHttpsServer } from "node:https";
+import { createServer, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { formatAddress } from "../../src/ip/address.ts";
+import type { Lab } from "../../src/lab/lab.ts";
+import { makeCertificates } from "../support/certificates.ts";
+import { saysOnce } from "../support/tcp.ts";
+import { answering, type Handler } from "./listen.ts";
+
+/** Where every cloud has its instances' metadata. */
+const METADATA = "169.254.169.254";
+const API_PORT = 8443;
+
+export interface CloudServers {
+  readonly metadata: (from: string) => Handler;
+  readonly api: Handler;
+}
+
+/** A host of the lab, as its cloud knows it. */
+export interface CloudMachine {
+  readonly mac: string;
+  readonly address: string;
+  /** Whether packets from it must have its own address. */
+  readonly isChecked: boolean;
+}
+
+/**
+ * Makes a lab's switch a cloud's network: metadata at 169.254.169.254 by HTTP, an API by TLS with an authority of its own, and
+ * between hosts only what the cloud's route table says.
+ */
+export class CloudLab implements AsyncDisposable {
+  /** `https://192.168.77.254:8443` */
+  readonly apiUrl: string;
+  readonly authority: string;
+  readonly #lab: Lab;
+  readonly #cleanup: AsyncDisposableStack;
+  #routes: ReadonlyMap<string, string> = new Map();
+  #carrying: Promise<void> = Promise.resolve();
+
+  static async open(lab: Lab, servers: CloudServers): Promise<CloudLab> {
+    await using cleanup = new AsyncDisposableStack();
+    const directory = mkdtempSync(join(tmpdir(), "cloud-"));
+    cleanup.defer(() => rmSync(directory, { recursive: true }));
+    const address = formatAddress(lab.switch.address);
+    const { ca, server } = makeCertificates(directory, "cloud", [address]);
+    const options = { cert: readFileSync(server.cert), key: readFileSync(server.key) };
+    const [metadata, api] = [join(directory, "metadata"), join(directory, "api")];
+    cleanup.use(await serve(metadata, (from) => createHttpServer(answering(servers.metadata(from)))));
+    cleanup.use(await serve(api, () => createHttpsServer(options, answering(servers.api))));
+    const { namespace } = lab.switch;
+    await namespace.ip([`addr add ${METADATA}/32 dev br0`]);
+    await namespace.sysctl(1, "net/ipv4/ip_forward");
+    await namespace.sysctl(0, "net/ipv4/conf/all/send_redirects", "net/ipv4/conf/br0/send_redirects");
+    const program = new URL("./forward-program.ts", import.meta.url).pathname;
+    const child = namespace.spawn(
+      [process.execPath, program, `${METADATA},80,${metadata}`, `${address},${API_PORT},${api}`],
+      { stdio: ["ignore", "pipe", "inherit"] },
+    );
+    cleanup.defer(() => void child.kill("SIGKILL"));
+    await saysOnce(child.stdout, "forwarding", { signal: lab.signal });
+    return new CloudLab(lab, `https://${address}:${API_PORT}`, ca, cleanup.move());
+  }
+
+  private constructor(lab: Lab, apiUrl: string, authority: string, cleanup: AsyncDisposableStack) {
+    this.#lab = lab;
+    this.apiUrl = apiUrl;
+    this.authority = authority;
+    this.#cleanup = cleanup;
+  }
+
+  /** Routes as the cloud's table says, and drops what an instance may not send. @param routes hosts' addresses by destination */
+  carry(routes: ReadonlyMap<string, string>, machines: readonly CloudMachine[]): Promise<void> {
+    this.#carrying = this.#carrying.then(() => this.#carry(routes, machines));
+    return this.#carrying;
+  }
+
+  async #carry(routes: ReadonlyMap<string, string>, machines: readonly CloudMachine[]): Promise<void> {
+    const { namespace } = this.#lab.switch;
+    const gone = [...this.#routes.keys()].filter((destination) => !routes.has(destination));
+    const changed = [...routes].filter(([destination, via]) => this.#routes.get(destination) !== via);
+    this.#routes = new Map(routes);
+    const lines = [
+      ...changed.map(([destination, via]) => `route replace ${destination} via ${via} dev br0`),
+      ...gone.map((destination) => `route del ${destination}`),
+    ];
+    if (lines.length > 0) await namespace.ip(lines);
+    const checked = machines.filter(({ isChecked }) => isChecked);
+    const rules = [
+      "table inet cloud {}",
+      "delete table inet cloud",
+      "add table inet cloud",
+      "add chain inet cloud check { type filter hook prerouting priority -300; }",
+      ...checked.map(({ mac, address }) => `add rule inet cloud check ether saddr ${mac} ip saddr != ${address} drop`),
+    ];
+    await namespace.run(["nft", "-f", "-"], { input: `${rules.join("\n")}\n` });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#cleanup.disposeAsync();
+  }
+}
+
+/** Serves on a socket file what the forwarding program passes on; `open` makes the server for who asks. */
+async function serve(path: string, open: (from: string) => Server): Promise<AsyncDisposable> {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket.on("close", () => sockets.delete(socket)).on("error", () => socket.destroy()));
+    socket.once("readable", () => {
+      const first = (socket.read() ?? Buffer.alloc(0)) as Buffer;
+      const end = first.indexOf("\n");
+      socket.unshift(first.subarray(end + 1));
+      open(first.toString("latin1", 0, end)).emit("connection", socket);
+    });
+  });
+  server.listen(path);
+  await once(server, "listening");
+  return {
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
