@@ -1,5 +1,6 @@
 import type { Plan, RowFailure, Table } from "../dataplane/table.ts";
-import { type Address, equalAddress, isLinkLocal } from "../ip/address.ts";
+import { type Address, equalAddress, formatAddress, isLinkLocal } from "../ip/address.ts";
+import type { MacAddress } from "../ip/mac-address.ts";
 import { containsAddress, containsPrefix, formatPrefix, type Prefix } from "../ip/prefix.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { EADDRINUSE, EADDRNOTAVAIL, EBUSY, EEXIST, ENODEV, ENOENT } from "./errno.ts";
@@ -72,6 +73,8 @@ export class FakeKernel implements Kernel {
   readonly #linkWatchers = new Set<() => void>();
   #lastIndex = 0;
   #lastDescriptor = 99;
+  /** Who else answers for an address, on whatever link. */
+  readonly neighborsOnLinks = new Map<string, MacAddress>();
   /** What was asked for and done, in order: `add route 10.5.2.0/24 via 192.0.2.2 dev eth0`. */
   readonly log: string[] = [];
   /** Refuses requests: return why, or undefined to let one pass. The text is that of the log. */
@@ -106,6 +109,10 @@ export class FakeKernel implements Kernel {
     if (best?.link === undefined) return Promise.resolve(undefined);
     const source = own.find(({ link, address }) => link === best.link && address.address.family === destination.family);
     return Promise.resolve({ link: best.link, gateway: best.gateway, source: source?.address.address });
+  }
+
+  findOwner(_link: string, address: Address, _options: Abortable): Promise<MacAddress | undefined> {
+    return Promise.resolve(this.neighborsOnLinks.get(formatAddress(address)));
   }
 
   watchLinks(onChange: () => void): Disposable {

@@ -22,6 +22,8 @@ export interface Kernel extends Disposable {
   listRoutes(options: Abortable): Promise<readonly KernelRoute[]>;
   /** How packets to an address leave this host, as `ip route get` says; undefined if they do not, or do not leave it. */
   routeTo(destination: Address, options: Abortable): Promise<RouteLookup | undefined>;
+  /** Who else on the link has an IPv4 address, or is about to; undefined if nobody answers, which takes 0.75 s to know. @throws {SystemCallError} without CAP_NET_RAW */
+  findOwner(link: string, address: Address, options: Abortable): Promise<MacAddress | undefined>;
   /** Calls back when a link or an address appeared, changed or went, which others did or, at times, we ourselves. */
   watchLinks(onChange: () => void): Disposable;
   /** Devices of ours, by name. Listed are those of a kind we make; a device of another kind in the way of a put is replaced. */

@@ -1,10 +1,12 @@
 import type { Table } from "../dataplane/table.ts";
 import type { Address } from "../ip/address.ts";
+import type { MacAddress } from "../ip/mac-address.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { type Logger, silentLogger } from "../lib/logger.ts";
 import { AddressMessage, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR } from "../wire/address-message.ts";
 import { AF_BRIDGE, AF_UNSPEC } from "../wire/netlink-header.ts";
 import { AddressTable, toLinkAddress } from "./address-table.ts";
+import { findArpOwner } from "./arp-probe.ts";
 import { FdbTable } from "./fdb-table.ts";
 import type {
   AddressRow,
@@ -110,6 +112,14 @@ class LinuxKernel implements Kernel {
     if (route?.linkIndex === undefined) return undefined;
     const link = (await this.#linkNames(options)).get(route.linkIndex);
     return link === undefined ? undefined : { link, gateway: route.gateway, source: route.preferredSource };
+  }
+
+  async findOwner(name: string, address: Address, options: Abortable): Promise<MacAddress | undefined> {
+    const links = await this.#netlink.links.list(options);
+    const link = links.find((each) => each.name === name);
+    // Linux answers for an address of any interface on every one: our own, on the same wire, is nobody else.
+    const own = new Set(links.flatMap(({ mac }) => mac ?? []));
+    return link === undefined ? undefined : await findArpOwner(link, address, own, this.#namespace, options);
   }
 
   watchLinks(onChange: () => void): Disposable {
