@@ -28,6 +28,11 @@ export const COMMANDS: CommandModule[] = [
     async () => (await import("./commands/reservation.ts")).reservationCommand,
   ),
   lazy(
+    "cleanup",
+    "Remove everything that any flannel made on this host",
+    async () => (await import("./commands/cleanup.ts")).cleanupCommand as CommandModule,
+  ),
+  lazy(
     "lab",
     "Many hosts on this machine, each a network namespace",
     async () => (await import("../lab/command.ts")).labCommand,

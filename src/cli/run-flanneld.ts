@@ -17,6 +17,7 @@ import { takeInherited } from "../operate/inherited.ts";
 import type { FlanneldOptions } from "./flanneld-flags.ts";
 import { openKeeper } from "./open-keeper.ts";
 import { openStore } from "./open-store.ts";
+import { showInUse } from "./state-lock.ts";
 import { Supervision } from "./supervision.ts";
 
 /** The unnamed network of single-network mode. */
@@ -37,6 +38,7 @@ export async function runFlanneld(
   using kernel = openKernel({ logger });
   const cloud = openCloud({ clock, env });
   const { stateDir, renewMargin } = options;
+  using _use = showInUse(stateDir, logger);
   const networks = options.networks.length > 0 ? options.networks : [SINGLE_NETWORK];
   // Side by side, since one computes while the other waits. If either fails, the program ends.
   const [underlay, { manager }] = await Promise.all([

@@ -10,8 +10,8 @@ import { NetlinkError } from "./netlink-error.ts";
 import { addressFamily } from "./routes.ts";
 
 /** Our ids begin with our routing protocol's number, to be known at sight in `ip nexthop`. */
-const FIRST_ID = 241_000_000;
-const LAST_ID = 241_999_999;
+export const FIRST_NEXTHOP_ID = 241_000_000;
+export const LAST_NEXTHOP_ID = 241_999_999;
 
 /** Attempts to find ids that nobody took meanwhile. */
 const ID_ATTEMPTS = 16;
@@ -30,17 +30,17 @@ export interface Nexthop {
 
 /** Ids are picked upwards and not again soon, so that who still remembers an old one does not hit a new one. One for a namespace. */
 export class NexthopIds {
-  #next = FIRST_ID;
+  #next = FIRST_NEXTHOP_ID;
 
   take(): number {
     const id = this.#next;
-    this.#next = id === LAST_ID ? FIRST_ID : id + 1;
+    this.#next = id === LAST_NEXTHOP_ID ? FIRST_NEXTHOP_ID : id + 1;
     return id;
   }
 
   /** Somebody, maybe an earlier run of ours, has this id. */
   saw(id: number): void {
-    if (id >= this.#next && id < LAST_ID) this.#next = id + 1;
+    if (id >= this.#next && id < LAST_NEXTHOP_ID) this.#next = id + 1;
   }
 }
 

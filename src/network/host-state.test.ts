@@ -42,6 +42,27 @@ describe("HostStateFile", () => {
     expect(logger.lines).toEqual([]);
   });
 
+  test("finds the states of all networks of a directory, and whose they are", async () => {
+    const directory = await folder();
+    const logger = new RecordingLogger();
+    expect(await HostStateFile.all(directory, logger)).toEqual([]);
+    for (const name of ["subnet", "netw\u00f6rk"])
+      await open(directory, { subnetFile: `/run/x/${name}.env` }).file.write({ ...NO_STATE, links: [name] });
+    await writeFile(join(directory, "etcd-api.json"), "{}");
+    expect(logger.lines).toEqual([]);
+    await writeFile(join(directory, "network-x%2.json"), "{}");
+    const found = await HostStateFile.all(directory, logger);
+    expect(found.map(({ subnetFile }) => subnetFile).toSorted()).toEqual([
+      "/run/x/netw\u00f6rk.env",
+      "/run/x/subnet.env",
+    ]);
+    expect((await Promise.all(found.map((file) => file.read()))).flatMap(({ links }) => links).toSorted()).toEqual([
+      "netw\u00f6rk",
+      "subnet",
+    ]);
+    expect(logger.messages("warn")).toEqual(["it cannot be told whose state this is; it is not used"]);
+  });
+
   test("has nothing to tell on a new host, without complaint", async () => {
     const { file, logger } = open(await folder());
     expect(await file.read()).toEqual(NO_STATE);

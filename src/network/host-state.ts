@@ -1,4 +1,4 @@
-import { chmod, mkdir, readFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import * as v from "valibot";
 import { type MacAddress, parseMacAddress } from "../ip/mac-address.ts";
@@ -45,6 +45,8 @@ const LONGEST_ID = 200;
 
 /** The state of one network, told apart from another daemon's on the same host by the file it publishes. */
 export class HostStateFile {
+  /** The file it publishes. */
+  readonly subnetFile: string;
   readonly #directory: string;
   readonly #path: string;
   readonly #logger: Logger;
@@ -54,10 +56,23 @@ export class HostStateFile {
   #complaint = "";
 
   constructor(stateDir: string, subnetFile: string, logger: Logger) {
-    const id = encodeURIComponent(resolve(subnetFile)).slice(-LONGEST_ID);
+    this.subnetFile = resolve(subnetFile);
+    const id = encodeURIComponent(this.subnetFile).slice(-LONGEST_ID);
     this.#directory = stateDir;
     this.#path = join(stateDir, `network-${id}.json`);
     this.#logger = logger;
+  }
+
+  /** Those of every network of this directory, whichever daemon's. */
+  static async all(stateDir: string, logger: Logger): Promise<readonly HostStateFile[]> {
+    const names = await readdir(stateDir).catch(() => []);
+    return names.flatMap((name) => {
+      const id = /^network-(.+)\.json$/.exec(name)?.[1];
+      const file = id === undefined ? undefined : new HostStateFile(stateDir, decodeId(id), logger);
+      if (file === undefined || file.#path === join(stateDir, name)) return file ?? [];
+      logger.warn("it cannot be told whose state this is; it is not used", { file: join(stateDir, name) });
+      return [];
+    });
   }
 
   /** Nothing if there is none yet, or if it makes no sense: then what is in it is lost, which only costs comfort. */
@@ -93,6 +108,14 @@ export class HostStateFile {
         reason,
       });
     }
+  }
+}
+
+function decodeId(id: string): string {
+  try {
+    return decodeURIComponent(id);
+  } catch {
+    return id; // cut in the middle of a letter
   }
 }
 

@@ -56,10 +56,15 @@ export async function runStoreCommand(
       await body({ signal, withStore });
     });
   } catch (error) {
-    process.exitCode = error instanceof InterruptedError ? error.exitCode : error instanceof UsageError ? 2 : 1;
-    const text = isExpected(error) || !(error instanceof Error) ? describeError(error) : (error.stack ?? String(error));
-    process.stderr.write(`flannel: ${text}\n`);
+    failed(error);
   }
+}
+
+/** Says on standard error what went wrong, with the stack only if the mistake is ours, and leaves the exit code. */
+export function failed(error: unknown): void {
+  process.exitCode = error instanceof InterruptedError ? error.exitCode : error instanceof UsageError ? 2 : 1;
+  const text = isExpected(error) || !(error instanceof Error) ? describeError(error) : (error.stack ?? String(error));
+  process.stderr.write(`flannel: ${text}\n`);
 }
 
 async function openStore<T>(
