@@ -3,6 +3,7 @@
 import { accessSync, constants, existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { distPrograms, emulatorPackages } from "./release/parts.mjs";
 import { main, projectNode, quietly, root, run, StepFailed } from "./steps.mjs";
 
 /** A program, and the Debian package that brings it. */
@@ -30,12 +31,12 @@ const TEST_PROGRAMS = {
   flock: "util-linux",
   "/usr/lib/cni/bridge": "containernetworking-plugins",
 };
-const PROGRAMS = { build: {}, demo: DEMO_PROGRAMS, test: TEST_PROGRAMS };
+const PROGRAMS = { build: {}, demo: DEMO_PROGRAMS, dist: distPrograms(), test: TEST_PROGRAMS };
 
 /** @param {keyof typeof PROGRAMS} purpose */
 export async function prepare(purpose) {
   await installNpmPackages();
-  await installDebianPackages(PROGRAMS[purpose]);
+  await installDebianPackages(PROGRAMS[purpose], purpose === "dist" ? emulatorPackages() : []);
   const { build, isBuilt } = await import("./build.mjs");
   if (isBuilt()) return;
   const start = performance.now();
@@ -77,13 +78,14 @@ function missingNpmPackage() {
     .replace(/^.*node_modules\//, "");
 }
 
-async function installDebianPackages(programs) {
+/** @param programs by each, the package that brings it @param others packages that are missing, and bring no program */
+async function installDebianPackages(programs, others) {
   const missing = Object.keys(programs).filter((program) => !isProgram(program));
-  if (missing.length === 0) return;
-  const packages = [...new Set(missing.map((program) => programs[program]))];
+  const packages = [...new Set([...missing.map((program) => programs[program]), ...others])];
+  if (packages.length === 0) return;
   const command = `apt-get install -y --no-install-recommends ${packages.join(" ")}`;
   const explain = (why) => {
-    throw new StepFailed(`needed and not found: ${missing.join(", ")}. ${why}: ${command}`);
+    throw new StepFailed(`needed and not found: ${[...missing, ...others].join(", ")}. ${why}: ${command}`);
   };
   if (!isProgram("apt-get")) explain("There is no apt-get here; what Debian would need");
   if (process.getuid?.() !== 0) explain("As root");

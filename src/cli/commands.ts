@@ -1,5 +1,5 @@
 import type { Argv, CommandModule } from "yargs";
-import { version } from "./version.ts";
+import { versionLine } from "./version.ts";
 
 /** A command whose code is read only when it is asked for, so that each stays quick. */
 function lazy(command: string, describe: string, load: () => Promise<CommandModule>): CommandModule {
@@ -40,6 +40,6 @@ export const COMMANDS: CommandModule[] = [
   {
     command: "version",
     describe: "Show the version",
-    handler: () => console.log(version),
+    handler: () => console.log(versionLine),
   },
 ];

@@ -1,7 +1,7 @@
 import yargs from "yargs";
 import { describeError, InvalidConfigError, UnsupportedError } from "../lib/errors.ts";
 import { COMMANDS } from "./commands.ts";
-import { version } from "./version.ts";
+import { versionLine } from "./version.ts";
 
 /** Exit code of a command line that makes no sense. */
 const USAGE_ERROR = 2;
@@ -29,7 +29,7 @@ const program = yargs(process.argv.slice(2))
   .demandCommand(1, "a command is missing")
   .strict()
   .locale("en")
-  .version(version)
+  .version(versionLine)
   .help()
   .alias("help", "h")
   .parserConfiguration({ "populate--": false })
@@ -40,9 +40,12 @@ const program = yargs(process.argv.slice(2))
     throw new UsageError(message);
   });
 
-try {
+// No top-level await, which the CommonJS of a release's executable does not have.
+async function run(): Promise<void> {
   await program.wrap(Math.min(100, program.terminalWidth())).parseAsync();
-} catch (error) {
+}
+
+void run().catch((error: unknown) => {
   if (!(error instanceof UsageError)) report(error);
   process.exitCode = error instanceof UsageError ? USAGE_ERROR : 1;
-}
+});

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { parseAddress } from "../ip/address.ts";
 import { FLANNELD_FLAGS } from "./flanneld-flag-table.ts";
 import { parseFlanneld } from "./flanneld-flags.ts";
-import { version } from "./version.ts";
+import { versionLine } from "./version.ts";
 
 function parse(argv: readonly string[], env: Readonly<Record<string, string>> = {}) {
   return parseFlanneld(argv, env);
@@ -185,7 +185,7 @@ describe("parseFlanneld()", () => {
   });
 
   test("parseFlanneld() shows the version and exits 0", () => {
-    expect(parse(["--version"])).toEqual({ kind: "exit", code: 0, stderr: `${version}\n` });
+    expect(parse(["--version"])).toEqual({ kind: "exit", code: 0, stderr: `${versionLine}\n` });
   });
 
   test.each([

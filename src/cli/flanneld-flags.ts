@@ -12,7 +12,7 @@ import { ETCD_FLAGS, FLANNELD_FLAGS, FUTURE_FLAGS } from "./flanneld-flag-table.
 import type { BadVariable, FlagValues } from "./go-flags.ts";
 import { flagsFromEnvironment, formatFlags, parseGoFlags } from "./go-flags.ts";
 import type { LogOptions } from "./log.ts";
-import { version } from "./version.ts";
+import { versionLine } from "./version.ts";
 
 /** What flanneld was asked to do: its command line and environment, read, checked and named. */
 export interface FlanneldOptions {
@@ -100,7 +100,7 @@ export function parseFlanneld(
   if (parsed.kind === "help") return exit(0, USAGE);
   if (parsed.kind === "error") return exit(2, `${parsed.message}\n${USAGE}`);
   if (parsed.positional.length > 0 || parsed.values.help) return exit(0, USAGE);
-  if (parsed.values.version) return exit(0, `${version}\n`);
+  if (parsed.values.version) return exit(0, `${versionLine}\n`);
 
   const { values, given, bad } = flagsFromEnvironment(FLANNELD_FLAGS, parsed, "FLANNELD", env);
   const wrong = [...conflicts(values, given), ...unavailable(values), ...outOfRange(values)];

@@ -3,7 +3,11 @@ import { version } from "../../src/cli/version.ts";
 import { flannel, run } from "./program.ts";
 
 test("flannel shows the version on standard output", async () => {
-  expect(await run(flannel, ["version"])).toEqual({ end: 0, stdout: `${version}\n`, stderr: "" });
+  expect(await run(flannel, ["version"])).toEqual({
+    end: 0,
+    stdout: expect.stringContaining(version) as string,
+    stderr: "",
+  });
 });
 
 test("flannel shows its commands where asked for help", async () => {

@@ -5,7 +5,7 @@ import { flanneld, outcome, run, start, temporaryDirectory, waitingFlanneld } fr
 
 describe("flanneld", () => {
   test.each([
-    [["--version"], 0, `${version}\n`],
+    [["--version"], 0, version],
     [["--help"], 0, "Usage: flanneld [OPTION]...\n"],
     [["start"], 0, "Usage: flanneld [OPTION]...\n"],
     [["--no-such-flag"], 2, "flag provided but not defined: -no-such-flag\n"],

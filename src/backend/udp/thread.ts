@@ -1,4 +1,5 @@
 import { closeSync, writeSync } from "node:fs";
+import { getAsset, isSea } from "node:sea";
 import { Worker } from "node:worker_threads";
 import type { Address } from "../../ip/address.ts";
 import type { TunDevice, UdpSocket } from "../../kernel/kernel.ts";
@@ -45,12 +46,18 @@ export interface PacketThreadOptions {
   readonly onNews: (news: ThreadNews) => void;
 }
 
+/** What the thread runs: a file beside us, or text, where we are one executable. */
+function program(): URL | string {
+  if (isSea()) return getAsset("packet-thread.cjs", "utf8");
+  return new URL(`./packet-thread.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url);
+}
+
 /** Starts the thread that moves packets; see packet-thread.ts. */
 export function startPacketThread({ onNews, ...options }: PacketThreadOptions): PacketThread {
   const control = new Int32Array(new SharedArrayBuffer(16));
   const start: ThreadStart = { ...options, control: control.buffer };
-  const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-  const worker = new Worker(new URL(`./packet-thread.${extension}`, import.meta.url), {
+  const worker = new Worker(program(), {
+    eval: isSea(),
     workerData: start,
     transferList: options.forwarding.buffers,
     env: {},

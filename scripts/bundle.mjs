@@ -1,0 +1,215 @@
+// How a program becomes one file: esbuild with the plugins that make it start quickly. Plain JavaScript, so that any Node from 20 on can build.
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import { extname, join } from "node:path";
+import { projectNode, root, StepFailed } from "./steps.mjs";
+
+const IMPORT_META_URL = "const importMetaUrl = require('node:url').pathToFileURL(__filename).href;";
+
+/** What stands around each bundle. */
+const FORMATS = {
+  // A `require` of our own: CommonJS libraries call it, and see `lazyBuiltins`.
+  ".js": {
+    format: "esm",
+    banner: "const require = process.getBuiltinModule('module').createRequire(import.meta.filename);",
+  },
+  // CommonJS is loaded 10 ms sooner.
+  ".cjs": { format: "cjs", banner: IMPORT_META_URL },
+  /** For `new Script`, which has nothing around it. */
+  function: {
+    format: "cjs",
+    banner: `(function (exports, require, module, __filename, __dirname) {${IMPORT_META_URL}`,
+    footer: "})",
+  },
+};
+
+/** Modules of Node's that take milliseconds to load, and that a program may import without using. */
+const HEAVY = [
+  "child_process",
+  "crypto",
+  "dns",
+  "http",
+  "http2",
+  "https",
+  "net",
+  "readline",
+  "sqlite",
+  "tls",
+  "worker_threads",
+  "zlib",
+];
+
+/** What each exports in the Node that will run the programs. */
+function exportsOfHeavy() {
+  const list =
+    "JSON.stringify(Object.fromEntries(process.argv.slice(1).map((m) => [m, Object.keys(require('node:' + m))])))";
+  return JSON.parse(execFileSync(projectNode(), ["--no-warnings", "-p", list, ...HEAVY], { encoding: "utf8" }));
+}
+
+/**
+ * Makes `import { createServer } from "node:http"` a `require`, of heavy modules at the first use. Importing a module of Node's reads
+ * every property it exports, and some load half of Node when read: node:http takes 60 ms and 18 MiB so, 7 ms and 3 MiB when required.
+ */
+const lazyBuiltins = {
+  name: "lazy-builtins",
+  setup({ onResolve, onLoad }) {
+    const names = exportsOfHeavy();
+    onResolve({ filter: /^node:/ }, ({ path, kind }) =>
+      kind === "require-call" ? { path, external: true } : { path, namespace: "builtin" },
+    );
+    onLoad({ filter: /.*/, namespace: "builtin" }, ({ path }) => {
+      const heavy = names[path.slice("node:".length)];
+      if (heavy === undefined) return { contents: `module.exports = require("${path}");` };
+      return {
+        contents: `
+          const get = (name) => require("${path}")[name];
+          for (const name of ${JSON.stringify(heavy)})
+            Object.defineProperty(module.exports, name, { enumerable: true, get: () => get(name) });`,
+      };
+    });
+  },
+};
+
+/** `flanneld.ts` runs what the build compiled of `flanneld-main.ts`. */
+function compiledMain(program) {
+  return {
+    name: "compiled-main",
+    setup({ onResolve }) {
+      onResolve({ filter: /\/flanneld-main\.ts$/ }, ({ kind }) =>
+        kind === "dynamic-import" ? { path: join(root, program) } : undefined,
+      );
+    },
+  };
+}
+
+/**
+ * What a cloud needs is a program of its own: it is several times the daemon, and few need it.
+ * @param where how the daemon gets at `cloud-aws.cjs`, for esbuild
+ */
+function clouds(where) {
+  return {
+    name: "clouds",
+    setup({ onResolve, onLoad }) {
+      onResolve({ filter: /^\.\/(aws|gce)\/open\.ts$/ }, ({ path, kind }) =>
+        kind === "dynamic-import" ? where(`cloud-${path.split("/")[1]}.cjs`) : undefined,
+      );
+      onLoad({ filter: /.*/, namespace: "embedded" }, ({ path }) => ({
+        contents: `module.exports = require("./scripts/release/embedded-program.cjs").run("${path}");`,
+        resolveDir: root,
+      }));
+    },
+  };
+}
+
+/**
+ * The shapes of all that EC2 knows, 4000 of which a dozen are used. That the others have no effect is plain to see and not to esbuild,
+ * which drops them once it is told: 20 MiB on import then, not 45.
+ */
+const unusedShapes = {
+  name: "unused-shapes",
+  setup({ onLoad }) {
+    onLoad({ filter: /\/client-ec2\/dist-es\/schemas\/schemas_0\.js$/ }, ({ path }) => ({
+      contents: readFileSync(path, "utf8").replace(
+        /^((?:export )?(?:var|const) [\w$]+ = )(\[[^;]*\]);$/gm,
+        "$1/* @__PURE__ */ (() => $2)();",
+      ),
+    }));
+  },
+};
+
+/** koffi's machine code, without the 20 ms that its own search for it takes. @param path an expression that gives its file */
+function directKoffi(path) {
+  return {
+    name: "direct-koffi",
+    setup({ onResolve, onLoad }) {
+      onResolve({ filter: /^koffi$/ }, () => ({ path: "koffi", namespace: "native" }));
+      onLoad({ filter: /.*/, namespace: "native" }, () => ({
+        contents: `
+        import { fileURLToPath } from "node:url";
+        const module = { exports: {} };
+        process.dlopen(module, ${path});
+        export default module.exports;`,
+        resolveDir: root,
+      }));
+    },
+  };
+}
+
+/** Where the parts of a program lie: beside it, as files, or inside of the one executable of a release. */
+const LAYOUTS = {
+  files: {
+    program: "scripts/compiled-program.cjs",
+    cloud: (name) => ({ path: `./${name}`, external: true }),
+    koffi: 'fileURLToPath(import.meta.url).replace(/\\/[^/]*$/, "/koffi.node")',
+  },
+  executable: {
+    program: "scripts/release/embedded-main.cjs",
+    cloud: (name) => ({ path: name, namespace: "embedded" }),
+    koffi: 'require("./scripts/release/embedded-library.cjs").path()',
+  },
+};
+
+/**
+ * One file each, with what only some modes need evaluated lazily: every further file costs a millisecond or two at start, and a
+ * daemon that runs while its files are replaced by newer ones misses nothing.
+ * @param {{ source: string, outfile: string, as?: "function", layout?: keyof typeof LAYOUTS, define?: Record<string, string> }} program
+ *   `as: "function"`: an expression instead of a module
+ */
+export async function bundle({ source, outfile, as, layout = "files", define = {} }) {
+  if (!existsSync(join(root, "node_modules/esbuild"))) throw new StepFailed("esbuild is not installed; run: npm ci");
+  const { build } = await import("esbuild");
+  const { format, banner, footer = "" } = FORMATS[as ?? extname(outfile)];
+  const { program, cloud, koffi } = LAYOUTS[layout];
+  return await build({
+    entryPoints: [source],
+    outfile,
+    bundle: true,
+    format,
+    platform: "node",
+    target: "node24",
+    minifySyntax: true,
+    minifyWhitespace: true,
+    sourcemap: layout === "files",
+    sourcesContent: false,
+    legalComments: "none",
+    metafile: true,
+    mainFields: ["module", "main"],
+    plugins: [compiledMain(program), clouds(cloud), unusedShapes, lazyBuiltins, directKoffi(koffi)],
+    define: {
+      ...(format === "cjs" && { "import.meta.url": "importMetaUrl", "import.meta.dirname": "__dirname" }),
+      ...define,
+    },
+    banner: { js: banner },
+    footer: { js: footer },
+    absWorkingDir: root,
+    logLevel: "warning",
+    write: false,
+  });
+}
+
+/**
+ * What V8 makes of every function of the program, by the Node that will run it; it takes no other's. Functions are compiled at their
+ * first call otherwise, two thousand of them until READY. The same program gives the same bytes.
+ * @param node the command that starts this Node
+ */
+export function compile(source, filename, node = [projectNode()]) {
+  const code = `
+    const { setFlagsFromString } = require("node:v8");
+    const { Script } = require("node:vm");
+    const source = require("node:fs").readFileSync(0, "latin1");
+    setFlagsFromString("--no-lazy");
+    const script = new Script(source, { filename: ${JSON.stringify(filename)} });
+    setFlagsFromString("--lazy"); // flags are part of what is compared
+    setFlagsFromString("--hash-seed=0");
+    process.stdout.write(script.createCachedData());`;
+  const [command, ...args] = node;
+  return execFileSync(command, [...args, "--hash-seed=1", "-e", code], { input: source, maxBuffer: 1 << 30 });
+}
+
+/** The program with a mark at its end, and the same mark before what was compiled from it. */
+export function withCompiled(source, filename) {
+  const mark = createHash("sha256").update(source).digest("hex").slice(0, 16);
+  const marked = `${source}// ${mark}`;
+  return { marked, compiled: Buffer.concat([Buffer.from(mark), compile(marked, filename)]) };
+}

@@ -1,0 +1,14 @@
+// The one executable of a release: which program it is says the name that it is called by.
+const { basename } = require("node:path");
+
+/** Programs, by the names that they are called by; `flannel` is the CNI plugin's name in a network's config, too. */
+function program(name, env) {
+  if (name === "flanneld") return "flanneld";
+  if (name === "flannel-cni" || env.CNI_COMMAND) return "flannel-cni";
+  return "flannel";
+}
+
+const name = program(basename(process.argv[1] ?? ""), process.env);
+if (name === "flanneld")
+  require("../../src/cli/flanneld.ts"); // at once: what it begins with is to listen to signals
+else require("./embedded-program.cjs").run(`${name}.cjs`);
