@@ -9,16 +9,14 @@ const MFD_CLOEXEC = 1;
 /** Linux 6.3: whether the file may be executed is said, and `vm.memfd_noexec` may forbid it; mapping it as code needs no such right. */
 const MFD_NOEXEC_SEAL = 8;
 
-/** A descriptor of an empty file in memory; undefined if this system has none for us. */
+/** A descriptor of an empty file in memory; negative if this system has none for us. */
 function memoryFile() {
   const { functions, lib } = require("node:ffi").dlopen(null, {
     memfd_create: { arguments: ["string", "u32"], return: "i32" },
   });
   try {
-    for (const flags of [MFD_CLOEXEC | MFD_NOEXEC_SEAL, MFD_CLOEXEC]) {
-      const descriptor = functions.memfd_create(NAME, flags);
-      if (descriptor >= 0) return descriptor;
-    }
+    const descriptor = functions.memfd_create(NAME, MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+    return descriptor >= 0 ? descriptor : functions.memfd_create(NAME, MFD_CLOEXEC);
   } finally {
     lib.close();
   }
@@ -54,7 +52,8 @@ function opened() {
 exports.path = () => {
   const descriptor = require("node:worker_threads").isMainThread ? undefined : opened();
   if (descriptor !== undefined) return `/proc/self/fd/${descriptor}`;
-  const file = memoryFile() ?? temporaryFile();
+  const inMemory = memoryFile();
+  const file = inMemory >= 0 ? inMemory : temporaryFile();
   try {
     write(file);
   } catch (error) {

@@ -47,7 +47,7 @@ function packagesOf(inputs) {
     const match = /node_modules\/((?:@[^/]+\/)?[^/]+)\/(?!.*node_modules\/)/.exec(input);
     return match === null ? [] : [match[1]];
   });
-  return [...new Set([...names, "koffi"])].sort();
+  return [...new Set([...names, "koffi"])].toSorted();
 }
 
 /** Makes the executable of an architecture. @param directory for what is made on the way @returns its path */

@@ -10,7 +10,7 @@ function npmLicence(name) {
   const directory = join(root, "node_modules", name);
   const texts = readdirSync(directory)
     .filter((file) => LICENCE.test(file))
-    .sort()
+    .toSorted()
     .map((file) => readFileSync(join(directory, file), "utf8"));
   if (texts.length > 0) return texts.join("\n");
   const { license, author, repository } = JSON.parse(readFileSync(join(directory, "package.json"), "utf8"));

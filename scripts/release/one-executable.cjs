@@ -8,7 +8,10 @@ function program(name, env) {
   return "flannel";
 }
 
-const name = program(basename(process.argv[1] ?? ""), process.env);
-if (name === "flanneld")
-  require("../../src/cli/flanneld.ts"); // at once: what it begins with is to listen to signals
-else require("./embedded-program.cjs").run(`${name}.cjs`);
+const programs = {
+  flanneld: () => require("../../src/cli/flanneld.ts"), // at once: what it begins with is to listen to signals
+  flannel: () => require("./embedded-program.cjs").run("flannel.cjs"),
+  "flannel-cni": () => require("./embedded-program.cjs").run("flannel-cni.cjs"),
+};
+
+programs[program(basename(process.argv[1] ?? ""), process.env)]();

@@ -42,7 +42,7 @@ function nodeComponent() {
     purl: `pkg:generic/node@${node}`,
     components: Object.entries(parts).map(([name, version]) => ({
       type: "library",
-      "bom-ref": `node:${name}@${version}`,
+      "bom-ref": `node:${name}@${String(version)}`,
       name,
       version,
     })),

@@ -2,6 +2,7 @@ import { once } from "node:events";
 import {
   cpSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   realpathSync,
@@ -124,7 +125,10 @@ test("bin/flanneld and bin/flannel find Node and themselves with the same lines"
 
 test("flanneld starts from what the build compiled, and without it, and with that of another program", async () => {
   using directory = temporaryDirectory();
-  for (const entry of ["bin", "dist"]) cpSync(join(root, entry), join(directory.path, entry), { recursive: true });
+  for (const entry of ["bin", "dist"]) {
+    for (const { name } of readdirSync(join(root, entry), { withFileTypes: true }).filter((file) => file.isFile()))
+      cpSync(join(root, entry, name), join(directory.path, entry, name));
+  }
   symlinkSync(join(root, "node_modules"), join(directory.path, "node_modules"));
   const copy = join(directory.path, "bin/flanneld");
   const program = join(directory.path, "dist/flanneld-main.cjs");
