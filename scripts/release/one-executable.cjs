@@ -9,6 +9,7 @@ function program(name, env) {
 }
 
 const programs = {
+  // oxlint-disable-next-line import/no-unassigned-import -- it is a program
   flanneld: () => require("../../src/cli/flanneld.ts"), // at once: what it begins with is to listen to signals
   flannel: () => require("./embedded-program.cjs").run("flannel.cjs"),
   "flannel-cni": () => require("./embedded-program.cjs").run("flannel-cni.cjs"),
