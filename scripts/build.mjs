@@ -41,7 +41,14 @@ function newest(...paths) {
 
 /** Whether dist/ is complete and newer than what it is made of. */
 export function isBuilt() {
-  const made = ["src", "packaging", "scripts/build.mjs", "scripts/bundle.mjs", "scripts/compiled-program.cjs", "package-lock.json"];
+  const made = [
+    "src",
+    "packaging",
+    "scripts/build.mjs",
+    "scripts/bundle.mjs",
+    "scripts/compiled-program.cjs",
+    "package-lock.json",
+  ];
   const sources = newest(...made.map((path) => join(root, path)));
   return [...Object.keys(entries()), ...Object.keys(COPIES)].every((file) => {
     const stat = statSync(join(dist, file), { throwIfNoEntry: false });
