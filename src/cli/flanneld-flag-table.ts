@@ -151,6 +151,27 @@ const HOST_FLAGS = {
   },
 } as const;
 
+/** The host's packet filters. */
+const FIREWALL_FLAGS = {
+  "ip-masq": {
+    kind: "bool",
+    default: false,
+    help: "give packets that leave the flannel network this host's address",
+  },
+  "ip-masq-exclude": {
+    kind: "string",
+    value: "NETWORKS",
+    default: "",
+    help: "with --ip-masq: networks, separated by commas, that see pods' own addresses",
+  },
+  firewall: {
+    kind: "string",
+    value: "auto|nftables|iptables|none",
+    default: "auto",
+    help: "what to keep rules with; auto: whatever the host's rules are kept with; none: make no rules",
+  },
+} as const;
+
 const PROGRAM_FLAGS = {
   help: { kind: "bool", default: false, help: "show this and exit" },
   version: { kind: "bool", default: false, help: "show the version and exit" },
@@ -160,7 +181,6 @@ const PROGRAM_FLAGS = {
 
 /** Known from 0.7.0 and read, but what they ask for is not there yet. */
 export const FUTURE_FLAGS = {
-  "ip-masq": { kind: "bool", default: false, help: "masquerade what leaves the flannel network (not available yet)" },
   "kube-subnet-mgr": { kind: "bool", default: false, help: "take leases from the Kubernetes API (not available yet)" },
 } as const;
 
@@ -179,6 +199,7 @@ export const FLANNELD_FLAGS = {
   ...ETCD_FLAGS,
   ...REMOTE_FLAGS,
   ...HOST_FLAGS,
+  ...FIREWALL_FLAGS,
   ...PROGRAM_FLAGS,
   ...FUTURE_FLAGS,
   ...GLOG_FLAGS,

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { parseAddress } from "../ip/address.ts";
+import { parsePrefix } from "../ip/prefix.ts";
 import { FLANNELD_FLAGS } from "./flanneld-flag-table.ts";
 import { parseFlanneld } from "./flanneld-flags.ts";
 import { versionLine } from "./version.ts";
@@ -89,6 +90,7 @@ describe("parseFlanneld()", () => {
         networks: [],
         watchNetworks: false,
         subnetDir: "/run/flannel/networks",
+        firewall: { flavour: "auto", masquerade: false, excluded: [] },
         log: { format: "text", verbosity: 0 },
       },
     });
@@ -152,6 +154,7 @@ describe("parseFlanneld()", () => {
       networks: [],
       watchNetworks: false,
       subnetDir: "/run/flannel/networks",
+      firewall: { flavour: "auto", masquerade: false, excluded: [] },
       log: { format: "json", verbosity: 2 },
     });
   });
@@ -318,18 +321,34 @@ describe("parseFlanneld()", () => {
     expect(options(...argv).store).toMatchObject({ kind: "remote", remote: { endpoints } });
   });
 
-  test.each([
-    [["--ip-masq"], "ip-masq"],
-    [["--kube-subnet-mgr"], "kube-subnet-mgr"],
-  ])("parseFlanneld() says plainly that %j is not there yet", (argv, name) => {
-    expect(exit(argv)).toEqual([1, `flanneld: --${name} is not available yet`]);
-    const variable = `FLANNELD_${name.toUpperCase().replaceAll("-", "_")}`;
-    const value = argv[0]?.split("=")[1] ?? "true";
-    expect(exit([], { [variable]: value })).toEqual([1, `flanneld: --${name} is not available yet`]);
-  });
+  test.each([[["--kube-subnet-mgr"], "kube-subnet-mgr"]])(
+    "parseFlanneld() says plainly that %j is not there yet",
+    (argv, name) => {
+      expect(exit(argv)).toEqual([1, `flanneld: --${name} is not available yet`]);
+      const variable = `FLANNELD_${name.toUpperCase().replaceAll("-", "_")}`;
+      const value = argv[0]?.split("=")[1] ?? "true";
+      expect(exit([], { [variable]: value })).toEqual([1, `flanneld: --${name} is not available yet`]);
+    },
+  );
 
   test("parseFlanneld() lets a later feature be switched off", () => {
     expect(exit(["--ip-masq=false", "--remote=", "--kube-subnet-mgr=0", "--networks=,"])).toBe("run");
+  });
+
+  test("parseFlanneld() leaves the choice of the firewall to the host, and masquerades nothing, unless told", () => {
+    expect(options().firewall).toEqual({ flavour: "auto", masquerade: false, excluded: [] });
+    expect(options("--ip-masq", "--firewall=nftables", "--ip-masq-exclude=192.0.2.7/24, fd00::/8,").firewall).toEqual({
+      flavour: "nftables",
+      masquerade: true,
+      excluded: [parsePrefix("192.0.2.0/24"), parsePrefix("fd00::/8")],
+    });
+  });
+
+  test.each([
+    ["--firewall=iptables-legacy", '--firewall is "iptables-legacy", but must be auto, nftables, iptables or none'],
+    ["--ip-masq-exclude=192.0.2.0", '--ip-masq-exclude: not a network in CIDR form, as 10.5.0.0/16: "192.0.2.0"'],
+  ])("parseFlanneld() refuses %s", (flag, message) => {
+    expect(exit([flag])).toEqual([1, `flanneld: ${message}`]);
   });
 
   test("parseFlanneld() accepts glog's flags", () => {

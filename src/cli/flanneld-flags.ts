@@ -1,8 +1,11 @@
+import { networkOf, type Prefix, parsePrefix } from "../ip/prefix.ts";
 import type { NetworkName } from "../lease/lease.ts";
 import type { Milliseconds } from "../lib/clock.ts";
-import { InvalidConfigError } from "../lib/errors.ts";
+import { describeError, InvalidConfigError } from "../lib/errors.ts";
 import type { LogFields } from "../lib/logger.ts";
 import type { TlsFiles } from "../lib/tls-source.ts";
+import type { FlavourChoice } from "../network/firewall/flavour.ts";
+import type { FirewallPolicy } from "../network/firewall/network-firewall.ts";
 import { type InterfaceRules, parseInterfaceRules } from "../network/interface-rules.ts";
 import type { AuthorizationOptions } from "../remote/authorization.ts";
 import { type ListenAddress, parseListenAddress } from "../remote/listen-address.ts";
@@ -34,6 +37,7 @@ export interface FlanneldOptions {
   readonly renewMargin: Milliseconds;
   /** How long a small process keeps what packets wait in for the next daemon. */
   readonly handoverTimeout: Milliseconds;
+  readonly firewall: FirewallPolicy;
   readonly log: LogOptions;
 }
 
@@ -83,6 +87,8 @@ type Values = FlagValues<typeof FLANNELD_FLAGS>;
 
 /** Seconds. What stays for longer would surprise whoever stopped flanneld for good. */
 const LONGEST_HANDOVER = 3600;
+
+const FLAVOURS: readonly string[] = ["auto", "nftables", "iptables", "none"] satisfies FlavourChoice[];
 
 const USAGE = `Usage: flanneld [OPTION]...
 
@@ -162,7 +168,10 @@ function outOfRange(values: Values): string[] {
       wrong.push(
         `--${name} goes by client certificates, and so needs --remote-cafile, --remote-certfile and --remote-keyfile`,
       );
-  for (const parse of [interfaceRules, etcdOptions, storeOptions, ...(values.listen === "" ? [] : [serverOptions])])
+  if (!FLAVOURS.includes(values.firewall))
+    wrong.push(`--firewall is ${JSON.stringify(values.firewall)}, but must be auto, nftables, iptables or none`);
+  const parsers = [interfaceRules, etcdOptions, storeOptions, excludedNetworks];
+  for (const parse of [...parsers, ...(values.listen === "" ? [] : [serverOptions])])
     try {
       parse(values);
     } catch (error) {
@@ -184,6 +193,11 @@ function options(values: Values): FlanneldOptions {
     interfaces: interfaceRules(values),
     renewMargin: values["subnet-lease-renew-margin"] * 60_000,
     handoverTimeout: values["handover-timeout"] * 1_000,
+    firewall: {
+      flavour: values.firewall as FlavourChoice, // checked before
+      masquerade: values["ip-masq"],
+      excluded: excludedNetworks(values),
+    },
     log: { format: values["log-format"] === "json" ? "json" : "text", verbosity: values.v },
   };
 }
@@ -241,6 +255,20 @@ function etcdOptions(values: Values): EtcdOptions {
     caFile: values["etcd-cafile"],
     username: values["etcd-username"],
     password: values["etcd-password"],
+  });
+}
+
+/** @throws {InvalidConfigError} naming what is no network */
+function excludedNetworks(values: Values): readonly Prefix[] {
+  return values["ip-masq-exclude"].split(",").flatMap((item) => {
+    const text = item.trim();
+    if (text === "") return [];
+    try {
+      const { address, length } = parsePrefix(text);
+      return networkOf(address, length);
+    } catch (cause) {
+      throw new InvalidConfigError("--ip-masq-exclude", describeError(cause), { cause });
+    }
   });
 }
 

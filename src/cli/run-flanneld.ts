@@ -1,5 +1,6 @@
 import { openCloud } from "../cloud/open-cloud.ts";
 import { closeAllOnExec } from "../kernel/descriptors.ts";
+import { openFirewall } from "../kernel/firewall/linux-firewall.ts";
 import { openKernel } from "../kernel/linux-kernel.ts";
 import type { NetworkName } from "../lease/lease.ts";
 import type { Abortable } from "../lib/abortable.ts";
@@ -37,6 +38,8 @@ export async function runFlanneld(
   const { liveness, health, manager: serviceManager } = supervision;
   using kernel = openKernel({ logger });
   const cloud = openCloud({ clock, env });
+  using firewall = await openFirewall({ logger, signal });
+  const filters = { firewall, policy: options.firewall };
   const { stateDir, renewMargin } = options;
   using _use = showInUse(stateDir, logger);
   const networks = options.networks.length > 0 ? options.networks : [SINGLE_NETWORK];
@@ -80,6 +83,7 @@ export async function runFlanneld(
       kernel,
       cloud,
       underlay,
+      filters,
       renewMargin,
       clock,
       logger,
@@ -97,6 +101,7 @@ export async function runFlanneld(
     keeper,
     cloud,
     underlay,
+    filters,
     subnetFile: options.subnetFile,
     state: new HostStateFile(options.stateDir, options.subnetFile, logger),
     renewMargin: options.renewMargin,

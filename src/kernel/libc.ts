@@ -11,6 +11,7 @@ const cSocket = libc.func("int socket(int domain, int type, int protocol)");
 const cBind = libc.func("int bind(int fd, const void *address, uint32_t length)");
 const cGetsockname = libc.func("int getsockname(int fd, void *address, void *length)");
 const cSetsockopt = libc.func("int setsockopt(int fd, int level, int name, const void *value, uint32_t length)");
+const cGetsockopt = libc.func("int getsockopt(int fd, int level, int name, void *value, void *length)");
 const cSend = libc.func("int64_t send(int fd, const void *data, uint64_t length, int flags)");
 const cSendto = libc.func(
   "int64_t sendto(int fd, const void *data, uint64_t length, int flags, const void *address, uint32_t size)",
@@ -20,10 +21,12 @@ const cSetns = libc.func("int setns(int fd, int kind)");
 const cClose = libc.func("int close(int fd)");
 const cIoctl = libc.func("int ioctl(int fd, uint64_t request, void *argument)");
 const cIoctlNumber = libc.func("ioctl", "int", ["int", "uint64_t", "uint64_t"]);
+const cMemfdCreate = libc.func("int memfd_create(const char *name, uint32_t flags)");
 const cEventfd = libc.func("int eventfd(uint32_t value, int flags)");
 
 export const AF_UNIX = 1;
 export const AF_INET = 2;
+export const AF_INET6 = 10;
 export const AF_NETLINK = 16;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
@@ -54,6 +57,11 @@ export function setsockopt(fd: number, level: number, name: number, value: Uint8
   checked("setsockopt", cSetsockopt(fd, level, name, value, value.length));
 }
 
+/** Hands `value` to the kernel, which fills it. */
+export function getsockopt(fd: number, level: number, name: number, value: Uint8Array): void {
+  checked("getsockopt", cGetsockopt(fd, level, name, value, new Uint32Array([value.length])));
+}
+
 export function setIntegerOption(fd: number, level: number, name: number, value: number): void {
   setsockopt(fd, level, name, new Uint8Array(new Int32Array([value]).buffer));
 }
@@ -71,6 +79,13 @@ export function ioctlNumber(fd: number, request: number, argument: number): void
 /** A descriptor that becomes readable when a number is written to it: eventfd(2). */
 export function eventfd(): number {
   return checked("eventfd", cEventfd(0, SOCK_CLOEXEC | SOCK_NONBLOCK));
+}
+
+const MFD_CLOEXEC = 1;
+
+/** A file in memory that no directory names: memfd_create(2). */
+export function memoryFile(name: string): number {
+  return checked("memfd_create", cMemfdCreate(name, MFD_CLOEXEC));
 }
 
 export function send(fd: number, data: Uint8Array, flags: number): number {

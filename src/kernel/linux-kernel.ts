@@ -36,7 +36,7 @@ import { close } from "./libc.ts";
 import { LinkTable } from "./link-table.ts";
 import { LINK_NOTIFICATIONS } from "./link-watch.ts";
 import { Links } from "./links.ts";
-import { Monitor } from "./monitor.ts";
+import { routeMonitor } from "./monitor.ts";
 import { NeighborTable } from "./neighbor-table.ts";
 import type { Netlink } from "./netlink.ts";
 import { NetlinkConnection } from "./netlink-connection.ts";
@@ -74,7 +74,7 @@ class LinuxKernel implements Kernel {
     this.#usesNexthops = nexthops;
     const connection = new NetlinkConnection(new NetlinkSocket(namespace));
     try {
-      const monitor = new Monitor(namespace, connection.port, logger);
+      const monitor = routeMonitor(namespace, connection.port, logger);
       this.#netlink = { connection, monitor, links: new Links(connection) };
     } catch (error) {
       connection[Symbol.dispose]();

@@ -39,21 +39,48 @@ export interface Listener {
   onOverrun(): void;
 }
 
-/** Tells what others change in the kernel's tables, and every change of links. The echo of our other requests is dropped by the kernel itself. */
+export interface MonitorOptions {
+  /** A path; undefined is where we are. */
+  readonly namespace: string | undefined;
+  /** Which part of the kernel, NETLINK_*; its routing tables if not given. */
+  readonly protocol?: number;
+  /** Multicast groups. */
+  readonly groups: readonly number[];
+  /** Those that not every kernel has. */
+  readonly optionalGroups?: readonly number[];
+  /** A classic BPF program that drops what nobody wants to hear, linux/filter.h. */
+  readonly filter?: Uint8Array;
+  readonly logger: Logger;
+}
+
+/**
+ * What others change in the kernel's routing tables, and every change of links. The echo of our other requests is dropped by the
+ * kernel itself. @param ownPort the socket whose doings are not told
+ */
+export function routeMonitor(namespace: string | undefined, ownPort: number, logger: Logger): Monitor {
+  return new Monitor({
+    namespace,
+    groups: GROUPS,
+    optionalGroups: [GROUP_NEXTHOP],
+    filter: echoFilter(ownPort),
+    logger,
+  });
+}
+
+/** Tells listeners what the kernel announces. */
 export class Monitor implements Disposable {
   readonly #socket: NetlinkSocket;
   readonly #listeners = new Map<number, Set<Listener>>();
   readonly #readiness: Readiness;
   readonly #logger: Logger;
 
-  /** @param ownPort the socket whose doings are not told */
-  constructor(namespace: string | undefined, ownPort: number, logger: Logger) {
+  constructor({ namespace, protocol, groups, optionalGroups = [], filter, logger }: MonitorOptions) {
     this.#logger = logger;
-    this.#socket = new NetlinkSocket(namespace);
+    this.#socket = new NetlinkSocket(namespace, protocol);
     try {
-      attachFilter(this.#socket.fd, echoFilter(ownPort));
-      for (const group of GROUPS) this.#socket.join(group);
-      this.#joinIfKnown(GROUP_NEXTHOP);
+      if (filter !== undefined) attachFilter(this.#socket.fd, filter);
+      for (const group of groups) this.#socket.join(group);
+      for (const group of optionalGroups) this.#joinIfKnown(group);
       this.#readiness = onReadable(this.#socket.fd, () => this.#read(DATAGRAMS_PER_TURN));
     } catch (error) {
       this.#socket[Symbol.dispose]();

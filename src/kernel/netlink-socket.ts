@@ -16,7 +16,10 @@ import {
 } from "./libc.ts";
 import { inNamespace } from "./namespace.ts";
 
+/** Links, addresses, routes, neighbours. */
 const NETLINK_ROUTE = 0;
+/** Packet filters. */
+export const NETLINK_NETFILTER = 12;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 const SOL_NETLINK = 270;
@@ -31,7 +34,7 @@ const SOCKET_BUFFER = 8 << 20;
 /** More than the kernel puts into one datagram of a dump, which is 32 KiB, and than a link with many attributes. */
 const RECEIVE_BUFFER = 128 << 10;
 
-/** A raw socket to the kernel's routing tables, in one network namespace. */
+/** A raw socket to the kernel's routing tables, or to another part of it, in one network namespace. */
 export class NetlinkSocket implements Disposable {
   readonly fd: number;
   /** What the kernel calls this socket: nlmsg_pid of what it causes. */
@@ -41,8 +44,8 @@ export class NetlinkSocket implements Disposable {
   #closed = false;
 
   /** @param namespace a path; undefined is where we are. @throws {SystemCallError} */
-  constructor(namespace: string | undefined) {
-    this.fd = inNamespace(namespace, () => socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+  constructor(namespace: string | undefined, protocol: number = NETLINK_ROUTE) {
+    this.fd = inNamespace(namespace, () => socket(AF_NETLINK, SOCK_RAW, protocol));
     try {
       const address = new Uint8Array(12);
       const view = new DataView(address.buffer);

@@ -22,6 +22,7 @@ import type { Logger } from "../lib/logger.ts";
 import { Scope } from "../lib/scope.ts";
 import { untilItWorks } from "../lib/until-it-works.ts";
 import type { Liveness } from "../operate/liveness.ts";
+import { NetworkFirewall, type NetworkFirewallOptions } from "./firewall/network-firewall.ts";
 import { type Heritage, heritage } from "./heritage.ts";
 import { HostMemory } from "./host-memory.ts";
 import type { HostStateFile } from "./host-state.ts";
@@ -48,6 +49,8 @@ export interface NetworkOptions {
   readonly claims?: NetworkClaims;
   readonly cloud: Cloud;
   readonly underlay: UnderlaySource;
+  /** The host's packet filters, and what is wanted of them; none: nobody looks after them. */
+  readonly filters?: Pick<NetworkFirewallOptions, "firewall" | "policy"> | undefined;
   /** Where `FLANNEL_*` is published. */
   readonly subnetFile: string;
   readonly state: HostStateFile;
@@ -66,10 +69,13 @@ export interface NetworkOptions {
 export async function runNetwork(options: NetworkOptions, { signal }: Abortable): Promise<void> {
   const memory = await HostMemory.open(options.state);
   await using scope = new Scope(signal);
-  const dataplane = new Dataplane({ clock: options.clock, logger: options.logger });
+  const { clock, logger, filters } = options;
+  const dataplane = new Dataplane({ clock, logger });
+  const firewall = filters && new NetworkFirewall({ ...filters, clock, logger });
   using _watched = options.liveness?.watch(named("the reconcile loop", options.name), () => dataplane.pulse);
   scope.spawn((signal) => dataplane.run({ signal }));
-  scope.spawn((signal) => new NetworkLife(options, dataplane, memory).run({ signal }));
+  if (firewall !== undefined) scope.spawn((signal) => firewall.run({ signal }));
+  scope.spawn((signal) => new NetworkLife(options, dataplane, firewall, memory).run({ signal }));
   await scope.join();
 }
 
@@ -93,6 +99,7 @@ type Configured = Pick<Session, "config" | "external" | "heritage"> & { readonly
 class NetworkLife {
   readonly #options: NetworkOptions;
   readonly #dataplane: Dataplane;
+  readonly #firewall: NetworkFirewall | undefined;
   readonly #memory: HostMemory;
   readonly #known: KnownLeases;
   #lost: Prefix | undefined;
@@ -100,9 +107,15 @@ class NetworkLife {
   /** Held when it was overtaken, and still ours. */
   #held: Lease | undefined;
 
-  constructor(options: NetworkOptions, dataplane: Dataplane, memory: HostMemory) {
+  constructor(
+    options: NetworkOptions,
+    dataplane: Dataplane,
+    firewall: NetworkFirewall | undefined,
+    memory: HostMemory,
+  ) {
     this.#options = options;
     this.#dataplane = dataplane;
+    this.#firewall = firewall;
     this.#memory = memory;
     this.#known = new KnownLeases(memory, options.clock, options.logger);
   }
@@ -174,6 +187,7 @@ class NetworkLife {
     };
     await this.#remember(session);
     this.#program(session);
+    if (this.#masquerades) this.#filter(session, { signal });
     using _watched = this.#watchThread(backend);
     await using scope = new Scope(signal);
     scope.spawn((signal) => watchUnderlay(underlay, external, { signal }));
@@ -317,7 +331,7 @@ class NetworkLife {
       network: config.network,
       subnet: { address: addToAddress(subnet.address, 1n), length: subnet.length },
       mtu: backend.mtu,
-      ipMasq: false,
+      ipMasq: this.#masquerades,
     };
     await untilItWorks(
       async () => {
@@ -327,9 +341,19 @@ class NetworkLife {
       "subnet file cannot be written",
       { clock, logger, signal, onFailure: this.#waitsFor(`${subnetFile} to be written`) },
     );
+    if (this.#masquerades) await this.#firewall?.settled({ signal });
     logger.info("ready", { subnet, mtu: backend.mtu, file: subnetFile });
     this.#isUp(session);
     onReady();
+    if (!this.#masquerades) this.#filter(session, { signal }); // pods can be started meanwhile
+  }
+
+  get #masquerades(): boolean {
+    return this.#options.filters?.policy.masquerade ?? false;
+  }
+
+  #filter({ config, backend }: Session, options: Abortable): void {
+    this.#firewall?.want(config.network, backend.lease.subnet, options);
   }
 
   /** @param onInPlace is called once, when all peers there were are in place */

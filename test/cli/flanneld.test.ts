@@ -11,7 +11,6 @@ describe("flanneld", () => {
     [["--no-such-flag"], 2, "flag provided but not defined: -no-such-flag\n"],
     [["-v=abc"], 2, 'invalid value "abc" for flag -v: parse error\n'],
     [["--listen=:1", "--remote=h:1"], 1, "flanneld: --listen and --remote are mutually exclusive\n"],
-    [["--ip-masq"], 1, "flanneld: --ip-masq is not available yet\n"],
     [["--subnet-lease-renew-margin=1440"], 1, "flanneld: --subnet-lease-renew-margin is 1440"],
   ])("flanneld %j exits %i and says why on standard error only", async (args, code, beginning) => {
     const { end, stdout, stderr } = await run(flanneld, args);

@@ -1,0 +1,144 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { formatAddress } from "../../src/ip/address.ts";
+import { Lab } from "../../src/lab/lab.ts";
+import type { LabHost } from "../../src/lab/lab-host.ts";
+import type { Place } from "../../src/lab/place.ts";
+import { waitUntil } from "../../src/lab/wait.ts";
+import { ceiling, complaints, subnetOf, untilPing, withPod } from "../e2e/hosts.ts";
+import { FLAVOURS } from "./flavours.ts";
+import { shout, sourceSeen, witness } from "./sources.ts";
+
+const { signal } = new AbortController();
+const WITHIN = ceiling(2_000);
+
+/** Beyond the overlay, on the hosts' own network. */
+const EXCLUDED = "198.51.100.1";
+const MARKED_PORT = 5555;
+
+describe.each(FLAVOURS)("on a host with $name", (flavour) => {
+  let lab: Lab;
+  let a: LabHost & { readonly pod: Place };
+  let b: LabHost & { readonly pod: Place };
+
+  beforeAll(async () => {
+    const flags = ["--ip-masq", "--ip-masq-exclude=198.51.100.0/24"];
+    lab = await Lab.up({ hosts: 2, daemons: false, flags, signal });
+    for (const host of lab.hosts) {
+      await flavour.prepare(host);
+      await host.startDaemon();
+      await host.addPod();
+    }
+    [a, b] = [withPod(lab.hosts[0]), withPod(lab.hosts[1])];
+  });
+  afterAll(() => lab?.down());
+  afterEach(({ task }) => {
+    if (task.result?.state === "fail") console.log(a.daemon.log());
+  });
+
+  /** Rules of ours for what leaves the overlay. */
+  const masquerading = async () =>
+    (await flavour.rules(a)).split("\n").filter((line) => /FLANNEL-M|10\.5\./.test(line) && !/FLANNEL-F/.test(line));
+
+  test("flanneld masquerades what leaves the overlay and nothing else", async () => {
+    const outside = lab.switch.namespace;
+    const outsideAddress = formatAddress(lab.switch.address);
+    // Outside, the way to b's pods leads through a: as for whoever reaches the overlay by any of its hosts.
+    await outside.ip([
+      `addr add ${EXCLUDED}/32 dev br0`,
+      `route add ${subnetOf(a)} via ${a.address}`,
+      `route add ${subnetOf(b)} via ${a.address}`,
+    ]);
+    await using far = await witness(outside, { signal, multicastOn: outsideAddress });
+    await using _own = await witness(a.pod, { signal });
+    await using _remote = await witness(b.pod, { signal });
+    const second = await a.addPod();
+    const vtep = subnetOf(a).replace("/24", "");
+    // What kube-proxy does to packets that it will masquerade itself, with one more bit set.
+    await a.run(
+      [flavour.iptables, "-t", "mangle", "-A", "PREROUTING", "-p", "tcp", "--sport", String(MARKED_PORT)].concat([
+        "-j",
+        "MARK",
+        "--set-mark",
+        "0x4001",
+      ]),
+    );
+    expect({
+      "pod to pod of its host": await sourceSeen(second, a.pod.address),
+      "pod to pod of another host": await sourceSeen(a.pod, b.pod.address),
+      "pod to the outside": await sourceSeen(a.pod, outsideAddress),
+      "pod to an excluded network": await sourceSeen(a.pod, EXCLUDED),
+      "pod with a mark to the outside": await sourceSeen(a.pod, outsideAddress, { port: MARKED_PORT }),
+      "host to pod of another host": await sourceSeen(a, b.pod.address),
+      "outside to pod of the host": await sourceSeen(outside, a.pod.address),
+      "outside to pod of another host": await sourceSeen(outside, b.pod.address),
+      "excluded network to pod of another host": await sourceSeen(outside, b.pod.address, { source: EXCLUDED }),
+    }).toEqual({
+      "pod to pod of its host": second.address,
+      "pod to pod of another host": a.pod.address,
+      "pod to the outside": a.address,
+      "pod to an excluded network": a.pod.address,
+      "pod with a mark to the outside": a.pod.address,
+      "host to pod of another host": vtep,
+      "outside to pod of the host": outsideAddress,
+      "outside to pod of another host": vtep,
+      "excluded network to pod of another host": EXCLUDED,
+    });
+    const gateway = subnetOf(a).replace("0/24", "1");
+    await shout(a, gateway, a.address);
+    await waitUntil(() => far.heard().includes("multicast"), { signal, within: 5_000, what: "multicast is heard" });
+    expect(far.heard()).toContain(`multicast from ${gateway}`);
+    expect(a.subnetEnv().ipMasq).toBe(true);
+  });
+
+  test("flanneld puts its rules back after a flush, in their order and once, also after one is taken out of the middle", async () => {
+    const before = await masquerading();
+    expect(before.length).toBeGreaterThan(6);
+    const isBack = () =>
+      waitUntil(async () => (await masquerading()).join("\n") === before.join("\n"), {
+        signal,
+        within: WITHIN,
+        what: "rules are as before",
+      });
+    for (let time = 1; time <= 2; time++) {
+      await flavour.flush(a);
+      await isBack();
+    }
+    await flavour.damage(a);
+    expect(await masquerading()).not.toEqual(before);
+    await isBack();
+  });
+
+  test("flanneld lets the overlay pass where the policy is DROP, before what Docker and others insert", async () => {
+    const rule = (...args: readonly string[]) => a.run([flavour.iptables, ...args]);
+    await rule("-P", "FORWARD", "DROP");
+    await untilPing(a.pod, b.pod, WITHIN);
+    // As dockerd does at its start.
+    await rule("-N", "DOCKER-USER");
+    await rule("-A", "DOCKER-USER", "-j", "RETURN");
+    await rule("-N", "DOCKER-ISOLATION");
+    await rule("-A", "DOCKER-ISOLATION", "-j", "DROP");
+    await rule("-I", "FORWARD", "-j", "DOCKER-ISOLATION");
+    await rule("-I", "FORWARD", "-j", "DOCKER-USER");
+    await untilPing(a.pod, b.pod, WITHIN);
+    await rule("-I", "FORWARD", "-j", "REJECT");
+    await untilPing(b.pod, a.pod, WITHIN);
+    const forward = (await rule("-S", "FORWARD")).trim().split("\n");
+    expect(forward).toEqual([
+      "-P FORWARD DROP",
+      "-A FORWARD -j FLANNEL-F-10.5.0.0-16",
+      "-A FORWARD -j REJECT --reject-with icmp-port-unreachable",
+      "-A FORWARD -j DOCKER-USER",
+      "-A FORWARD -j DOCKER-ISOLATION",
+    ]);
+  });
+
+  test("flanneld's rules outlive it, and a restart leaves them alone", async () => {
+    const before = await masquerading();
+    await a.daemon.stop();
+    expect(await masquerading()).toEqual(before);
+    await untilPing(a.pod, b.pod, ceiling(1_000));
+    await a.startDaemon();
+    expect(await masquerading()).toEqual(before);
+    expect(complaints(a)).toEqual([]);
+  });
+});

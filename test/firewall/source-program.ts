@@ -1,0 +1,17 @@
+/** node source-program.ts: tells everybody who connects to TCP port 7788, or sends a datagram to UDP port 7788, which address it sees; multicast it prints. */
+import { createSocket } from "node:dgram";
+import { createServer } from "node:net";
+
+const PORT = 7788;
+const GROUP = "239.1.2.3";
+
+const server = createServer((socket) =>
+  socket.on("error", () => {}).end(String(socket.remoteAddress).replace("::ffff:", "")),
+);
+const datagrams = createSocket({ type: "udp4", reuseAddr: true });
+datagrams.on("message", (_, { address }) => console.log(`multicast from ${address}`));
+datagrams.bind(PORT, () => {
+  const [iface] = process.argv.slice(2);
+  if (iface !== undefined) datagrams.addMembership(GROUP, iface);
+  server.listen(PORT, () => console.log("listening"));
+});

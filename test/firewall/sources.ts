@@ -1,0 +1,65 @@
+import type { Place } from "../../src/lab/place.ts";
+import { ended } from "../../src/lab/program.ts";
+import type { Abortable } from "../../src/lib/abortable.ts";
+import { saysOnce } from "../support/tcp.ts";
+
+const PROGRAM = new URL("./source-program.ts", import.meta.url).pathname;
+
+const ASK = `
+import socket, sys
+address, source, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+with socket.create_connection((address, 7788), timeout=3, source_address=(source, port)) as connection:
+    connection.settimeout(3)
+    print(connection.recv(100).decode())`;
+
+const SHOUT = `
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(sys.argv[2]))
+s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 4)
+s.bind((sys.argv[1], 0))
+s.sendto(b"hello", ("239.1.2.3", 7788))`;
+
+/** Somewhere that tells who connects to it. */
+export interface Witness extends AsyncDisposable {
+  /** What it has seen of multicast. */
+  heard(): string;
+}
+
+/** @param multicastOn its own address on the link whose multicast it hears */
+export async function witness(
+  place: Pick<Place, "spawn">,
+  { signal, multicastOn }: Abortable & { readonly multicastOn?: string },
+): Promise<Witness> {
+  const argv = [process.execPath, PROGRAM, ...(multicastOn === undefined ? [] : [multicastOn])];
+  const child = place.spawn(argv, { stdio: ["ignore", "pipe", "inherit"] });
+  const end = ended(child);
+  let said = "";
+  child.stdout?.on("data", (text) => (said += text));
+  await saysOnce(child.stdout, "listening", { signal });
+  return {
+    heard: () => said,
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      await end;
+    },
+  };
+}
+
+/**
+ * Connects to a witness. @returns the source address seen there; "nothing" if no answer came
+ * @param from.source the address to connect from, if not what the kernel chooses, and `port` likewise
+ */
+export async function sourceSeen(
+  from: Pick<Place, "exec">,
+  to: string,
+  { source = "", port = 0 }: { readonly source?: string; readonly port?: number } = {},
+): Promise<string> {
+  const { code, stdout } = await from.exec(["python3", "-c", ASK, to, source, String(port)]);
+  return code === 0 ? stdout.trim() : "nothing";
+}
+
+/** Sends one multicast datagram. */
+export async function shout(from: Place, source: string, link: string): Promise<void> {
+  await from.run(["python3", "-c", SHOUT, source, link]);
+}
