@@ -62,17 +62,20 @@ describe.each(FLAVOURS)("on a host with $name", (flavour) => {
         "0x4001",
       ]),
     );
-    expect({
-      "pod to pod of its host": await sourceSeen(second, a.pod.address),
-      "pod to pod of another host": await sourceSeen(a.pod, b.pod.address),
-      "pod to the outside": await sourceSeen(a.pod, outsideAddress),
-      "pod to an excluded network": await sourceSeen(a.pod, EXCLUDED),
-      "pod with a mark to the outside": await sourceSeen(a.pod, outsideAddress, { port: MARKED_PORT }),
-      "host to pod of another host": await sourceSeen(a, b.pod.address),
-      "outside to pod of the host": await sourceSeen(outside, a.pod.address),
-      "outside to pod of another host": await sourceSeen(outside, b.pod.address),
-      "excluded network to pod of another host": await sourceSeen(outside, b.pod.address, { source: EXCLUDED }),
-    }).toEqual({
+    const seen = {
+      "pod to pod of its host": sourceSeen(second, a.pod.address),
+      "pod to pod of another host": sourceSeen(a.pod, b.pod.address),
+      "pod to the outside": sourceSeen(a.pod, outsideAddress),
+      "pod to an excluded network": sourceSeen(a.pod, EXCLUDED),
+      "pod with a mark to the outside": sourceSeen(a.pod, outsideAddress, { port: MARKED_PORT }),
+      "host to pod of another host": sourceSeen(a, b.pod.address),
+      "outside to pod of the host": sourceSeen(outside, a.pod.address),
+      "outside to pod of another host": sourceSeen(outside, b.pod.address),
+      "excluded network to pod of another host": sourceSeen(outside, b.pod.address, { source: EXCLUDED }),
+    };
+    expect(
+      Object.fromEntries(await Promise.all(Object.entries(seen).map(async ([from, to]) => [from, await to]))),
+    ).toEqual({
       "pod to pod of its host": second.address,
       "pod to pod of another host": a.pod.address,
       "pod to the outside": a.address,
