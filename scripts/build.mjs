@@ -1,5 +1,15 @@
 // Bundles the programs into dist/. Plain JavaScript, so that any Node from 20 on can build.
-import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { bundle, withCompiled } from "./bundle.mjs";
@@ -22,6 +32,9 @@ const ENTRIES = {
 const COPIES = {
   "mk-docker-opts.sh": "packaging/mk-docker-opts.sh",
 };
+
+/** Folders that go to dist/ as they are. */
+const FOLDERS = { systemd: "packaging/systemd" };
 
 /** Run by scripts/compiled-program.cjs. */
 const MAIN = "flanneld-main.cjs";
@@ -50,7 +63,7 @@ export function isBuilt() {
     "package-lock.json",
   ];
   const sources = newest(...made.map((path) => join(root, path)));
-  return [...Object.keys(entries()), ...Object.keys(COPIES)].every((file) => {
+  return [...Object.keys(entries()), ...Object.keys(COPIES), ...Object.keys(FOLDERS)].every((file) => {
     const stat = statSync(join(dist, file), { throwIfNoEntry: false });
     return stat !== undefined && stat.mtimeMs >= sources;
   });
@@ -82,6 +95,10 @@ export async function build() {
   );
   const files = (await Promise.all(bundles)).flatMap(({ outputFiles }) => outputFiles);
   mkdirSync(dist, { recursive: true });
+  for (const [folder, source] of Object.entries(FOLDERS)) {
+    rmSync(join(dist, folder), { recursive: true, force: true });
+    cpSync(join(root, source), join(dist, folder), { recursive: true });
+  }
   replace(join(dist, "koffi.node"), readFileSync(NATIVE));
   for (const [file, source] of Object.entries(COPIES)) {
     const path = join(root, source);

@@ -30,6 +30,8 @@ const TEST_PROGRAMS = {
   tc: "iproute2",
   flock: "util-linux",
   "/usr/lib/cni/bridge": "containernetworking-plugins",
+  "systemd-analyze": "systemd",
+  nsenter: "util-linux",
 };
 const PROGRAMS = { build: {}, demo: DEMO_PROGRAMS, dist: distPrograms(), test: TEST_PROGRAMS };
 
