@@ -35,7 +35,7 @@ export async function runFlanneld(
   if (inherited.length > 0) closeAllOnExec();
   for (const complaint of complaints) logger.warn("not all that the service manager passed is there", { complaint });
   await using supervision = new Supervision(env, { signal, logger });
-  const { liveness, health, manager: serviceManager } = supervision;
+  const { liveness, health } = supervision;
   using kernel = openKernel({ logger });
   const cloud = openCloud({ clock, env });
   using firewall = await openFirewall({ logger, signal });
@@ -110,7 +110,7 @@ export async function runFlanneld(
     liveness,
     onStatus: (status: () => NetworkStatus) => supervision.describe(() => describeNetwork(status())),
     onReady: () => {
-      serviceManager.ready();
+      supervision.ready();
       keeper.ready({ signal }).catch(() => {}); // rejects only by the signal
     },
   };

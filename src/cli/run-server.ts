@@ -54,7 +54,7 @@ export async function runServer(
           () =>
             `Serving leases of ${registry.name} at ${where} ${how}; ${count(waiting(), "client")} waiting for changes.`,
         );
-        supervision.manager.ready();
+        supervision.ready();
       },
     },
     { signal },

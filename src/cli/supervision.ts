@@ -49,6 +49,13 @@ export class Supervision implements AsyncDisposable {
     this.#line.changed();
   }
 
+  /** What we are there for is done. */
+  ready(): void {
+    if (!this.manager.isThere) return;
+    this.#line.tell(); // first, so that nobody reads beside "active" that we are starting
+    this.manager.ready();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#scope[Symbol.asyncDispose]();
   }

@@ -56,6 +56,14 @@ test("StatusLine finds out within 16 s what nobody told it", async () => {
   expect(clock.sleeping).toBe(1);
 });
 
+test("StatusLine.tell() does not wait", async () => {
+  const { clock, line, told } = lined();
+  await clock.advance(0);
+  line.set(() => "Up.");
+  line.tell();
+  expect(told()).toEqual(["STATUS=Starting.", "STATUS=Up."]);
+});
+
 test("StatusLine does nothing where there is no service manager", async () => {
   const { clock, told } = lined("");
   await clock.advance(60_000);

@@ -31,11 +31,16 @@ export class StatusLine {
     if (this.#changes.size === 0) this.#changes.put("changed");
   };
 
+  /** Tells at once what is so now. */
+  tell(): void {
+    this.#manager.status(this.#describe());
+  }
+
   /** Until the signal, where there is somebody to tell. */
   async run({ signal }: Abortable): Promise<void> {
     if (!this.#manager.isThere) return;
     for (;;) {
-      this.#manager.status(this.#describe());
+      this.tell();
       await this.#clock.sleep(LEAST_PAUSE, { signal });
       const nap = new AbortController();
       const either = AbortSignal.any([signal, nap.signal]);

@@ -29,6 +29,33 @@ async function sandbox(systemd: Systemd, unit: string) {
 
 const capabilities = (set: string) => ({ CapInh: NONE, CapPrm: set, CapEff: set, CapBnd: set, CapAmb: NONE });
 
+/** What Docker is started with, where something that is called so says what it is given. */
+async function dockerOf(systemd: Systemd): Promise<string> {
+  await systemd.write("/usr/local/bin/dockerd", '#!/bin/sh\nprintf "%s\\n" "$*" >/run/docker-arguments\n', { signal });
+  await systemd.run(["chmod", "755", "/usr/local/bin/dockerd"], { signal });
+  await systemd.write("/etc/systemd/system/docker.service", "[Service]\nType=oneshot\nExecStart=/bin/false\n", {
+    signal,
+  });
+  await systemd.systemctl("daemon-reload"); // its drop-in is there with our units
+  await systemd.systemctl("start", "docker");
+  return await systemd.run(["cat", "/run/docker-arguments"], { signal });
+}
+
+/** What systemd-networkd says in its first seconds on a host where it is to manage everything but for our files. */
+async function networkdOn(systemd: Systemd): Promise<string> {
+  await systemd.write("/etc/systemd/network/99-all.network", "[Match]\nName=*\n[Network]\nLinkLocalAddressing=no\n", {
+    signal,
+  });
+  const script = `
+    cp /opt/flannel/dist/systemd/network/* /etc/systemd/network/
+    mkdir -p /etc/systemd/networkd.conf.d
+    cp /opt/flannel/dist/systemd/networkd.conf.d/* /etc/systemd/networkd.conf.d/
+    mount -o remount,ro /sys # else it waits for udev
+    install -d -o systemd-network -g systemd-network /run/systemd/netif /run/systemd/netif/links
+    timeout 3 /lib/systemd/systemd-networkd 2>&1 || true`;
+  return await systemd.run(["sh", "-c", script], { signal });
+}
+
 test("the units: a server that is started by its first client, hosts with udp, restarts and a stuck daemon, several networks", async () => {
   await using lab = await Lab.up({ hosts: 3, pods: 0, daemons: false, config: null, signal });
   const [a, b, server] = await Promise.all(lab.hosts.map(boot));
@@ -80,6 +107,8 @@ test("the units: a server that is started by its first client, hosts with udp, r
   for (const { host, systemd } of [a, b]) await host.addPod(await systemd.subnetEnv());
   const [from, to] = [withPod(a.host).pod, withPod(b.host).pod];
   await untilPing(from, to, 10_000);
+  const { stdout: answer } = await from.exec(["ping", "-n", "-c1", "-W1", "10.5.250.1"], { signal });
+  expect(answer).toContain("Destination Net Unreachable"); // by a raw socket
 
   // Restarts that nobody notices: device and socket are in systemd's store meanwhile.
   await a.systemd.until("flanneld", "NFileDescriptorStore", (count) => count === "2");
@@ -140,5 +169,9 @@ test("the units: a server that is started by its first client, hosts with udp, r
     within: 10_000,
     what: `a leads to b in blue; before: ${routes}`,
   });
+  expect(await dockerOf(b.systemd)).toMatch(/^-H fd:\/\/ --containerd=\S+ --bip=10\.5\.\d+\.1\/24 --mtu=1472\n$/);
+  const networkd = await networkdOn(a.systemd);
+  expect(networkd).toMatch(/eth0: Configuring with .*99-all\.network/);
+  expect(networkd).not.toMatch(/flannel\S*: Configuring|Unknown key 'ManageForeignRout/);
   for (const { systemd } of all) expect(systemd.log()).not.toMatch(/EPERM|EACCES|EROFS|^[EF]\d{4} /m);
 }, 240_000);
