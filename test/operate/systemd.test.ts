@@ -83,7 +83,11 @@ test("the units: a server that is started by its first client, hosts with udp, r
   await server.systemd.systemctl("start", "flannel-server.socket");
   expect(await server.systemd.property("flannel-server.service", "ActiveState")).toBe("inactive");
   for (const { systemd } of [a, b]) {
-    await systemd.write("/etc/flannel/flanneld.env", `FLANNELD_REMOTE=${server.host.address}:8888\n`, { signal });
+    await systemd.write(
+      "/etc/flannel/flanneld.env",
+      `FLANNELD_REMOTE=${server.host.address}:8888\nFLANNELD_IP_MASQ=true\n`,
+      { signal },
+    );
     await systemd.systemctl("start", "flanneld");
     await systemd.until("flanneld", "StatusText", (text) =>
       /^Up: subnet 10\.5\.\d+\.0\/24, backend udp, \d peers?\.$/.test(text),
