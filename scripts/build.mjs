@@ -23,6 +23,7 @@ const ENTRIES = {
   "flanneld.cjs": "src/cli/flanneld.ts",
   "flanneld-main.cjs": "src/cli/flanneld-main.ts",
   "cloud-aws.cjs": "src/cloud/aws/open.ts",
+  "cloud-gce.cjs": "src/cloud/gce/open.ts",
   "flannel.js": "src/cli/flannel.ts",
   "packet-thread.js": "src/backend/udp/packet-thread.ts",
   "flannel-cni.cjs": "src/cni/flannel-cni.ts",

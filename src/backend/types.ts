@@ -2,6 +2,7 @@ import { InvalidConfigError } from "../lib/errors.ts";
 import { alloc } from "./alloc/type.ts";
 import { awsVpc } from "./aws-vpc/type.ts";
 import type { BackendType } from "./backend.ts";
+import { gce } from "./gce/type.ts";
 import { hostGw } from "./host-gw/type.ts";
 import { udp } from "./udp/type.ts";
 import { vxlan } from "./vxlan/type.ts";
@@ -10,19 +11,16 @@ import { vxlan } from "./vxlan/type.ts";
 const BACKEND_TYPES: Readonly<Record<string, BackendType<unknown>>> = {
   alloc,
   "aws-vpc": awsVpc,
+  gce,
   "host-gw": hostGw,
   udp,
   vxlan,
 };
-
-/** Backends of the specification that are not built yet. */
-const NOT_YET: readonly string[] = ["gce"];
 
 /** @throws {InvalidConfigError} if there is none of that name */
 export function backendType(type: string): BackendType<unknown> {
   const found = Object.hasOwn(BACKEND_TYPES, type) ? BACKEND_TYPES[type] : undefined;
   if (found !== undefined) return found;
   const known = Object.keys(BACKEND_TYPES).join(", ");
-  const reason = NOT_YET.includes(type) ? "is not available yet" : "is unknown";
-  throw new InvalidConfigError("Backend.Type", `backend ${JSON.stringify(type)} ${reason}; there are ${known}`);
+  throw new InvalidConfigError("Backend.Type", `backend ${JSON.stringify(type)} is unknown; there are ${known}`);
 }

@@ -16,6 +16,7 @@ export class FakeRouteApi implements RouteApi {
   readonly name = "cloud routes";
   /** Changing calls, in order. */
   readonly log: string[] = [];
+  steps = 0;
   listings = 0;
   /** Why a kind of call fails. */
   readonly failures = new Map<"list" | "create" | "replace" | "remove", Error>();
@@ -39,6 +40,7 @@ export class FakeRouteApi implements RouteApi {
 
   async list({ signal }: Abortable): Promise<readonly CloudRoute[]> {
     signal.throwIfAborted();
+    this.steps++;
     this.listings++;
     this.#mayFail("list");
     const routes = [...this.#routes];
@@ -92,6 +94,7 @@ function isOf(route: CloudRoute, destination: Prefix, table: string | undefined)
 /** A cloud in memory, in which this host is `i-1` and routes to it name `eni-1`. */
 export class FakeCloud implements Cloud, ForwardingApi {
   readonly name = "forwarding of i-1";
+  readonly steps = 0;
   readonly api = new FakeRouteApi();
   ranges: readonly Prefix[] = [];
   forwards: boolean | undefined = false;

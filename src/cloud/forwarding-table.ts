@@ -9,6 +9,8 @@ import type { Pace } from "./pace.ts";
 export interface ForwardingApi {
   /** For logs: `source/destination check of eni-0a1b2c3d`. */
   readonly name: string;
+  /** Grows with every request that is sent. */
+  readonly steps: number;
   /** Undefined if we are not allowed to see it. */
   isOn(options: Abortable): Promise<boolean | undefined>;
   /** @throws what a person has to do */
@@ -29,6 +31,10 @@ export class ForwardingTable implements Table<ForwardingRow> {
     this.name = api.name;
     this.resyncEvery = resyncEvery;
     this.longestRetry = longestRetry;
+  }
+
+  get steps(): number {
+    return this.#api.steps;
   }
 
   key({ instance }: ForwardingRow): string {

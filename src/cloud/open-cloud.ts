@@ -1,4 +1,3 @@
-import { UnsupportedError } from "../lib/errors.ts";
 import type { Cloud } from "./cloud.ts";
 import type { CloudParts } from "./cloud-parts.ts";
 
@@ -9,8 +8,9 @@ export function openCloud(parts: CloudParts): Cloud {
       const { openVpc } = await import("./aws/open.ts");
       return await openVpc(request, parts, options);
     },
-    async openComputeEngine() {
-      throw new UnsupportedError("gce", "not available yet");
+    async openComputeEngine(request, options) {
+      const { openComputeEngine } = await import("./gce/open.ts");
+      return await openComputeEngine(request, parts, options);
     },
   };
 }

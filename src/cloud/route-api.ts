@@ -5,6 +5,8 @@ import type { CloudRoute } from "./cloud.ts";
 export interface RouteApi {
   /** For logs: `routes of vpc-0a1b2c3d`. */
   readonly name: string;
+  /** Grows with every request that is sent. */
+  readonly steps: number;
   /** Every route that people or programs made; those that the cloud made itself are left out. */
   list(options: Abortable): Promise<readonly CloudRoute[]>;
   /** @throws of kind `conflict` if there is one to that destination */

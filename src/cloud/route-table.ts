@@ -47,6 +47,10 @@ export class CloudRouteTable implements Table<CloudRoute> {
     this.longestRetry = options.pace.longestRetry;
   }
 
+  get steps(): number {
+    return this.#options.api.steps;
+  }
+
   key({ table, destination }: CloudRoute): string {
     return `${table ?? ""} ${formatPrefix(destination)}`;
   }

@@ -842,6 +842,19 @@ describe("Dataplane.pulse", () => {
     expect(host.dataplane.pulse).toEqual({ steps: steps + 5, isDue: false }); // filled and emptied, and the pass
   });
 
+  test("makes steps while a table says that it does", async () => {
+    await using host = new FakeHost();
+    const table = host.table("routes");
+    const { promise, resolve } = Promise.withResolvers<void>();
+    table.pause = () => promise;
+    want(host, layer(table, [a]));
+    await host.passes(0);
+    const { steps } = host.dataplane.pulse;
+    table.steps = 7;
+    expect(host.dataplane.pulse).toEqual({ steps: steps + 7, isDue: true });
+    resolve();
+  });
+
   test("stays due without a step while a table does not answer", async () => {
     await using host = new FakeHost();
     const table = host.table("routes");

@@ -110,7 +110,8 @@ export class Dataplane {
   /** For a watchdog: a step is one table listed, filled or emptied. */
   get pulse(): Pulse {
     const isDue = this.#isPassing || this.#asked > this.#seen || this.#nextDue <= this.#clock.now();
-    return { steps: this.#steps, isDue };
+    const within = this.#order.reduce((sum, { table }) => sum + (table.steps ?? 0), 0);
+    return { steps: this.#steps + within, isDue };
   }
 
   /** Works until the signal aborts, once; what is in place stays. */

@@ -35,6 +35,7 @@ export class FakeTable implements Table<FakeRow> {
   /** Awaited in the middle of each call, so that a test can do something then. */
   pause: (call: FakeCall) => Promise<void> = async () => {};
   readonly resyncEvery?: Milliseconds;
+  steps = 0;
   readonly #rows: Map<string, FakeRow>;
   readonly #rowErrors = new Map<string, Error>();
   readonly #watchers = new Set<() => void>();

@@ -32,6 +32,8 @@ export interface Table<Row> {
   readonly longestRetry?: Milliseconds;
   /** How often it is compared though nobody announced a change, if looking at it costs others something; else at every resync. */
   readonly resyncEvery?: Milliseconds;
+  /** How far a call has got that may take more than seconds: grows as long as it is not stuck. */
+  readonly steps?: number;
 }
 
 /** The difference between desired and actual. Every put is applied before any removal, so that a changed row is never briefly missing. */

@@ -1,10 +1,11 @@
 import type { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
-import { SECRETS, withEnv } from "./aws.ts";
+import { SECRETS } from "./aws.ts";
 import { CloudLab } from "./cloud-lab.ts";
 import { Ec2Api } from "./ec2-api.ts";
 import { type FakeInstance, FakeVpc, SUBNET_TABLE } from "./fake-vpc.ts";
 import { InstanceMetadata } from "./instance-metadata.ts";
+import { withEnv } from "./with-env.ts";
 
 /** A lab whose hosts are instances of a VPC, each with an instance role. */
 export class AwsLab implements AsyncDisposable {

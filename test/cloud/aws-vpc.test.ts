@@ -3,10 +3,19 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type Aws, openAws, SECRETS, withEnv } from "./aws.ts";
+import type { CloudRoute } from "../../src/cloud/cloud.ts";
+import { memoryNotes } from "../../src/cloud/fake-cloud.ts";
+import { openCloud } from "../../src/cloud/open-cloud.ts";
+import { parseAddress } from "../../src/ip/address.ts";
+import { parsePrefix } from "../../src/ip/prefix.ts";
+import { systemClock } from "../../src/lib/clock.ts";
+import { silentLogger } from "../../src/lib/logger.ts";
+import { type Aws, openAws, SECRETS } from "./aws.ts";
 import { type CloudHostOptions, lease, TestedHost } from "./cloud-host.ts";
 import { ALL_ACTIONS, README_ACTIONS } from "./ec2-api.ts";
 import { ACCOUNT, MAIN_TABLE, REGION, SUBNET_TABLE } from "./fake-vpc.ts";
+import { listen } from "./listen.ts";
+import { withEnv } from "./with-env.ts";
 
 const SUBNET = "10.5.3.0/24";
 
@@ -155,6 +164,27 @@ describe("aws-vpc", () => {
     const host = await start();
     await host.settled();
     expect(aws.api.count("DeleteRoute")).toBe(0);
+  });
+
+  test("the tables write, find and remove IPv6 routes as any other", async () => {
+    const request = {
+      address: parseAddress("192.0.2.1"),
+      routeTables: [],
+      checkEvery: 600_000,
+      notes: memoryNotes(),
+      logger: silentLogger,
+    };
+    const options = { signal: AbortSignal.timeout(20_000) };
+    const cloud = await openCloud({ clock: systemClock, env: process.env }).openVpc(request, options);
+    const subnet = parsePrefix("fd00:5:0:3::/64");
+    const { routes } = cloud.tables({ network: parsePrefix("fd00:5::/48"), subnet, isSubnet: () => true });
+    const own: CloudRoute = { table: undefined, destination: subnet, target: cloud.target, leadsTo: "self" };
+    expect(await routes.list(options)).toEqual([]);
+    expect(await routes.apply({ puts: [own], removals: [] }, options)).toEqual([]);
+    expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual([`fd00:5:0:3::/64 ${eni()}`]);
+    expect(await routes.list(options)).toEqual([own]);
+    expect(await routes.apply({ puts: [], removals: [own] }, options)).toEqual([]);
+    expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual([]);
   });
 
   test("a Network that overlaps the VPC is refused by name", async () => {
@@ -314,6 +344,43 @@ describe("credentials", () => {
     const host = await start();
     await host.settled();
     expect(aws.api.count("CreateRoute")).toBe(1);
+  });
+
+  test("those of a web identity are used, and asked for again when they are not accepted any more", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "aws-"));
+    cleanup.defer(() => rmSync(directory, { recursive: true }));
+    const file = join(directory, "token");
+    writeFileSync(file, "eyJhbGciOiJub25lIn0.web.identity");
+    let issued = 0;
+    const sts = cleanup.use(
+      await listen(async (request, response) => {
+        let body = "";
+        for await (const chunk of request.setEncoding("utf8")) body += chunk;
+        const isRight =
+          body.includes("Action=AssumeRoleWithWebIdentity") &&
+          body.includes("WebIdentityToken=eyJhbGciOiJub25lIn0.web.identity");
+        const key = `ASIAWEB${++issued}`;
+        aws.api.identities.push({ key, secret: "websecret", token: "webtoken" });
+        response.writeHead(isRight ? 200 : 400, { "content-type": "text/xml" });
+        response.end(
+          `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>${key}</AccessKeyId><SecretAccessKey>websecret</SecretAccessKey><SessionToken>webtoken</SessionToken><Expiration>${new Date(Date.now() + 3_600_000).toISOString()}</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`,
+        );
+      }),
+    );
+    const { AWS_ACCESS_KEY_ID: _key, AWS_SECRET_ACCESS_KEY: _secret, ...env } = aws.env;
+    const identity = {
+      AWS_WEB_IDENTITY_TOKEN_FILE: file,
+      AWS_ROLE_ARN: `arn:aws:iam::${ACCOUNT}:role/flannel`,
+      AWS_ENDPOINT_URL_STS: sts.url,
+    };
+    cleanup.use(withEnv({ ...env, ...identity, HOME: "/nonexistent" }));
+    const host = await start();
+    await host.settled();
+    expect(aws.api.calls.at(-1)?.key).toBe("ASIAWEB1");
+    aws.api.expired.add("ASIAWEB1");
+    await host.resync();
+    expect(aws.api.calls.at(-1)).toMatchObject({ key: "ASIAWEB2", refused: undefined });
+    expect(host.log).not.toMatch(/websecret|webtoken|eyJhbGciOiJub25lIn0/);
   });
 
   test("none at all is said with where they are looked for", async () => {

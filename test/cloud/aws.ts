@@ -39,16 +39,3 @@ export async function openAws(identity: Identity = { key: SECRETS.key, secret: S
   const end = cleanup.move();
   return { vpc, api, metadata, env, self, [Symbol.asyncDispose]: () => end.disposeAsync() };
 }
-
-/** The SDK reads the process's own environment: this sets it as long as the result is not disposed of. */
-export function withEnv(env: Readonly<Record<string, string | undefined>>): Disposable {
-  const before = { ...process.env };
-  for (const name of Object.keys(process.env)) if (name.startsWith("AWS_")) delete process.env[name];
-  for (const [name, value] of Object.entries(env)) if (value !== undefined) process.env[name] = value;
-  return {
-    [Symbol.dispose]() {
-      for (const name of Object.keys(process.env)) if (!(name in before)) delete process.env[name];
-      Object.assign(process.env, before);
-    },
-  };
-}

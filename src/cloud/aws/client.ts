@@ -16,6 +16,7 @@ import {
   type RouteTable,
 } from "@aws-sdk/client-ec2";
 import type { Abortable } from "../../lib/abortable.ts";
+import type { Milliseconds } from "../../lib/clock.ts";
 import { isAbort } from "../../lib/errors.ts";
 import { orAbort } from "../../lib/or-abort.ts";
 import { isCloudError } from "../cloud-error.ts";
@@ -27,12 +28,16 @@ export interface Ec2Place {
   readonly account: string | undefined;
 }
 
+/** Of one attempt. */
+const TIMEOUT: Milliseconds = 10_000;
+
 type Env = Readonly<Record<string, string | undefined>>;
 
 /** Requests of EC2's that flannel makes, each throwing a `CloudError` or the signal's reason. */
 export class Ec2 {
   readonly #place: Ec2Place;
   readonly #client: EC2Client;
+  #steps = 0;
 
   /** @param env the SDK itself reads the process's; these are for what it does not know */
   constructor(place: Ec2Place, env: Env) {
@@ -42,11 +47,23 @@ export class Ec2 {
     const credentials = credentialsOfEnv(env);
     const config = {
       region: place.region,
-      requestHandler: { httpsAgent, connectionTimeout: 5_000, requestTimeout: 30_000, throwOnRequestTimeout: true },
+      requestHandler: { httpsAgent, connectionTimeout: 3_000, requestTimeout: TIMEOUT, throwOnRequestTimeout: true },
       ignoreCache: true, // of shared files: they are read again when credentials are refreshed
       ...(credentials !== undefined && { credentials }),
     } satisfies EC2ClientConfig & { ignoreCache: boolean };
     this.#client = new EC2Client(config);
+    this.#client.middlewareStack.add(
+      (next) => (args) => {
+        this.#steps++;
+        return next(args);
+      },
+      { step: "finalizeRequest", priority: "low", name: "countAttempts" }, // within the SDK's retries
+    );
+  }
+
+  /** Grows with every attempt. */
+  get steps(): number {
+    return this.#steps;
   }
 
   arn(kind: "route-table" | "network-interface" | "instance", id: string): string {

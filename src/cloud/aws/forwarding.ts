@@ -30,6 +30,10 @@ export class SourceDestCheck implements ForwardingApi {
     this.name = `source/destination check of ${self.networkInterface}`;
   }
 
+  get steps(): number {
+    return this.#ec2.steps;
+  }
+
   async isOn(options: Abortable): Promise<boolean | undefined> {
     const { instance, networkInterface } = this.#self;
     try {

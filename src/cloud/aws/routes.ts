@@ -30,6 +30,10 @@ export class VpcRoutes implements RouteApi {
     this.name = `routes of ${self.vpc}`;
   }
 
+  get steps(): number {
+    return this.#ec2.steps;
+  }
+
   async list(options: Abortable): Promise<readonly CloudRoute[]> {
     const tables =
       this.#ids.length > 0
