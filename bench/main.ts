@@ -1,5 +1,6 @@
-// npm run bench [-- --only start,latency,leases,server,packets --leases 100,1000 --store etcd2 --rounds 3 --seconds 4 --json]
+// npm run bench [-- --only start,cni,latency,leases,server,packets --leases 100,1000 --store etcd2 --rounds 3 --seconds 4 --json]
 import { parseArgs } from "node:util";
+import { benchCni } from "./cni.ts";
 import { type Figure, type Report, renderFigures } from "./figures.ts";
 import { benchLatency } from "./latency.ts";
 import { benchLeases } from "./leases.ts";
@@ -9,7 +10,7 @@ import { benchThroughput } from "./throughput.ts";
 
 const { values } = parseArgs({
   options: {
-    only: { type: "string", default: "start,latency,leases,server,packets" },
+    only: { type: "string", default: "start,cni,latency,leases,server,packets" },
     leases: { type: "string", default: "100,1000,5000,10000,50000" },
     store: { type: "string", default: "etcd2" },
     rounds: { type: "string", default: "3" },
@@ -30,6 +31,7 @@ const report: Report = (figure) => {
 
 const parts: Readonly<Record<string, (signal: AbortSignal) => Promise<void>>> = {
   start: (signal) => benchStartup(report, signal),
+  cni: (signal) => benchCni(report, signal),
   latency: (signal) => benchLatency(report, signal),
   leases: (signal) =>
     benchLeases(report, { counts: values.leases.split(",").map(Number), store: parseStore(values.store) }, signal),

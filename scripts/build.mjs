@@ -40,6 +40,9 @@ const FOLDERS = { systemd: "packaging/systemd" };
 /** Run by scripts/compiled-program.cjs. */
 const MAIN = "flanneld-main.cjs";
 
+/** Those around which something else stands than their ending says; see bundle.mjs. */
+const KINDS = { [MAIN]: "function", "flannel-cni.cjs": "bare" };
+
 /** Newest modification below the paths, 0 if there is none. */
 function newest(...paths) {
   let time = 0;
@@ -92,7 +95,7 @@ function replace(path, contents, mode = 0o644) {
 export async function build() {
   const define = commitDefinition();
   const bundles = Object.entries(entries()).map(([file, source]) =>
-    bundle({ source, outfile: join(dist, file), define, ...(file === MAIN && { as: "function" }) }),
+    bundle({ source, outfile: join(dist, file), define, as: KINDS[file] }),
   );
   const files = (await Promise.all(bundles)).flatMap(({ outputFiles }) => outputFiles);
   mkdirSync(dist, { recursive: true });

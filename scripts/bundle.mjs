@@ -16,6 +16,8 @@ const FORMATS = {
   },
   // CommonJS is loaded 10 ms sooner.
   ".cjs": { format: "cjs", banner: IMPORT_META_URL },
+  /** For a program that is started for every pod, and does not ask where it is. */
+  bare: { format: "cjs", banner: "" },
   /** For `new Script`, which has nothing around it. */
   function: {
     format: "cjs",
@@ -33,6 +35,7 @@ const HEAVY = [
   "http2",
   "https",
   "net",
+  "os",
   "readline",
   "sqlite",
   "tls",
@@ -153,7 +156,7 @@ const LAYOUTS = {
 /**
  * One file each, with what only some modes need evaluated lazily: every further file costs a millisecond or two at start, and a
  * daemon that runs while its files are replaced by newer ones misses nothing.
- * @param {{ source: string, outfile: string, as?: "function", layout?: keyof typeof LAYOUTS, define?: Record<string, string> }} program
+ * @param {{ source: string, outfile: string, as?: "function" | "bare", layout?: keyof typeof LAYOUTS, define?: Record<string, string> }} program
  *   `as: "function"`: an expression instead of a module
  */
 export async function bundle({ source, outfile, as, layout = "files", define = {} }) {

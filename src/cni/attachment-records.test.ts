@@ -19,17 +19,17 @@ describe("AttachmentRecords", () => {
 
   afterEach(() => rmSync(directory, { recursive: true }));
 
-  test("AttachmentRecords gives back what was written, in a file of mode 0600 that is named after the container", async () => {
-    await records.write(ETH0, CONFIG);
+  test("AttachmentRecords gives back what was written, in a file of mode 0600 that is named after the container", () => {
+    records.write(ETH0, CONFIG);
     expect(records.read(ETH0)).toEqual({ attachment: ETH0, config: CONFIG });
     expect(readdirSync(directory)).toEqual(["c1"]);
     expect(statSync(join(directory, "c1")).mode & 0o777).toBe(0o600);
   });
 
-  test("AttachmentRecords keeps several interfaces of a container apart", async () => {
-    await records.write(ETH0, CONFIG);
+  test("AttachmentRecords keeps several interfaces of a container apart", () => {
+    records.write(ETH0, CONFIG);
     expect(records.read(NET1)).toBeUndefined();
-    await records.write(NET1, { ...CONFIG, name: "other" });
+    records.write(NET1, { ...CONFIG, name: "other" });
     records.remove(NET1);
     records.remove(NET1);
     expect(records.read(ETH0)?.config).toEqual(CONFIG);
@@ -42,8 +42,8 @@ describe("AttachmentRecords", () => {
     expect(readdirSync(directory)).toEqual([]);
   });
 
-  test("AttachmentRecords is read by an earlier flannel: the config itself is the file", async () => {
-    await records.write(ETH0, CONFIG);
+  test("AttachmentRecords is read by an earlier flannel: the config itself is the file", () => {
+    records.write(ETH0, CONFIG);
     expect(JSON.parse(readFileSync(join(directory, "c1"), "utf8"))).toMatchObject(CONFIG);
   });
 
@@ -54,9 +54,9 @@ describe("AttachmentRecords", () => {
     }
   });
 
-  test("AttachmentRecords lists every interface, and what cannot be read beside it", async () => {
-    await records.write(ETH0, CONFIG);
-    await records.write(NET1, CONFIG);
+  test("AttachmentRecords lists every interface, and what cannot be read beside it", () => {
+    records.write(ETH0, CONFIG);
+    records.write(NET1, CONFIG);
     writeFileSync(join(directory, "c2"), "{");
     writeFileSync(join(directory, ".c2.lock"), "");
     const { records: found, errors } = records.list();

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { writeFileAtomically } from "../lib/atomic-file.ts";
+import { writeFileAtomicallySync } from "../lib/atomic-file-sync.ts";
 import { CNI_CODE, CniError } from "./cni-error.ts";
 import type { DelegateConfig } from "./delegate-config.ts";
 import type { Attachment } from "./environment.ts";
@@ -32,10 +32,11 @@ export class AttachmentRecords {
     this.#directory = directory;
   }
 
-  /** On disk when this returns, 0600: a config may hold secrets. */
-  async write(attachment: Attachment, config: DelegateConfig): Promise<void> {
-    const text = JSON.stringify({ ...config, [IFNAME_KEY]: attachment.ifname });
-    await writeFileAtomically(this.#path(fileName(attachment)), text, { mode: 0o600 });
+  /** On disk when this returns, 0600: a config may hold secrets. @returns its path */
+  write(attachment: Attachment, config: DelegateConfig): string {
+    const path = this.#path(fileName(attachment));
+    writeFileAtomicallySync(path, JSON.stringify({ ...config, [IFNAME_KEY]: attachment.ifname }), { mode: 0o600 });
+    return path;
   }
 
   /** @throws {CniError} naming the file if it holds no config */
@@ -44,9 +45,15 @@ export class AttachmentRecords {
     return name === undefined ? undefined : this.#load(name, attachment);
   }
 
+  /** What is to be removed once nothing of it is left; it need not be there. */
+  filesOf(attachment: Attachment): readonly string[] {
+    return [...new Set([fileName(attachment), this.#fileOf(attachment) ?? fileName(attachment)])].map((name) =>
+      this.#path(name),
+    );
+  }
+
   remove(attachment: Attachment): void {
-    const name = this.#fileOf(attachment);
-    if (name !== undefined) rmSync(this.#path(name), { force: true });
+    for (const path of this.filesOf(attachment)) rmSync(path, { force: true });
   }
 
   /** All that can be read, and what is wrong with the others. */

@@ -1,12 +1,12 @@
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { containsPrefix, formatPrefix, parsePrefix } from "../ip/prefix.ts";
 import { AttachmentRecords, isMissing } from "./attachment-records.ts";
 import { CNI_CODE, CniError } from "./cni-error.ts";
-import { lockContainer } from "./container-lock.ts";
 import { findDelegate, runDelegate } from "./delegate.ts";
 import { type DelegateConfig, renderDelegateConfig, withGateways, withPreviousResult } from "./delegate-config.ts";
 import { parseAttachment, type Variables } from "./environment.ts";
-import { isJsonObject, parseJsonObject } from "./json-object.ts";
+import { type HandOver, PATIENCE } from "./hand-over.ts";
+import { isJsonObject } from "./json-object.ts";
 import { describeKeptSubnet } from "./kept-subnet.ts";
 import type { NetworkConfig } from "./network-config.ts";
 import { parseSubnetFile, type SubnetFile } from "./subnet-file.ts";
@@ -19,35 +19,36 @@ export interface Request {
 
 /**
  * Joins a container to the network. The record comes before the delegate: whatever happens in between, a DEL finds what to undo.
- * @returns the delegate's result, byte for byte
+ * The result is the delegate's, byte for byte.
  */
-export async function add({ config, variables }: Request): Promise<string> {
+export function add({ config, variables }: Request): HandOver {
   const attachment = attachmentOf(variables);
+  const { containerID } = attachment;
+  const { dataDir } = config;
   const file = readSubnetFile(config.subnetFile);
   const delegate = renderDelegateConfig(config, file);
-  findDelegate(delegate.type, variables); // nothing is left behind if it is not there
-  using lock = lockContainer(config.dataDir, attachment.containerID);
-  await new AttachmentRecords(config.dataDir).write(attachment, delegate);
-  try {
-    const result = runDelegate({ config: delegate, variables, lock: lock.descriptor });
-    parseJsonObject(result, `the result of ${delegate.type}`);
-    return result;
-  } catch (error) {
-    throw explain(error, delegate, file);
-  }
+  const path = findDelegate(delegate.type, variables); // nothing is left behind if it is not there
+  makeDataDirectory(dataDir);
+  const record = new AttachmentRecords(dataDir).write(attachment, delegate);
+  const missing = new CniError(CNI_CODE.tryAgainLater, `container ${containerID} was deleted while it was being added`);
+  const required = { file: record, missing };
+  const hint = keptSubnet(delegate, file);
+  return { path, config: delegate, variables, containerID, dataDir, busy: busy(containerID), required, hint };
 }
 
 /** Undoes an ADD, complete or not, as often as asked; needs neither the network namespace nor flanneld's file. */
-export function del({ config, variables }: Request): string {
+export function del({ config, variables }: Request): HandOver | string {
   const attachment = attachmentOf(variables);
-  using lock = lockContainer(config.dataDir, attachment.containerID);
-  const records = new AttachmentRecords(config.dataDir);
+  const { containerID } = attachment;
+  const { dataDir } = config;
+  const records = new AttachmentRecords(dataDir);
   const delegate = whatWasAdded(records, { config, variables });
-  if (delegate !== undefined)
-    runDelegate({ config: withPreviousResult(delegate, config), variables, lock: lock.descriptor });
-  records.remove(attachment);
-  lock.remove();
-  return "";
+  if (delegate === undefined) return "";
+  const path = findDelegate(delegate.type, variables);
+  makeDataDirectory(dataDir);
+  const obsolete = records.filesOf(attachment);
+  const asked = withPreviousResult(delegate, config);
+  return { path, config: asked, variables, containerID, dataDir, busy: busy(containerID), obsolete, hint: undefined };
 }
 
 /** Whether a container is still as its ADD left it, by the delegate's judgement, and still in this host's subnet by ours. */
@@ -153,10 +154,13 @@ function subnetsOf(delegate: DelegateConfig): readonly string[] {
     .filter((subnet) => typeof subnet === "string");
 }
 
-function explain(error: unknown, delegate: DelegateConfig, file: SubnetFile): unknown {
-  const kept = error instanceof CniError ? keptSubnet(delegate, file) : undefined;
-  if (!(error instanceof CniError) || kept === undefined) return error;
-  return new CniError(error.code, `${error.message}; ${kept}`, error.details, { cause: error });
+function busy(containerID: string): CniError {
+  const why = `another operation on container ${containerID} has been running for ${PATIENCE} s`;
+  return new CniError(CNI_CODE.tryAgainLater, why);
+}
+
+function makeDataDirectory(path: string): void {
+  mkdirSync(path, { recursive: true, mode: 0o700 });
 }
 
 function keptSubnet(delegate: DelegateConfig, file: SubnetFile): string | undefined {

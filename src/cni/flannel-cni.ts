@@ -4,12 +4,14 @@ import { asCniError, formatCniError } from "./cni-error.ts";
 import { formatVersions, NEWEST_VERSION, requireCommandOf, SUPPORTED_VERSIONS } from "./cni-version.ts";
 import { add, check, del, type Request, status } from "./commands.ts";
 import { type Command, checkVariables, parseCommand } from "./environment.ts";
+import { explain } from "./explain.ts";
 import { collectGarbage } from "./garbage.ts";
+import { EXPLAIN, type HandOver, handOver } from "./hand-over.ts";
 import { parseJsonObject } from "./json-object.ts";
 import { parseNetworkConfig } from "./network-config.ts";
 import { readStandardInput, writeStandardOutput } from "./standard-streams.ts";
 
-const RUN: Readonly<Record<Exclude<Command, "VERSION">, (request: Request) => string | Promise<string>>> = {
+const RUN: Readonly<Record<Exclude<Command, "VERSION">, (request: Request) => string | HandOver>> = {
   ADD: add,
   DEL: del,
   CHECK: check,
@@ -18,7 +20,7 @@ const RUN: Readonly<Record<Exclude<Command, "VERSION">, (request: Request) => st
 };
 
 /** What goes to standard output, result or error, and the exit code. */
-async function answer(): Promise<{ readonly output: string; readonly exitCode: number }> {
+function answer(): { readonly output: string; readonly exitCode: number } {
   const variables = process.env;
   let cniVersion: string = NEWEST_VERSION;
   try {
@@ -30,7 +32,8 @@ async function answer(): Promise<{ readonly output: string; readonly exitCode: n
     const config = parseNetworkConfig(json);
     cniVersion = config.cniVersion;
     requireCommandOf(config.cniVersion, command);
-    return { output: await RUN[command]({ config, variables }), exitCode: 0 };
+    const result = RUN[command]({ config, variables });
+    return { output: typeof result === "string" ? result : handOver(result, cniVersion), exitCode: 0 };
   } catch (error) {
     return { output: formatCniError(asCniError(error), cniVersion), exitCode: 1 };
   }
@@ -43,8 +46,8 @@ function versionIn(text: string): string | undefined {
   return typeof cniVersion === "string" ? cniVersion : undefined;
 }
 
-async function main(): Promise<void> {
-  const { output, exitCode } = await answer();
+function main(): void {
+  const { output, exitCode } = answer();
   writeStandardOutput(output);
   process.exitCode = exitCode;
 }
@@ -56,6 +59,7 @@ function usage(args: readonly string[]): string {
   return `flannel ${version}, a plugin of CNI ${SUPPORTED_VERSIONS.join(", ")}: container runtimes run it by the name "flannel"\n`;
 }
 
-if (process.env["CNI_COMMAND"] === undefined && process.argv.length > 2)
-  writeStandardOutput(usage(process.argv.slice(2)));
-else void main();
+const args = process.argv.slice(2);
+if (args[0] === EXPLAIN) writeStandardOutput(explain(args.slice(1), readStandardInput()));
+else if (process.env["CNI_COMMAND"] === undefined && args.length > 0) writeStandardOutput(usage(args));
+else main();

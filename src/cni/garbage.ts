@@ -37,7 +37,6 @@ export function collectGarbage({ config, variables }: Request): string {
       const own = { ...variables, CNI_COMMAND: "DEL", CNI_CONTAINERID: containerID, CNI_IFNAME: ifname, CNI_NETNS: "" };
       runDelegate({ config: delegate, variables: own, lock: lock.descriptor });
       records.remove(attachment);
-      lock.remove();
     });
   attempt(() => records.removeAbandonedFiles(Date.now()));
   attempt(() => {

@@ -28,21 +28,27 @@ type Execute = (argv: readonly string[], options: ExecuteOptions) => Promise<Pro
 
 const { signal } = new AbortController();
 
+/** What a runtime tells a plugin by its environment. */
+export function pluginEnvironment(call: CniCall): NodeJS.ProcessEnv {
+  const { command, containerID = "c1", ifname = "eth0", netns = "", path = "", env = {} } = call;
+  return {
+    PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
+    CNI_COMMAND: command,
+    CNI_CONTAINERID: containerID,
+    CNI_IFNAME: ifname,
+    CNI_NETNS: netns,
+    CNI_PATH: path,
+    ...env,
+  };
+}
+
 /** Runs one plugin by the protocol of CNI. @param run where: on this machine, or on a host of a lab */
 export async function callPlugin(program: string, call: CniCall, run: Execute = execute): Promise<CniAnswer> {
-  const { command, config = "", containerID = "c1", ifname = "eth0", netns = "", path = "", env = {} } = call;
+  const { config = "" } = call;
   const result = await run([program], {
     signal,
     input: typeof config === "string" ? config : JSON.stringify(config),
-    env: {
-      PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
-      CNI_COMMAND: command,
-      CNI_CONTAINERID: containerID,
-      CNI_IFNAME: ifname,
-      CNI_NETNS: netns,
-      CNI_PATH: path,
-      ...env,
-    },
+    env: pluginEnvironment(call),
   });
   return {
     ...result,

@@ -44,7 +44,7 @@ async function traces(
   const files = (directory: string) => (existsSync(directory) ? readdirSync(directory) : []);
   const links = JSON.parse(await host.run(["ip", "-j", "link", "show", "type", "veth"])) as { ifname: string }[];
   return {
-    records: files(join(host.directory, "cni")),
+    records: files(join(host.directory, "cni")).filter((name) => !name.startsWith(".lock-")),
     reserved: files(join(host.directory, "ipam/cbr0")).filter((name) => /^[\d.]+$/.test(name) && name.includes("10.")),
     links: links.filter(({ ifname }) => ifname.startsWith("veth")).length,
   };
@@ -163,7 +163,7 @@ describe("pods by the plugin and Debian's bridge, host-local and portmap", () =>
       await other.del("after").catch(() => other.del("after"));
       await other.del("before");
       await host.run(["ip", "link", "delete", "cni0"]);
-      expect((await other.addPod("again")).address).toBe("10.5.250.2");
+      expect((await other.addPod("again")).address).toMatch(/^10\.5\.250\.\d+$/);
       await other.del("again");
     } finally {
       writeFileSync(host.subnetFile, file);
@@ -200,7 +200,7 @@ describe("pods by the plugin and Debian's bridge, host-local and portmap", () =>
     const { json } = await one.flannel("GC", "any", config);
     expect(json).toMatchObject({ code: 4, msg: "bridge: unknown CNI_COMMAND: GC" });
     const { records, reserved } = await traces(host);
-    expect({ records: records.filter((name) => !name.startsWith(".")), reserved: reserved.length }).toEqual({
+    expect({ records, reserved: reserved.length }).toEqual({
       records: ["kept"],
       reserved: 1,
     });

@@ -47,12 +47,17 @@ export class Runtime {
 
   /** Makes a namespace, and joins it. @throws with the plugin's error @param runtimeConfig for plugins with `capabilities` */
   async addPod(containerID: string, runtimeConfig: object = {}): Promise<RuntimePod> {
-    const namespace = this.#namespace(containerID);
-    if (!existsSync(namespace.path)) await run(["ip", "netns", "add", namespace.name], { signal: this.#lab.signal });
+    const namespace = await this.makeNamespace(containerID);
     const result = await this.add(containerID, runtimeConfig);
     const [address = ""] = result.ips[0]?.address.split("/") ?? [];
     const place = new Place({ name: containerID, title: `${this.#host.name}/${containerID}`, address, namespace });
     return Object.assign(place, { containerID });
+  }
+
+  async makeNamespace(containerID: string): Promise<Namespace> {
+    const namespace = this.#namespace(containerID);
+    if (!existsSync(namespace.path)) await run(["ip", "netns", "add", namespace.name], { signal: this.#lab.signal });
+    return namespace;
   }
 
   async add(containerID: string, runtimeConfig: object = {}): Promise<Result> {
