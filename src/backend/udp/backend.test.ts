@@ -146,14 +146,14 @@ test("udp learns addresses of its host that come later, and forgets those that g
   expect(verdict()).toBe(0);
   const news = parsePrefix("198.51.100.7/32");
   kernel.setAddress("eth0", news);
-  await clock.advance(400);
+  await clock.advance(1_000);
   expect(verdict()).toBe("own source");
   const orders = threads[0]?.orders.length;
   kernel.setAddress("eth0", parsePrefix("fe80::7/64"));
-  await clock.advance(400);
+  await clock.advance(1_000);
   expect(threads[0]?.orders.length).toBe(orders);
   kernel.deleteAddress("eth0", news);
-  await clock.advance(400);
+  await clock.advance(1_000);
   expect(verdict()).toBe(0);
   running.abort(new Error("enough"));
   await expect(run).rejects.toThrow("enough");

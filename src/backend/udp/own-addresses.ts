@@ -7,7 +7,7 @@ import { Mailbox } from "../../lib/mailbox.ts";
 import { untilItWorks } from "../../lib/until-it-works.ts";
 
 /** A pod that comes or goes tells of its device a dozen times. */
-const BURST: Milliseconds = 200;
+const BURST: Milliseconds = 500;
 
 /** Addresses of this host that a packet from elsewhere might claim to come from. IPv6's link-local ones are refused to everybody. */
 export function ownAddresses(addresses: readonly LinkAddress[]): readonly Address[] {
