@@ -142,6 +142,8 @@ export class MemorySocket implements SocketPort {
   judge: (message: MemoryMessage) => number = () => 0;
   /** Messages taken before there is no more room. */
   room = Number.POSITIVE_INFINITY;
+  /** Messages that the kernel dropped. */
+  lost = 0;
   /** Where messages should come from; here it is a test's business. */
   sources: Uint32Array | undefined;
   /** The most ranges there is memory for. */
@@ -201,6 +203,10 @@ export class MemorySocket implements SocketPort {
       this.#take(message);
     }
     return taken;
+  }
+
+  dropped(): number {
+    return this.lost;
   }
 
   limitSources(ranges: Uint32Array | undefined): number {

@@ -14,6 +14,7 @@ const cSendmmsg = libc.func("int sendmmsg(int fd, uintptr_t messages, uint32_t c
 const cSendto = libc.func(
   "int sendto(int fd, uintptr_t data, uint32_t length, int flags, uintptr_t address, uint32_t size)",
 );
+const cGetsockopt = libc.func("int getsockopt(int fd, int level, int name, uintptr_t value, uintptr_t length)");
 const cPoll = libc.func("int poll(uintptr_t descriptors, uint64_t count, int timeout)");
 
 const MSG_DONTWAIT = 0x40;
@@ -49,6 +50,12 @@ export function sendmmsg(fd: number, messages: number, count: number): number {
 /** @param name `struct sockaddr` */
 export function sendto(fd: number, address: number, length: number, name: number, nameLength: number): number {
   const result: number = cSendto(fd, address, length, MSG_DONTWAIT, name, nameLength);
+  return result < 0 ? -koffi.errno() : result;
+}
+
+/** @param length where the room for the value is told, and then its length */
+export function getsockopt(fd: number, level: number, name: number, value: number, length: number): number {
+  const result: number = cGetsockopt(fd, level, name, value, length);
   return result < 0 ? -koffi.errno() : result;
 }
 

@@ -1,7 +1,7 @@
 import type { Arena } from "../lib/arena.ts";
 import { ENOENT, SystemCallError } from "./errno.ts";
-import { AF_INET, attachFilter, detachFilter, SOCK_NONBLOCK, SOCK_RAW, socket } from "./libc.ts";
-import { addressOf, read, recvmmsg, sendmmsg, sendto, writev } from "./packet-calls.ts";
+import { AF_INET, attachFilter, detachFilter, SOCK_NONBLOCK, SOCK_RAW, SOL_SOCKET, socket } from "./libc.ts";
+import { addressOf, getsockopt, read, recvmmsg, sendmmsg, sendto, writev } from "./packet-calls.ts";
 import type { RawPort, SocketPort, TunPort } from "./packet-ports.ts";
 import { sourceFilter } from "./source-filter.ts";
 
@@ -15,11 +15,22 @@ export function tunPort(arena: Arena, fd: number): TunPort {
   };
 }
 
+/** Numbers about a socket's memory, u32 each; the last one tells how many messages were dropped. include/uapi/linux/sock_diag.h */
+const SO_MEMINFO = 55;
+const MEMINFO = 9 * 4;
+const MEMINFO_DROPS = 8 * 4;
+
 export function socketPort(arena: Arena, fd: number): SocketPort {
   const base = addressOf(arena);
+  const memory = arena.reserve(MEMINFO + 4);
   return {
     receive: (batch) => recvmmsg(fd, base + batch.at, batch.capacity),
     send: (batch, from) => sendmmsg(fd, base + batch.offsetOf(from), batch.count - from),
+    dropped() {
+      arena.view.setUint32(memory + MEMINFO, MEMINFO, true);
+      const result = getsockopt(fd, SOL_SOCKET, SO_MEMINFO, base + memory, base + memory + MEMINFO);
+      return result < 0 ? 0 : arena.view.getUint32(memory + MEMINFO_DROPS, true);
+    },
     limitSources: (ranges) => limitSources(fd, ranges),
   };
 }

@@ -21,6 +21,8 @@ export interface SocketPort {
   receive(batch: ReceiveBatch): number;
   /** @param from index of the first message @returns messages taken, at least one */
   send(batch: SendBatch, from: number): number;
+  /** Messages that the kernel has dropped since the socket was made, for a full queue or by `limitSources()`; modulo 2³². 0 before Linux 4.12. */
+  dropped(): number;
   /**
    * Has the kernel drop what comes from elsewhere, but for one message in {@link SAMPLE}, by chance; instead of what it was told before.
    * @param ranges first and last address of each, ascending, with gaps between; at most {@link MOST_SOURCES}. Undefined: from anywhere

@@ -47,8 +47,10 @@ test("limitSources() has the kernel hand over what comes from a thousand ranges,
   try {
     expect(port.limitSources(ranges)).toBe(0);
     expect(comeFrom(inside)).toBe(inside.length);
+    expect(port.dropped()).toBe(0);
     const sampled = comeFrom(beside);
     expect(sampled).toBeLessThan(60); // of 2000, 8 are expected
+    expect(port.dropped()).toBe(beside.length - sampled);
     expect(port.limitSources(ranges.subarray(2))).toBe(0); // replaced
     expect(comeFrom(inside.slice(2, 100))).toBe(98);
     expect(port.limitSources(undefined)).toBe(0);

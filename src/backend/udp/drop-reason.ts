@@ -11,7 +11,7 @@ export const DROP_REASONS = [
   "loopback destination",
   "family not in use", // IPv6 where the overlay has none
   "send failed",
-  "queue full",
+  "queue full", // the socket's: they came faster than they were taken
   "device refused",
 ] as const;
 export type DropReason = (typeof DROP_REASONS)[number];

@@ -30,7 +30,8 @@ export class FloodGuard {
   weight = 1;
   readonly #options: FloodGuardOptions;
   #socket: SocketPort | undefined;
-  #isUp = false;
+  /** Whether the kernel drops strangers' packets. */
+  isUp = false;
   #isFresh = false;
   #isRefused = false;
   #seen = 0;
@@ -50,12 +51,12 @@ export class FloodGuard {
 
   /** There are other peers now: none of them may be kept out. */
   sourcesChanged(): void {
-    if (this.#isUp) this.#attach();
+    if (this.isUp) this.#attach();
   }
 
   /** A message of a stranger has come. */
   saw(): void {
-    if (++this.#seen < FLOOD || this.#isUp || this.#isRefused) return;
+    if (++this.#seen < FLOOD || this.isUp || this.#isRefused) return;
     const now = this.#options.now();
     if (now - this.#since <= WITHIN) {
       this.#attach();
@@ -69,19 +70,19 @@ export class FloodGuard {
    * sample; and the first time, that may be what has just been looked at.
    */
   drained(): void {
-    if (!this.#isUp) return;
+    if (!this.isUp) return;
     if (this.#isFresh) this.#isFresh = false;
     else this.weight = SAMPLE;
   }
 
   /** How long may be waited for packets, in milliseconds; -1 for ever. */
   get patience(): Milliseconds {
-    return this.#isUp ? WATCH : -1;
+    return this.isUp ? WATCH : -1;
   }
 
   /** @param isQuiet whether nothing came in all of `patience` */
   turn(isQuiet: boolean): void {
-    if (!this.#isUp || (++this.#turns < TURNS && !isQuiet)) return;
+    if (!this.isUp || (++this.#turns < TURNS && !isQuiet)) return;
     this.#turns = 0;
     const now = this.#options.now();
     if (now - this.#since < WATCH) return;
@@ -96,7 +97,7 @@ export class FloodGuard {
 
   #lower(): void {
     this.#socket?.limitSources(undefined);
-    this.#isUp = false;
+    this.isUp = false;
     this.weight = 1;
   }
 
@@ -106,7 +107,7 @@ export class FloodGuard {
     let result = -ENOMEM;
     for (let most = MOST_SOURCES; most >= 1 && result === -ENOMEM; most >>= 1)
       result = this.#socket?.limitSources(widenRanges(ranges, most)) ?? 0;
-    this.#isUp = result === 0;
+    this.isUp = result === 0;
     if (result === 0) return;
     this.#lower(); // one that knows former peers must not stay
     this.#isRefused = true;

@@ -18,7 +18,7 @@ const PIECES = 80;
 
 /** Packets from the peers' hosts to this host's TUN device. */
 export class Inward {
-  socket: SocketPort | undefined;
+  #socket: SocketPort | undefined;
   #tun: TunPort | undefined;
   readonly #context: PacketContext;
   readonly #packet: IpPacket;
@@ -26,6 +26,11 @@ export class Inward {
   readonly #pieces: ScatterList;
   readonly #coalescer: Coalescer;
   #failures = 0;
+  /** What the kernel had dropped when it was last asked, and whether strangers' packets are among what it drops since. */
+  #dropped = 0;
+  #isLimited = false;
+  /** Whether the queue has held more than one receiving brings. */
+  #wasFull = false;
 
   /** @param isPlain whether each datagram is received by a call of its own */
   constructor(context: PacketContext, checksum: Checksum, { isPlain = false } = {}) {
@@ -47,24 +52,48 @@ export class Inward {
     this.#coalescer.merges = merges;
   }
 
+  get socket(): SocketPort | undefined {
+    return this.#socket;
+  }
+
+  set socket(socket: SocketPort | undefined) {
+    this.#socket = socket;
+    this.#dropped = socket?.dropped() ?? 0;
+  }
+
   /** Receives once and hands over what came. */
   run(): Outcome {
     const { socket } = this;
     if (socket === undefined) return "gone";
+    if (this.#isLimited !== this.#context.guard.isUp) this.#countLosses(socket);
     const batch = this.#batch;
     const count = socket.receive(batch);
-    if (count === -EAGAIN) return this.#drained();
+    if (count === -EAGAIN) return this.#drained(socket);
     if (count < 0) return this.#failed(-count);
     this.#failures = 0;
     for (let index = 0; index < count; index++) this.#message(index);
     this.#coalescer.flush();
     batch.clear(count);
-    return count < batch.capacity ? this.#drained() : "more";
+    if (count < batch.capacity) return this.#drained(socket);
+    this.#wasFull = true;
+    return "more";
   }
 
-  #drained(): Outcome {
+  #drained(socket: SocketPort): Outcome {
     this.#context.guard.drained();
+    if (this.#wasFull) this.#countLosses(socket);
+    this.#wasFull = false;
     return "empty";
+  }
+
+  /** Packets that found the queue full. As long as the kernel drops strangers' too, nobody can say how many were which. */
+  #countLosses(socket: SocketPort): void {
+    const { counters, guard } = this.#context;
+    const now = socket.dropped();
+    const lost = (now - this.#dropped) >>> 0;
+    if (!this.#isLimited && lost > 0) counters.dropped("queue full", lost);
+    this.#dropped = now;
+    this.#isLimited = guard.isUp;
   }
 
   /** An error about what we sent earlier may be told here, once; a socket that does nothing but fail must not be asked for ever. */

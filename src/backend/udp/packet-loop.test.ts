@@ -194,6 +194,7 @@ function flood(host: MemoryHost, which: "tun" | "socket", onRead: (count: number
       return socket.receive(batch);
     },
     send: (batch, from) => socket.send(batch, from),
+    dropped: () => 0,
     limitSources: (ranges) => socket.limitSources(ranges),
   };
   if (which === "tun") host.outward.setTun(busyTun, true);

@@ -582,6 +582,7 @@ test("Outward sends a packet that comes alone before it asks for more, and packe
       events.push(`send ${batch.count - from}`);
       return socket.send(batch, from);
     },
+    dropped: () => 0,
     limitSources: () => 0,
   };
   const packets = (count: number) => Array.from({ length: count }, (_, id) => bare(small(15, 16, id)));
@@ -595,4 +596,29 @@ test("Outward sends a packet that comes alone before it asks for more, and packe
   expect(seen(3)).toBe("read, read, read, read, send 1");
   expect(seen(1)).toBe("read, read, send 1");
   expect(seen(1)).toBe("read, send 1, read");
+});
+
+test("Inward counts what the socket's queue could not hold, but not while the kernel drops strangers' packets too", () => {
+  const host = new MemoryHost(15, [16]);
+  const full = Array.from({ length: 100 }, (_, id) => small(16, 15, id));
+  const [peer, stranger] = [hostAddress(16), hostAddress(99)];
+  host.socket.lost = 7;
+  host.receive(peer, ...full);
+  expect(host.drops).toEqual({ "queue full": 7 });
+  host.receive(peer, ...full);
+  expect(host.drops).toEqual({ "queue full": 7 });
+  host.receive(stranger, ...Array.from({ length: 10 }, () => full).flat());
+  expect(host.guard.isUp).toBe(true);
+  host.socket.lost += 100_000;
+  host.receive(peer, ...full);
+  host.now += 10_000;
+  host.guard.turn(true);
+  host.now += 10_000;
+  host.guard.turn(true);
+  expect(host.guard.isUp).toBe(false);
+  host.socket.lost += 1;
+  host.receive(peer, ...full);
+  host.socket.lost += 5;
+  host.receive(peer, ...full);
+  expect(host.drops["queue full"]).toBe(12);
 });

@@ -8,7 +8,12 @@ import { Rehearsal } from "./rehearsal.ts";
 
 /** Nothing comes of what is handed to these. */
 const tun: TunPort = { read: () => -EBADFD, write: () => -EBADFD };
-const socket: SocketPort = { receive: () => -EBADFD, send: () => -EBADFD, limitSources: () => -EBADFD };
+const socket: SocketPort = {
+  receive: () => -EBADFD,
+  send: () => -EBADFD,
+  dropped: () => 0,
+  limitSources: () => -EBADFD,
+};
 
 test.each([
   ["with all offloads", false],

@@ -105,6 +105,7 @@ export class Rehearsal {
     const socket: SocketPort = {
       receive: (batch) => this.#receive(batch),
       send: (batch, from) => this.#send(batch, from),
+      dropped: () => 0,
       limitSources: () => 0,
     };
     this.#outward.sender.socket = socket;
