@@ -17,6 +17,8 @@ export interface LeaseRequest {
   readonly config: NetworkConfig;
   /** What to write, given the own lease that is already there, if any. */
   attributes(existing: Lease | undefined): LeaseAttributes;
+  /** Asked before a lease that is there already is taken for our own. @throws if it is another host's, which keeps it then */
+  claim?(existing: Lease, options: Abortable): Promise<void>;
   /** Subnets held before, best first: taken again if free and still allowed by the config. */
   readonly previous: readonly Prefix[];
 }

@@ -1,4 +1,5 @@
 import { equalAddress } from "../ip/address.ts";
+import type { MacAddress } from "../ip/mac-address.ts";
 import { containsPrefix, equalPrefix, networkOf, overlaps, type Prefix } from "../ip/prefix.ts";
 import type { KernelRoute, Link, LinkAddress, RouteScope } from "../kernel/kernel.ts";
 import { fitsConfig } from "../lease/allocation.ts";
@@ -18,6 +19,8 @@ export interface Heritage {
   readonly networks: readonly Prefix[];
   /** Which routes are this network's. */
   readonly routes: RouteScope;
+  /** How a lease of this host is known: subnets it held, whatever the config says now, and MACs its device has or had. */
+  readonly known: { readonly subnets: readonly Prefix[]; readonly macs: readonly MacAddress[] };
 }
 
 /** RTPROT_BOOT: what 0.7.0 and `ip route add` write. */
@@ -45,6 +48,10 @@ export function heritage(
     previous: previous.filter((subnet) => subnet !== undefined && fitsConfig(subnet, config)) as readonly Prefix[],
     links: [...new Set([...state.links, ...devicesOf(publishedSubnet, links, addresses)])],
     networks: state.networks.filter((network) => !overlaps(network, config.network)),
+    known: {
+      subnets: [publishedSubnet, state.subnet].filter((subnet) => subnet !== undefined),
+      macs: [state.mac, ...links.filter(isOurVxlan).map(({ mac }) => mac)].filter((mac) => mac !== undefined),
+    },
     routes: {
       networks: [config.network],
       adoptable: (route) => flannelWasHere && madeByFlannel(route, config),
@@ -56,11 +63,15 @@ export function heritage(
 function devicesOf(subnet: Prefix | undefined, links: readonly Link[], addresses: readonly LinkAddress[]): string[] {
   if (subnet === undefined) return [];
   return links
-    .filter(({ name, kind }) => kind === "vxlan" && FLANNEL_DEVICE.test(name))
+    .filter(isOurVxlan)
     .filter(({ name }) =>
       addresses.some(({ link, address }) => link === name && equalAddress(address.address, subnet.address)),
     )
     .map(({ name }) => name);
+}
+
+function isOurVxlan({ name, kind }: Link): boolean {
+  return kind === "vxlan" && FLANNEL_DEVICE.test(name);
 }
 
 /** Whether 0.7.0 would have made this route: a lease's subnet through a host, or the whole Network to its device. */

@@ -2,6 +2,7 @@ import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promise
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { parseAddress } from "../ip/address.ts";
 import { parseMacAddress } from "../ip/mac-address.ts";
 import { parsePrefix } from "../ip/prefix.ts";
 import { RecordingLogger } from "../lib/recording-logger.ts";
@@ -11,6 +12,7 @@ import { type HostState, HostStateFile, NO_STATE } from "./host-state.ts";
 const FULL: HostState = {
   network: parsePrefix("10.5.0.0/16"),
   subnet: parsePrefix("10.5.20.0/24"),
+  publicIP: parseAddress("192.0.2.1"),
   links: ["flannel.1"],
   networks: [parsePrefix("10.5.0.0/16"), parsePrefix("10.77.0.0/16")],
   mac: parseMacAddress("66:72:44:0d:7e:01"),

@@ -1,6 +1,7 @@
 import { chmod, mkdir, readdir, readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import * as v from "valibot";
+import { type Address, formatAddress, parseAddress } from "../ip/address.ts";
 import { type MacAddress, parseMacAddress } from "../ip/mac-address.ts";
 import { formatPrefix, type Prefix, parsePrefix } from "../ip/prefix.ts";
 import type { Cursor } from "../lease/lease.ts";
@@ -13,6 +14,8 @@ export interface HostState {
   /** The subnet last held, and the Network it was taken from. */
   readonly network?: Prefix;
   readonly subnet?: Prefix;
+  /** By which the lease on it was ours. */
+  readonly publicIP?: Address;
   /** Devices made for the network. */
   readonly links: readonly string[];
   /** Networks whose rows may still be in the kernel. */
@@ -32,6 +35,7 @@ export const NO_STATE: HostState = { links: [], networks: [] };
 const StoredState = v.object({
   network: v.optional(v.string()),
   subnet: v.optional(v.string()),
+  publicIP: v.optional(v.string()),
   links: v.optional(v.array(v.string()), []),
   networks: v.optional(v.array(v.string()), []),
   mac: v.optional(v.string()),
@@ -126,6 +130,7 @@ function decode(text: string): HostState {
     networks: stored.networks.map(parsePrefix),
     ...(stored.network !== undefined && { network: parsePrefix(stored.network) }),
     ...(stored.subnet !== undefined && { subnet: parsePrefix(stored.subnet) }),
+    ...(stored.publicIP !== undefined && { publicIP: parseAddress(stored.publicIP) }),
     ...(stored.mac !== undefined && { mac: parseMacAddress(stored.mac) }),
     ...(stored.cursor !== undefined && {
       cursor: { history: stored.cursor.history, index: BigInt(stored.cursor.index) },
@@ -135,10 +140,11 @@ function decode(text: string): HostState {
   };
 }
 
-function encode({ network, subnet, links, networks, mac, cursor, spareUntil, notes }: HostState): string {
+function encode({ network, subnet, publicIP, links, networks, mac, cursor, spareUntil, notes }: HostState): string {
   const state: v.InferInput<typeof StoredState> = {
     network: network && formatPrefix(network),
     subnet: subnet && formatPrefix(subnet),
+    publicIP: publicIP && formatAddress(publicIP),
     links: [...links],
     networks: networks.map(formatPrefix),
     mac,

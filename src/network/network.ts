@@ -18,6 +18,7 @@ import type { Abortable } from "../lib/abortable.ts";
 import { writeFileAtomically } from "../lib/atomic-file.ts";
 import { type BackoffRange, backoff } from "../lib/backoff.ts";
 import type { Clock, Milliseconds } from "../lib/clock.ts";
+import { InvalidConfigError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
 import { Scope } from "../lib/scope.ts";
 import { untilItWorks } from "../lib/until-it-works.ts";
@@ -25,15 +26,18 @@ import type { Liveness } from "../operate/liveness.ts";
 import { NetworkFirewall, type NetworkFirewallOptions } from "./firewall/network-firewall.ts";
 import { type Heritage, heritage } from "./heritage.ts";
 import { HostMemory } from "./host-memory.ts";
+import { overlapWithHost } from "./host-overlap.ts";
 import type { HostStateFile } from "./host-state.ts";
 import { KnownLeases } from "./known-leases.ts";
+import { claimLease, twin } from "./lease-claim.ts";
 import type { NetworkClaims } from "./network-claims.ts";
 import { type NetworkStatus, STARTING } from "./network-status.ts";
 import { Overtaken, type UnderlaySource, watchConfig, watchUnderlay } from "./overtaken.ts";
 import { OwnLease } from "./own-lease.ts";
-import { moveLease } from "./own-lease-moving.ts";
+import { moveLease, rememberedLease } from "./own-lease-moving.ts";
 import { PeerReport } from "./peer-report.ts";
 import { retire } from "./retire.ts";
+import { watchBridges } from "./stale-bridges.ts";
 import { limitMtu, parseUnderlayMtu } from "./underlay-mtu.ts";
 
 /** How often it is looked whether something that was kept may go. */
@@ -170,7 +174,7 @@ class NetworkLife {
 
   /** From a config to a lost lease, or to when it is overtaken. */
   async #live({ signal }: Abortable): Promise<never> {
-    const { store, name, logger, clock, renewMargin, underlay } = this.#options;
+    const { store, name, kernel, logger, clock, renewMargin, underlay } = this.#options;
     const configured = await this.#configured({ signal });
     const { config, external, prepared, heritage } = configured;
     const lease = await this.#leased(configured, { signal });
@@ -181,7 +185,14 @@ class NetworkLife {
       external,
       backend,
       heritage,
-      own: new OwnLease(lease, { store, network: name, renewMargin, clock, logger }),
+      own: new OwnLease(lease, {
+        store,
+        network: name,
+        renewMargin,
+        clock,
+        logger,
+        twin: (options) => twin({ kernel, external, logger }, options),
+      }),
       select: peerSelector(lease, config),
       report: new PeerReport(logger),
     };
@@ -213,6 +224,10 @@ class NetworkLife {
     scope.spawn((signal) => this.#followPeers(session, { signal }, begin));
     scope.spawn((signal) => this.#forgetInTime(session, { signal }));
     scope.spawn((signal) => this.#retireFormer(session, { signal }));
+    const { kernel, clock, logger } = this.#options;
+    const { config, heritage } = session;
+    const networks = [config.network, ...heritage.networks];
+    scope.spawn((signal) => watchBridges({ kernel, subnet: backend.lease.subnet, networks, clock, logger, signal }));
   }
 
   #watchThread(backend: Backend): Disposable | undefined {
@@ -244,6 +259,9 @@ class NetworkLife {
           kernel.listAddresses({ signal }),
         ]);
         const inherited = heritage(config, this.#memory.state, published, links, addresses);
+        const overlap = overlapWithHost(config, links, addresses);
+        // Where flannel works already, the host is not to be cut off by an upgrade.
+        if (overlap !== undefined && inherited.previous.length === 0) throw new InvalidConfigError("Network", overlap);
         const prepared = await type.prepare(
           {
             options: type.parseOptions(config.backend.options),
@@ -260,6 +278,8 @@ class NetworkLife {
           },
           { signal },
         );
+        if (overlap !== undefined)
+          logger.warn("pods or neighbours of this host may be out of reach", { reason: overlap });
         if (mtu !== undefined && mtu > external.link.mtu)
           logger.warn("Backend.MTU is more than the interface takes", { mtu, interface: external.link.mtu });
         for (const warning of config.warnings) logger.warn("network config", { warning });
@@ -274,21 +294,23 @@ class NetworkLife {
     { config, external, prepared, heritage: inherited }: Configured,
     { signal }: Abortable,
   ): Promise<Lease> {
-    const { store, name, underlay, clock, logger } = this.#options;
+    const { store, name, kernel, underlay, clock, logger } = this.#options;
     const previous = this.#lost === undefined ? inherited.previous : [this.#lost, ...inherited.previous];
     const attributes = (existing: Lease | undefined) => prepared.attributes(existing);
-    const held = this.#held;
+    const parts = { kernel, external, known: inherited.known, logger };
+    const claim = (existing: Lease, options: Abortable) => claimLease(existing, parts, options);
     const lease = await untilItWorks(
       async () => {
         if (underlay.current !== external) {
           prepared.abandon?.();
           throw new Overtaken("the interface to the other hosts has changed");
         }
+        const held = this.#held ?? (await rememberedLease(this.#memory.state, external, config, kernel, { signal }));
         const moving = { store, network: name, config, held, attributes: attributes(held) };
         const { publicIP } = external;
         return (
           (await moveLease(moving, { signal })) ??
-          (await store.acquireLease(name, { publicIP, config, attributes, previous }, { signal }))
+          (await store.acquireLease(name, { publicIP, config, attributes, claim, previous }, { signal }))
         );
       },
       "no lease yet",
@@ -317,6 +339,7 @@ class NetworkLife {
     return this.#memory.remember({
       network: config.network,
       subnet: backend.lease.subnet,
+      publicIP: backend.lease.attributes.publicIP,
       links: [...new Set([...backend.links, ...links])],
       networks: [config.network, ...networks],
       ...(backend.mac !== undefined && { mac: backend.mac }),

@@ -1,10 +1,14 @@
+import type { ExternalInterface } from "../backend/backend.ts";
 import { equalAddress } from "../ip/address.ts";
+import { containsAddress, equalPrefix, networkOf } from "../ip/prefix.ts";
+import type { Kernel } from "../kernel/kernel.ts";
 import { fitsConfig } from "../lease/allocation.ts";
 import { LeaseLostError } from "../lease/errors.ts";
 import type { Lease, LeaseAttributes, NetworkName } from "../lease/lease.ts";
 import type { NetworkConfig } from "../lease/network-config.ts";
 import type { SubnetManager } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
+import type { HostState } from "./host-state.ts";
 
 export interface MovingLease {
   readonly store: SubnetManager;
@@ -32,4 +36,26 @@ export async function moveLease(
     if (error instanceof LeaseLostError) return undefined;
     throw error;
   }
+}
+
+/**
+ * The lease that this host had by another address when it last ran. It is not taken along if somebody answers by that address: then this
+ * host is a copy of another, or the address was given to somebody else; nor if the address is none of this link's, where nobody can be asked.
+ */
+export async function rememberedLease(
+  { network, subnet, publicIP }: HostState,
+  external: ExternalInterface,
+  config: NetworkConfig,
+  kernel: Pick<Kernel, "findOwner" | "listAddresses">,
+  options: Abortable,
+): Promise<Lease | undefined> {
+  if (network === undefined || subnet === undefined || publicIP === undefined) return undefined;
+  if (!equalPrefix(network, config.network) || equalAddress(publicIP, external.publicIP)) return undefined;
+  const { name } = external.link;
+  const addresses = await kernel.listAddresses(options);
+  const isOnLink = addresses.some(
+    ({ link, address }) => link === name && containsAddress(networkOf(address.address, address.length), publicIP),
+  );
+  if (!isOnLink || (await kernel.findOwner(name, publicIP, options)) !== undefined) return undefined;
+  return { subnet, attributes: { publicIP }, isReservation: false, revision: 0n };
 }

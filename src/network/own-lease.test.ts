@@ -54,7 +54,14 @@ class Store {
   }
 }
 
-function hold(more: { readonly lease?: Partial<Lease>; readonly margin?: number; readonly tellsEnd?: boolean } = {}) {
+function hold(
+  more: {
+    readonly lease?: Partial<Lease>;
+    readonly margin?: number;
+    readonly tellsEnd?: boolean;
+    readonly twin?: string;
+  } = {},
+) {
   const clock = new FakeClock();
   const logger = new RecordingLogger();
   const store = new Store(clock);
@@ -64,6 +71,7 @@ function hold(more: { readonly lease?: Partial<Lease>; readonly margin?: number;
     store: store as unknown as SubnetManager,
     network: "",
     renewMargin: more.margin ?? MARGIN,
+    twin: () => Promise.resolve(more.twin),
     clock,
     logger,
   });
@@ -203,7 +211,7 @@ describe("OwnLease.follow()", () => {
   test("writes our attributes again when another host rewrote them, later each time, and says whom to look for", async () => {
     const { clock, store, own, logger } = hold();
     const pauses: number[] = [];
-    for (let time = 0; time < 8; time++) {
+    for (let time = 0; time < 3; time++) {
       own.follow(store.lease({ attributes: others }));
       const before = { count: store.writes.length, now: clock.now() };
       while (store.writes.length === before.count) await clock.advance(100);
@@ -212,10 +220,43 @@ describe("OwnLease.follow()", () => {
     }
     expect(pauses[0]).toBeLessThanOrEqual(500);
     expect(pauses.slice(1).every((pause, index) => pause > (pauses[index] ?? 0))).toBe(true);
-    expect(pauses.at(-1)).toBeLessThanOrEqual(600_000);
+    expect(pauses.at(-1)).toBeLessThanOrEqual(10_000);
     expect(logger.lines.find(({ level }) => level === "warn")).toMatchObject({
       message: "our lease was rewritten: does another host use our public IP?",
       fields: { publicIP: "192.0.2.1" },
+    });
+  });
+
+  test("leaves it to the other from the fourth time on, until its renewal, and says so", async () => {
+    const { clock, store, own, logger } = hold();
+    for (let time = 0; time < 3; time++) {
+      own.follow(store.lease({ attributes: others }));
+      await clock.advance(MINUTE);
+    }
+    expect(store.writes).toHaveLength(3);
+    own.follow(store.lease({ attributes: others }));
+    await clock.advance(20 * HOUR);
+    expect(store.writes).toHaveLength(3);
+    expect(logger.messages("warn")).toContain(
+      "our lease is rewritten again and again; it is left as it is until its renewal",
+    );
+    await clock.advance(4 * HOUR);
+    expect(store.writes.at(-1)?.attributes).toBe(attributes);
+    own.follow(store.lease({ attributes: others }));
+    const { length } = store.writes;
+    await clock.advance(MINUTE);
+    expect(store.writes).toHaveLength(length + 1);
+  });
+
+  test("leaves it to another host that answers for our public IP, and names it", async () => {
+    const { clock, store, own, logger } = hold({ twin: "02:00:00:00:00:09" });
+    own.follow(store.lease({ attributes: others }));
+    await clock.advance(20 * HOUR);
+    expect(store.writes).toEqual([]);
+    expect(own.lease.attributes).toBe(attributes);
+    expect(logger.lines.at(-1)).toMatchObject({
+      message: "another host has our public IP; its lease is left as it is",
+      fields: { owner: "02:00:00:00:00:09" },
     });
   });
 

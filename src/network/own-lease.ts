@@ -18,9 +18,14 @@ export interface OwnLeaseOptions {
   readonly store: SubnetManager;
   readonly network: NetworkName;
   readonly renewMargin: Milliseconds;
+  /** Who else has our public IP, if that can be found out. */
+  readonly twin?: (options: Abortable) => Promise<string | undefined>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
+
+/** Then it is left as it is until its renewal: two hosts that both insist help nobody. */
+const MOST_REASSERTIONS = 3;
 
 /** The lease this host holds: renews it in time, and follows what the store says of it. */
 export class OwnLease {
@@ -77,7 +82,12 @@ export class OwnLease {
     for (let failures = 0; ; ) {
       await this.#due(failures, signal);
       const { store, network, logger } = this.#options;
+      if (this.#mustReassert && !(await this.#mayReassert({ signal }))) {
+        this.#mustReassert = false;
+        continue;
+      }
       try {
+        if (!this.#mustReassert) this.#rewritten = 0;
         this.#mustReassert = false;
         this.#lease = this.#withEnd(await store.updateLease(network, this.#lease, this.#lease.attributes, { signal }));
         failures = 0;
@@ -88,6 +98,19 @@ export class OwnLease {
         logger.warn("lease could not be renewed; will try again", { reason: describeError(error) });
       }
     }
+  }
+
+  /** Whether our attributes may be written over another's. Our own rows stay either way. */
+  async #mayReassert({ signal }: Abortable): Promise<boolean> {
+    const { twin, logger } = this.#options;
+    const { subnet } = this.#lease;
+    const owner = await twin?.({ signal });
+    if (owner !== undefined)
+      logger.warn("another host has our public IP; its lease is left as it is", { owner, subnet });
+    else if (this.#rewritten > MOST_REASSERTIONS)
+      logger.warn("our lease is rewritten again and again; it is left as it is until its renewal", { subnet });
+    else return true;
+    return false;
   }
 
   /** A lease whose end the store did not tell must be renewed all the same. */

@@ -17,7 +17,7 @@ import type { InterfaceRules } from "./interface-rules.ts";
 
 /** Several changes are one: an address that is replaced goes before the next one comes. */
 const SETTLED: Milliseconds = 200;
-/** While there is no address to use, it is looked this often: a default route that comes back is announced by nobody. */
+/** It is looked this often at most; and while there is no address to use, since a default route that comes back is announced by nobody. */
 const LOOK_AGAIN: Milliseconds = 500;
 /** Another interface is gone over to only if the one in use was without its address for so long. */
 const PATIENCE: Milliseconds = 1_500;
@@ -83,6 +83,7 @@ export class Underlay {
   /** Follows it until the signal aborts, once. */
   async run({ signal }: Abortable): Promise<never> {
     let isNews = false;
+    let lookedAt: Instant = Number.NEGATIVE_INFINITY;
     let wake = () => {};
     using _watch = this.#kernel.watchLinks(() => {
       isNews = true;
@@ -96,10 +97,13 @@ export class Underlay {
           wake = resolve;
           if (isNews || signal.aborted) resolve();
         });
-      await this.#clock.sleep(this.#missingSince === undefined ? SETTLED : LOOK_AGAIN, { signal });
+      const now = this.#clock.now();
+      const wait = Math.max(SETTLED, lookedAt + LOOK_AGAIN - now);
+      await this.#clock.sleep(wait, { signal });
+      lookedAt = now + wait;
       isNews = false;
       try {
-        this.#look(await readHostLinks(this.#kernel, this.#rules, { signal }));
+        await this.#look({ signal });
       } catch (error) {
         if (isAbort(error, signal)) throw error;
         isNews = true; // it was not looked at
@@ -108,8 +112,12 @@ export class Underlay {
     }
   }
 
-  #look(host: HostLinks): void {
-    const present = stillThere(this.#current, host);
+  async #look({ signal }: Abortable): Promise<void> {
+    const [links, addresses] = await Promise.all([
+      this.#kernel.listLinks({ signal }),
+      this.#kernel.listAddresses({ signal }),
+    ]);
+    const present = stillThere(this.#current, { links, addresses });
     if (present !== undefined) {
       this.#missingSince = undefined;
       this.#become(present);
@@ -118,7 +126,8 @@ export class Underlay {
     const now = this.#clock.now();
     const isNew = this.#missingSince === undefined;
     this.#missingSince ??= now;
-    const chosen = this.#choose(host, isNew);
+    // Only now, since there may be thousands of routes, and containers change links all the time.
+    const chosen = this.#choose(await readHostLinks(this.#kernel, this.#rules, { signal }), isNew);
     if (chosen === undefined) return;
     const isSameLink = chosen.link.name === this.#current.link.name;
     if (!isSameLink && now - this.#missingSince < PATIENCE) return;
@@ -162,7 +171,10 @@ export class Underlay {
 }
 
 /** The same link, by name, with the same address, as it is now. */
-function stillThere(chosen: ChosenInterface, { links, addresses }: HostLinks): ChosenInterface | undefined {
+function stillThere(
+  chosen: ChosenInterface,
+  { links, addresses }: Pick<HostLinks, "links" | "addresses">,
+): ChosenInterface | undefined {
   const { name } = chosen.link;
   const link = links.find((each) => each.name === name);
   const has = addresses.some((each) => each.link === name && equalAddress(each.address.address, chosen.address));

@@ -90,7 +90,9 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
   async acquireLease(network: NetworkName, request: LeaseRequest, options: Abortable): Promise<Lease> {
     const listing = await this.#list(network, options);
     const own = listing.leases.filter((lease) => equalAddress(lease.attributes.publicIP, request.publicIP));
-    const attributes = request.attributes(choose(own, request));
+    const existing = choose(own, request);
+    if (existing !== undefined) await request.claim?.(existing, options);
+    const attributes = request.attributes(existing);
     const previous = request.previous.map(formatPrefix).join(",");
     const answer = await this.#ask(
       {

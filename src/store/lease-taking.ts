@@ -58,6 +58,8 @@ export class LeaseTaking {
       const listing = await this.#list();
       const own = listing.leases.filter((lease) => this.#isOurs(lease));
       const kept = this.#choose(own);
+      const existing = kept ?? own[0];
+      if (existing !== undefined) await this.#request.claim?.(existing, this.#options);
       const taken = kept === undefined ? await this.#take(listing, own) : await this.#renew(kept, listing);
       if (taken === undefined) continue;
       const { leases, cursor } = taken.listing;

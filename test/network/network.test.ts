@@ -466,7 +466,7 @@ describe("runNetwork() when it is stopped", () => {
     await using fleet = new Fleet();
     fleet.writeLease(9);
     for (let turns = 0; turns < 60; turns++) {
-      const host = await fleet.host(1);
+      const host = await fleet.host(10 + turns);
       const reason = new Error(`after ${turns} turns`);
       host.start();
       for (let turn = 0; turn < turns; turn++) await new Promise<void>((resolve) => setImmediate(resolve));

@@ -1,0 +1,77 @@
+import type { ExternalInterface } from "../backend/backend.ts";
+import { parseLeaseData } from "../backend/vxlan/lease-data.ts";
+import { equalAddress, formatAddress } from "../ip/address.ts";
+import type { MacAddress } from "../ip/mac-address.ts";
+import { equalPrefix, formatPrefix } from "../ip/prefix.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import type { Lease } from "../lease/lease.ts";
+import type { Abortable } from "../lib/abortable.ts";
+import { describeError, InvalidConfigError, isAbort } from "../lib/errors.ts";
+import type { Logger } from "../lib/logger.ts";
+import type { Heritage } from "./heritage.ts";
+
+export interface ClaimParts {
+  readonly kernel: Pick<Kernel, "findOwner">;
+  readonly external: ExternalInterface;
+  readonly known: Heritage["known"];
+  readonly logger: Logger;
+}
+
+/**
+ * Whether a lease that names our public IP may be renewed as ours. It is if this host remembers its subnet or its MAC, or if it says
+ * nothing of a host: then an administrator made it. Else another host may have our address; if one answers on the link, it keeps its lease.
+ * @throws {InvalidConfigError} naming who answers
+ */
+export async function claimLease(found: Lease, parts: ClaimParts, { signal }: Abortable): Promise<void> {
+  const { external, logger } = parts;
+  if (isKnown(found, parts)) return;
+  const { publicIP } = found.attributes;
+  const owner = await twin(parts, { signal });
+  const subnet = formatPrefix(found.subnet);
+  if (owner !== undefined)
+    throw new InvalidConfigError(
+      "--public-ip",
+      `another host, ${owner} on ${external.link.name}, has the address ${formatAddress(publicIP)} too, and the lease on ${subnet}: ` +
+        "give one of them another address, or name another with --iface or --public-ip",
+    );
+  logger.warn("taking over a lease that was made for this public IP and that this host does not remember", {
+    subnet,
+    publicIP,
+    hint: "if another host has the same address (a NAT's, as in Vagrant), name the interface between the hosts with --iface",
+  });
+}
+
+function isKnown(
+  { subnet, attributes, isReservation }: Lease,
+  { known: { subnets, macs } }: Pick<ClaimParts, "known">,
+): boolean {
+  const mac = macOf(attributes.backendType, attributes.backendData);
+  if (mac !== undefined && macs.length > 0) return macs.includes(mac);
+  return subnets.some((each) => equalPrefix(each, subnet)) || (isReservation && attributes.backendType === undefined);
+}
+
+function macOf(backendType: string | undefined, data: unknown): MacAddress | undefined {
+  if (backendType !== "vxlan") return undefined;
+  try {
+    return parseLeaseData(data as Parameters<typeof parseLeaseData>[0]).vtepMac;
+  } catch (error) {
+    if (error instanceof InvalidConfigError) return undefined;
+    throw error;
+  }
+}
+
+/** Who else on the link has our public IP, where that can be found out: it must be the link's own address. */
+export async function twin(
+  { kernel, external, logger }: Pick<ClaimParts, "kernel" | "external" | "logger">,
+  { signal }: Abortable,
+): Promise<MacAddress | undefined> {
+  const { link, address, publicIP } = external;
+  if (!equalAddress(address, publicIP)) return undefined;
+  try {
+    return await kernel.findOwner(link.name, publicIP, { signal });
+  } catch (error) {
+    if (isAbort(error, signal)) throw error;
+    logger.debug("cannot find out whether another host has our address", { reason: describeError(error) });
+    return undefined;
+  }
+}
