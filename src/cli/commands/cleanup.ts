@@ -1,14 +1,17 @@
 import type { ArgumentsCamelCase, Argv, CommandModule } from "yargs";
 import { type Prefix, parsePrefix } from "../../ip/prefix.ts";
 import { closeAllOnExec } from "../../kernel/descriptors.ts";
+import type { Firewall } from "../../kernel/firewall/firewall.ts";
+import { openFirewall } from "../../kernel/firewall/linux-firewall.ts";
 import { Pidfd } from "../../kernel/pidfd.ts";
-import { openRemains } from "../../kernel/remains.ts";
+import { openRemains, type Remains } from "../../kernel/remains.ts";
 import { interruptible } from "../../lab/interrupt.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import { systemClock } from "../../lib/clock.ts";
 import type { Logger } from "../../lib/logger.ts";
 import { type CleanUpReport, cleanUp } from "../../network/cleanup/clean-up.ts";
 import { envFileLeftovers, stateLeftovers } from "../../network/cleanup/file-leftovers.ts";
+import { firewallLeftovers } from "../../network/cleanup/firewall-leftovers.ts";
 import { type HostRecord, readHostRecord } from "../../network/cleanup/host-record.ts";
 import { kernelLeftovers } from "../../network/cleanup/kernel-leftovers.ts";
 import type { LeftoverSource } from "../../network/cleanup/leftover.ts";
@@ -84,8 +87,8 @@ function withOptions(yargs: Argv): Argv<CleanupArguments> {
     .option("force", { type: "boolean", default: false, describe: "even if a flanneld runs" })
     .option("json", { type: "boolean", default: false, describe: "for programs" })
     .epilogue(
-      `Removes devices, with all that stands on them, routes, nexthop objects and the process that keeps a stopped
-flanneld's device: this flannel's, 0.7.0's and later releases'. Nothing else is touched; containers' bridges are not flannel's.
+      `Removes devices, with all that stands on them, routes, nexthop objects, firewall rules and the process that keeps a
+stopped flanneld's device: this flannel's, 0.7.0's and later releases'. Nothing else is touched; containers' bridges are not flannel's.
 
 --json prints ${SHAPE}.`,
     ) as unknown as Argv<CleanupArguments>;
@@ -99,7 +102,8 @@ async function run(args: ArgumentsCamelCase<CleanupArguments>, { signal }: Abort
   const places = { stateDir, subnetFile, subnetDir, networks: args.network.map(readNetwork) };
   const record = await readHostRecord(places, logger);
   using remains = openRemains();
-  const report = await cleanUp(sourcesOf(args, record, remains, logger), { isRehearsal: dryRun, signal });
+  using firewall = await openFirewall({ signal });
+  const report = await cleanUp(sourcesOf(args, record, { remains, firewall, logger }), { isRehearsal: dryRun, signal });
   // From now on these names and networks may be somebody else's.
   if (!dryRun && !args.state && report.failed.length === 0)
     for (const file of record.states) await file.write({ ...(await file.read()), links: [], networks: [] });
@@ -112,8 +116,7 @@ async function run(args: ArgumentsCamelCase<CleanupArguments>, { signal }: Abort
 function sourcesOf(
   { stateDir, envFiles, state }: CleanupArguments,
   record: HostRecord,
-  remains: ReturnType<typeof openRemains>,
-  logger: Logger,
+  { remains, firewall, logger }: { readonly remains: Remains; readonly firewall: Firewall; readonly logger: Logger },
 ): readonly LeftoverSource[] {
   const openKeeper = (path: string) =>
     new HolderKeeper({
@@ -126,6 +129,7 @@ function sourcesOf(
     });
   return [
     processLeftovers(stateDir, openKeeper),
+    firewallLeftovers(firewall, record.networks),
     kernelLeftovers(remains, record),
     ...(envFiles ? [envFileLeftovers(record, [DOCKER_FILE])] : []),
     ...(state ? [stateLeftovers(stateDir)] : []),
