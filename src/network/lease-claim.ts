@@ -3,15 +3,15 @@ import { parseLeaseData } from "../backend/vxlan/lease-data.ts";
 import { equalAddress, formatAddress } from "../ip/address.ts";
 import type { MacAddress } from "../ip/mac-address.ts";
 import { equalPrefix, formatPrefix } from "../ip/prefix.ts";
-import type { Kernel } from "../kernel/kernel.ts";
 import type { Lease } from "../lease/lease.ts";
 import type { Abortable } from "../lib/abortable.ts";
-import { describeError, InvalidConfigError, isAbort } from "../lib/errors.ts";
+import { InvalidConfigError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
 import type { Heritage } from "./heritage.ts";
+import { type LinkNeighbors, otherHostWith } from "./other-host.ts";
 
 export interface ClaimParts {
-  readonly kernel: Pick<Kernel, "findOwner">;
+  readonly kernel: LinkNeighbors;
   readonly external: ExternalInterface;
   readonly known: Heritage["known"];
   readonly logger: Logger;
@@ -67,11 +67,5 @@ export async function twin(
 ): Promise<MacAddress | undefined> {
   const { link, address, publicIP } = external;
   if (!equalAddress(address, publicIP)) return undefined;
-  try {
-    return await kernel.findOwner(link.name, publicIP, { signal });
-  } catch (error) {
-    if (isAbort(error, signal)) throw error;
-    logger.debug("cannot find out whether another host has our address", { reason: describeError(error) });
-    return undefined;
-  }
+  return await otherHostWith(kernel, link.name, publicIP, { signal, logger });
 }

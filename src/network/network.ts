@@ -305,7 +305,8 @@ class NetworkLife {
           prepared.abandon?.();
           throw new Overtaken("the interface to the other hosts has changed");
         }
-        const held = this.#held ?? (await rememberedLease(this.#memory.state, external, config, kernel, { signal }));
+        const held =
+          this.#held ?? (await rememberedLease(this.#memory.state, external, config, kernel, { signal, logger }));
         const moving = { store, network: name, config, held, attributes: attributes(held) };
         const { publicIP } = external;
         return (

@@ -8,7 +8,9 @@ import type { Lease, LeaseAttributes, NetworkName } from "../lease/lease.ts";
 import type { NetworkConfig } from "../lease/network-config.ts";
 import type { SubnetManager } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
+import type { Logger } from "../lib/logger.ts";
 import type { HostState } from "./host-state.ts";
+import { type LinkNeighbors, otherHostWith } from "./other-host.ts";
 
 export interface MovingLease {
   readonly store: SubnetManager;
@@ -46,8 +48,8 @@ export async function rememberedLease(
   { network, subnet, publicIP }: HostState,
   external: ExternalInterface,
   config: NetworkConfig,
-  kernel: Pick<Kernel, "findOwner" | "listAddresses">,
-  options: Abortable,
+  kernel: LinkNeighbors & Pick<Kernel, "listAddresses">,
+  options: Abortable & { readonly logger: Logger },
 ): Promise<Lease | undefined> {
   if (network === undefined || subnet === undefined || publicIP === undefined) return undefined;
   if (!equalPrefix(network, config.network) || equalAddress(publicIP, external.publicIP)) return undefined;
@@ -56,6 +58,6 @@ export async function rememberedLease(
   const isOnLink = addresses.some(
     ({ link, address }) => link === name && containsAddress(networkOf(address.address, address.length), publicIP),
   );
-  if (!isOnLink || (await kernel.findOwner(name, publicIP, options)) !== undefined) return undefined;
+  if (!isOnLink || (await otherHostWith(kernel, name, publicIP, options)) !== undefined) return undefined;
   return { subnet, attributes: { publicIP }, isReservation: false, revision: 0n };
 }

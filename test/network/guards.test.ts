@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { parseAddress } from "../../src/ip/address.ts";
 import { parsePrefix } from "../../src/ip/prefix.ts";
 import { Fleet, HOST_GW, type Host, macOf } from "./fleet.ts";
 
@@ -30,6 +31,19 @@ describe("runNetwork() where a lease names its public IP already", () => {
     await fleet.until(() => host.ready > 0, "it is ready", { step: 500 });
     expect(await host.published()).toBe("10.5.40.0/24");
     expect(host.complaints()).toEqual([expect.stringContaining("taking over a lease")]);
+  });
+
+  test("takes a router that answers for every address for nobody", async () => {
+    await using fleet = new Fleet();
+    fleet.writeLease(1, { subnet: 40, mac: 40 });
+    const host = await fleet.host(1);
+    const gateway = parseAddress("192.0.2.254");
+    host.kernel.setRoute({ destination: parsePrefix("0.0.0.0/0"), link: "eth0", gateway });
+    twinOf(host);
+    host.kernel.neighborsOnLinks.set("192.0.2.254", macOf(99));
+    host.start();
+    await fleet.until(() => host.ready > 0, "it is ready");
+    expect(await host.published()).toBe("10.5.40.0/24");
   });
 
   test("knows its own by the subnet and the MAC it had, and asks nobody", async () => {
