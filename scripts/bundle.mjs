@@ -178,6 +178,8 @@ export async function bundle({ source, outfile, as, layout = "files", define = {
     legalComments: "none",
     metafile: true,
     mainFields: ["module", "main"],
+    // What is run by node:vm may `require` what else there is; to `import()` it draws a warning of Node's.
+    ...(format === "cjs" && { supported: { "dynamic-import": false } }),
     plugins: [compiledMain(program), clouds(cloud), unusedShapes, lazyBuiltins, directKoffi(koffi)],
     define: {
       ...(format === "cjs" && { "import.meta.url": "importMetaUrl", "import.meta.dirname": "__dirname" }),

@@ -99,6 +99,16 @@ describe("missing permissions", () => {
     await second.dataplane.founded({ signal: AbortSignal.timeout(5_000) });
   });
 
+  test("ModifyNetworkInterfaceAttribute: ModifyInstanceAttribute cannot do it for several interfaces, which is said with the policy", async () => {
+    aws.self.isMultihomed = true;
+    aws.api.allowed = without("ModifyNetworkInterfaceAttribute");
+    const host = await start();
+    await host.attempted();
+    const [problem] = host.problems;
+    expect(problem).toContain("There are multiple interfaces attached to instance");
+    expect(problem).toContain(policy("ModifyNetworkInterfaceAttribute", arn(`network-interface/${eni()}`)));
+  });
+
   test("DescribeInstances: what was turned off once counts as off, for this interface", async () => {
     aws.api.allowed = without("DescribeInstances");
     const host = await start();

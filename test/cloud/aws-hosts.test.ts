@@ -6,6 +6,7 @@ import { ceiling, complaints, deleteLease, hostsOf, subnetOf, untilPing, withPod
 import { tcpDelivers } from "../support/tcp.ts";
 import { SECRETS } from "./aws.ts";
 import { AwsLab } from "./aws-lab.ts";
+import { strangeLines } from "./cloud-lab.ts";
 import { SUBNET_TABLE } from "./fake-vpc.ts";
 
 const { signal } = new AbortController();
@@ -57,6 +58,7 @@ test("three hosts of a VPC: pods reach each other, restarts change nothing, drif
   expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual(right);
   for (const host of [a, b, c]) {
     expect(complaints(host)).toEqual([]);
+    expect(strangeLines(host)).toEqual([]);
     for (const secret of [SECRETS.secret, SECRETS.token]) expect(host.daemon.log()).not.toContain(secret);
   }
 });

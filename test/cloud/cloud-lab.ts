@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { formatAddress } from "../../src/ip/address.ts";
 import type { Lab } from "../../src/lab/lab.ts";
+import type { LabHost } from "../../src/lab/lab-host.ts";
 import { makeCertificates } from "../support/certificates.ts";
 import { saysOnce } from "../support/tcp.ts";
 import { answering, type Handler } from "./listen.ts";
@@ -102,6 +103,14 @@ export class CloudLab implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#cleanup.disposeAsync();
   }
+}
+
+/** What a daemon, or a library in it, wrote beside the log. */
+export function strangeLines(host: LabHost): readonly string[] {
+  return host.daemon
+    .log()
+    .split("\n")
+    .filter((line) => line !== "" && !/^[IWE]\d{4} /.test(line));
 }
 
 /** Serves on a socket file what the forwarding program passes on; `open` makes the server for who asks. */

@@ -129,6 +129,11 @@ export class Ec2Api {
     },
     ModifyInstanceAttribute: async (p) => {
       const instance = this.vpc.instances.find(({ id }) => id === need(p, "InstanceId"));
+      if (instance?.isMultihomed === true)
+        throw new Refused(
+          "InvalidInstanceID",
+          `There are multiple interfaces attached to instance '${instance.id}'. Please specify an interface ID for the operation instead.`,
+        );
       await this.vpc.setCheck(instance, need(p, "SourceDestCheck.Value") === "true");
       return "<return>true</return>";
     },

@@ -7,6 +7,8 @@ export interface FakeInstance {
   readonly subnet: string;
   sourceDestCheck: boolean;
   isRunning: boolean;
+  /** Whether it has more interfaces than this one. */
+  isMultihomed?: boolean;
 }
 
 export interface FakeRoute {

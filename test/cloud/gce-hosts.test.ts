@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { ceiling, complaints, deleteLease, hostsOf, subnetOf, untilPing } from "../e2e/hosts.ts";
+import { strangeLines } from "./cloud-lab.ts";
 import { GceLab } from "./gce-lab.ts";
 
 const { signal } = new AbortController();
@@ -53,5 +54,8 @@ test("three hosts of a project: pods reach each other, restarts change nothing, 
     within: 20_000,
     what: "the log says that forwarding is off",
   });
-  for (const host of [a, b, c]) expect(host.daemon.log()).not.toContain(gce.metadata.token);
+  for (const host of [a, b, c]) {
+    expect(host.daemon.log()).not.toContain(gce.metadata.token);
+    expect(strangeLines(host)).toEqual([]);
+  }
 });
