@@ -8,7 +8,8 @@ import type { Logger } from "../lib/logger.ts";
 import type { TlsMaterial, TlsSource } from "../lib/tls-source.ts";
 import { HEADERS } from "./headers.ts";
 import { describePeer, isExpired, type Peer } from "./peer-certificate.ts";
-import { NOT_FOUND, type Reply, reply } from "./reply.ts";
+import { remembered } from "./remembered.ts";
+import { NOT_FOUND, type Parked, type Reply, reply } from "./reply.ts";
 import type { ApiRequest } from "./request.ts";
 import type { FindRoute } from "./routes.ts";
 
@@ -38,7 +39,7 @@ export type ListenTarget = { readonly host?: string | undefined; readonly port: 
 export interface HttpServerOptions {
   readonly find: FindRoute;
   readonly explain: (error: unknown, request: ApiRequest) => Promise<Reply>;
-  /** What answers to our own clients tell besides. */
+  /** What answers to our own clients tell besides; the same object as long as it is the same. */
   readonly headers: () => Readonly<Record<string, string>>;
   /** Served by TLS if given. */
   readonly tls?: TlsSource | undefined;
@@ -183,31 +184,57 @@ export class HttpServer implements AsyncDisposable {
   }
 
   async #serve(message: IncomingMessage, response: ServerResponse): Promise<void> {
-    const gone = new AbortController();
-    response.once("close", () => {
-      if (!response.writableFinished) gone.abort(CLIENT_GONE);
-    });
+    const visit = new Visit(response);
     try {
-      const { status, headers, body } = await this.#answer(message, gone);
-      const isOurs = message.headers[HEADERS.client] !== undefined;
-      send(response, { status, headers: isOurs ? { ...headers, ...this.#options.headers() } : headers, body });
+      const answer = await this.#answer(message, visit);
+      if ("wait" in answer) visit.park(answer, (reply) => this.#deliver(message, response, reply));
+      else this.#send(message, response, answer);
     } catch (error) {
-      if (gone.signal.aborted) return;
-      this.#options.logger.error("a request could not be served", { url: message.url, reason: describeError(error) });
-      send(response, reply(500, "internal error"));
-    } finally {
-      const { method, url } = message;
-      if (this.#options.logger.debugs)
-        this.#options.logger.debug("request", {
-          method,
-          url,
-          status: gone.signal.aborted && !response.writableFinished ? "gone" : response.statusCode,
-          client: message.socket.remoteAddress,
-        });
+      this.#failed(message, response, error);
     }
   }
 
-  async #answer(message: IncomingMessage, { signal }: Abortable): Promise<Reply> {
+  /** To one who has waited. */
+  #deliver(message: IncomingMessage, response: ServerResponse, answer: Reply | Promise<Reply>): void {
+    if (!("then" in answer)) {
+      this.#send(message, response, answer);
+      return;
+    }
+    void answer.then(
+      (reply) => this.#send(message, response, reply),
+      (error: unknown) => this.#failed(message, response, error),
+    );
+  }
+
+  #send(message: IncomingMessage, response: ServerResponse, answer: Reply): void {
+    const isOurs = message.headers[HEADERS.client] !== undefined;
+    send(response, answer, this.#heads(answer)(isOurs ? this.#options.headers() : NO_HEADERS));
+    this.#debug(message, response);
+  }
+
+  #failed(message: IncomingMessage, response: ServerResponse, error: unknown): void {
+    if (response.destroyed) {
+      this.#debug(message, response);
+      return;
+    }
+    this.#options.logger.error("a request could not be served", { url: message.url, reason: describeError(error) });
+    this.#send(message, response, reply(500, "internal error"));
+  }
+
+  #debug({ method, url, socket }: IncomingMessage, response: ServerResponse): void {
+    if (!this.#options.logger.debugs) return;
+    const status = response.destroyed && !response.writableFinished ? "gone" : response.statusCode;
+    this.#options.logger.debug("request", { method, url, status, client: socket.remoteAddress });
+  }
+
+  /** Names and values in turn, made once for an answer that goes to thousands. */
+  readonly #heads = remembered(({ headers, body }: Reply) =>
+    remembered((more: Reply["headers"]) =>
+      Object.entries({ ...headers, ...more, "Content-Length": String(Buffer.byteLength(body)) }).flat(),
+    ),
+  );
+
+  async #answer(message: IncomingMessage, visit: Abortable): Promise<Reply | Parked> {
     const peer = this.#peer(message.socket);
     if (peer.refusal !== undefined) return closing(reply(403, `${peer.refusal}\n`));
     const { method = "", url = "" } = message;
@@ -218,7 +245,9 @@ export class HttpServer implements AsyncDisposable {
     const body = method === "GET" ? "" : await readBody(message);
     if (body === undefined) return closing(reply(413, `the request is longer than ${MOST_BODY} bytes\n`));
     const request: ApiRequest = {
-      signal,
+      get signal() {
+        return visit.signal;
+      },
       params: match.params,
       query: question < 0 ? "" : url.slice(question + 1),
       headers: message.headers,
@@ -228,7 +257,7 @@ export class HttpServer implements AsyncDisposable {
     try {
       return await match.handler(request);
     } catch (error) {
-      if (signal.aborted) throw error;
+      if (message.socket.destroyed) throw error;
       return await this.#options.explain(error, request);
     }
   }
@@ -265,12 +294,41 @@ export class HttpServer implements AsyncDisposable {
 /** Made once: thousands may go at the same time. */
 const CLIENT_GONE = new DOMException("the client is gone", "AbortError");
 
+const NO_HEADERS = {};
+
+/** A client from its request to its answer, or until it goes. */
+class Visit implements Abortable {
+  #gone: AbortController | undefined;
+  #leave: (() => void) | undefined;
+  #isOver = false;
+
+  constructor(response: ServerResponse) {
+    response.once("close", () => {
+      this.#isOver = true;
+      if (response.writableFinished) return;
+      this.#leave?.();
+      this.#gone?.abort(CLIENT_GONE);
+    });
+  }
+
+  /** Made for those who look at it: who only waits has no need of one. */
+  get signal(): AbortSignal {
+    this.#gone ??= new AbortController();
+    if (this.#isOver) this.#gone.abort(CLIENT_GONE);
+    return this.#gone.signal;
+  }
+
+  park(parked: Parked, deliver: Parameters<Parked["wait"]>[0]): void {
+    if (!this.#isOver) this.#leave = parked.wait(deliver);
+  }
+}
+
 /** The first byte of a TLS record that begins a handshake. RFC 8446 §5.1. */
 const TLS_HANDSHAKE = 0x16;
 
-function send(response: ServerResponse, { status, headers, body }: Reply): void {
+function send(response: ServerResponse, { status, body }: Reply, head: string[]): void {
   if (response.destroyed || response.headersSent) return;
-  response.writeHead(status, { ...headers, "Content-Length": Buffer.byteLength(body) });
+  response.writeHead(status, head);
   response.end(body);
   const { socket } = response;
   if (socket === null || socket.writableLength === 0) return;

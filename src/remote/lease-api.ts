@@ -17,8 +17,9 @@ import {
 } from "./api-json.ts";
 import type { Authorization } from "./authorization.ts";
 import { CursorSyntaxError, parseCursor } from "./cursor-text.ts";
-import type { LeaseHub } from "./lease-hub.ts";
-import { errorReply, type Reply, reply } from "./reply.ts";
+import type { LeaseHub, PollAnswer } from "./lease-hub.ts";
+import { remembered } from "./remembered.ts";
+import { errorReply, type Parked, type Reply, reply } from "./reply.ts";
 import {
   type ApiRequest,
   attributesIn,
@@ -92,38 +93,48 @@ export class LeaseApi {
     return this.#leaseReply(lease);
   }
 
-  async watchLeases(request: ApiRequest): Promise<Reply> {
+  async watchLeases(request: ApiRequest): Promise<Reply | Parked> {
     const network = networkOf(request);
     const next = cursorOf(request);
     const dialect = dialectOf(request);
     const hub = this.#parts.hub(network);
-    if (next !== undefined) {
-      const since = parseCursor(next);
-      await this.#requireNetwork(network, request);
-      const answer = await hub.poll({ since, dialect, ...patienceOf(request), signal: request.signal });
-      if (answer !== "snapshot") return this.#json(answer.body);
-    }
-    const snapshot = await hub.snapshot();
-    return this.#json(snapshot.body(dialect));
+    const all = async () => this.#json((await hub.snapshot()).body(dialect));
+    return next === undefined ? await all() : await this.#poll(request, next, undefined, all);
   }
 
-  async watchLease(request: ApiRequest): Promise<Reply> {
+  async watchLease(request: ApiRequest): Promise<Reply | Parked> {
     const network = networkOf(request);
     const subnet = subnetOf(request, "bad subnet");
     const next = cursorOf(request);
     const dialect = dialectOf(request);
-    const hub = this.#parts.hub(network);
-    if (next !== undefined) {
-      const since = parseCursor(next);
-      await this.#requireNetwork(network, request);
-      const answer = await hub.poll({ since, dialect, subnet, ...patienceOf(request), signal: request.signal });
-      if (answer !== "snapshot") return this.#json(answer.body);
-    }
-    const { cursor } = await hub.snapshot();
-    const lease = await this.#parts.store.book.getLease(network, subnet, request);
-    if (lease === undefined) throw this.#notFound(this.#leaseKey(network, subnet), cursor.index);
-    return this.#json(formatSnapshot([formatLease(lease, this.#parts.clock, dialect)], cursor));
+    const all = async () => {
+      const { cursor } = await this.#parts.hub(network).snapshot();
+      const lease = await this.#parts.store.book.getLease(network, subnet, request);
+      if (lease === undefined) throw this.#notFound(this.#leaseKey(network, subnet), cursor.index);
+      return this.#json(formatSnapshot([formatLease(lease, this.#parts.clock, dialect)], cursor));
+    };
+    return next === undefined ? await all() : await this.#poll(request, next, subnet, all);
   }
+
+  /** @param all answers with everything, if what happened since is not known */
+  async #poll(
+    request: ApiRequest,
+    next: string,
+    subnet: Prefix | undefined,
+    all: () => Promise<Reply>,
+  ): Promise<Reply | Parked> {
+    const network = networkOf(request);
+    const since = parseCursor(next);
+    await this.#requireNetwork(network, request);
+    const poll = { since, dialect: dialectOf(request), subnet, ...patienceOf(request) };
+    const answer = await this.#parts.hub(network).poll(poll);
+    const told = (answer: PollAnswer) => (answer === "snapshot" ? all() : this.#changes(answer));
+    if (answer === "snapshot" || "body" in answer) return await told(answer);
+    return { wait: (deliver) => answer.wait((answer) => deliver(told(answer))) };
+  }
+
+  /** The same answer goes to thousands. */
+  readonly #changes = remembered(({ body }: Exclude<PollAnswer, "snapshot">) => this.#json(body));
 
   async putLease(request: ApiRequest): Promise<Reply> {
     const network = networkOf(request);

@@ -33,7 +33,7 @@ export interface LeaseHubParts {
 }
 
 /** A client that wants to hear what comes next. */
-export interface Poll extends Abortable {
+export interface Poll {
   readonly since: CursorNumber;
   readonly dialect: Dialect;
   /** Only of this subnet. */
@@ -44,6 +44,12 @@ export interface Poll extends Abortable {
 
 /** An answer, or that only a snapshot helps: what the client knows is too old, or of another history. */
 export type PollAnswer = { readonly body: string | Buffer } | "snapshot";
+
+/** Nothing has happened yet. */
+export interface Pending {
+  /** Begins to wait, once. @param answer called at most once, as soon as something happens @returns what ends it before */
+  wait(answer: (answer: PollAnswer) => void): () => void;
+}
 
 interface Waiter {
   readonly since: bigint;
@@ -100,8 +106,8 @@ export class LeaseHub {
     return this.#described(listing);
   }
 
-  /** Resolves at once if something has happened since, else when it does. @throws what the store throws */
-  async poll({ since, dialect, subnet, patience = Number.POSITIVE_INFINITY, signal }: Poll): Promise<PollAnswer> {
+  /** What has happened since, if anything has. @throws what the store throws */
+  async poll({ since, dialect, subnet, patience = Number.POSITIVE_INFINITY }: Poll): Promise<PollAnswer | Pending> {
     this.#opening ??= this.#open(since);
     await this.#opening;
     if (since.index > this.#known) await this.#listing.get(); // ahead of what was heard here: of another server, or of a history that is no more
@@ -112,30 +118,22 @@ export class LeaseHub {
     const answer = this.#answer({ since: since.index, dialect, subnet: key });
     if (answer !== undefined) return answer;
     const until = Number.isFinite(patience) ? this.#parts.clock.now() + patience : patience;
-    return await this.#wait({ since: since.index, dialect, subnet: key, until }, signal);
+    return { wait: (answer) => this.#wait({ since: since.index, dialect, subnet: key, until, answer }) };
   }
 
-  #wait(want: Omit<Waiter, "answer">, signal: AbortSignal): Promise<PollAnswer> {
-    signal.throwIfAborted();
-    return new Promise((resolve, reject) => {
-      const done = () => {
-        this.#waiters.delete(waiter);
-        signal.removeEventListener("abort", onAbort);
-      };
-      const onAbort = () => {
-        done();
-        reject(signal.reason);
-      };
-      const waiter: Waiter = {
-        ...want,
-        answer: (answer) => {
-          done();
-          resolve(answer);
-        },
-      };
-      this.#waiters.add(waiter);
-      signal.addEventListener("abort", onAbort, { once: true });
-    });
+  #wait(waiter: Waiter): () => void {
+    const meanwhile = this.#answer(waiter); // between the question and the waiting
+    if (meanwhile === undefined) this.#waiters.add(waiter);
+    else waiter.answer(meanwhile);
+    return () => void this.#waiters.delete(waiter);
+  }
+
+  /** Who is answered waits no more; whoever begins to wait meanwhile is not among them. */
+  #answerAll(answer: (waiter: Waiter) => PollAnswer | undefined): void {
+    for (const waiter of [...this.#waiters]) {
+      const text = answer(waiter);
+      if (text !== undefined && this.#waiters.delete(waiter)) waiter.answer(text);
+    }
   }
 
   /** Begins the log where the first client stands, so that after a restart of the server nobody need be told everything. */
@@ -185,10 +183,7 @@ export class LeaseHub {
     this.#delivered = update.cursor.index;
     if (this.#delivered > this.#known) this.#known = this.#delivered;
     this.#answers.clear();
-    for (const waiter of this.#waiters) {
-      const answer = this.#answer(waiter);
-      if (answer !== undefined) waiter.answer(answer);
-    }
+    this.#answerAll((waiter) => this.#answer(waiter));
   }
 
   /** What was between is not known: everyone is told everything. */
@@ -196,7 +191,7 @@ export class LeaseHub {
     const before = { history: this.#history, index: this.#delivered };
     if (before.history === cursor.history && cursor.index < before.index) this.#resets++;
     this.#begin(cursor, cursor.index);
-    for (const waiter of this.#waiters) waiter.answer("snapshot");
+    this.#answerAll(() => "snapshot");
   }
 
   async #list(signal: AbortSignal): Promise<LeaseListing> {
@@ -224,7 +219,7 @@ export class LeaseHub {
     for (;;) {
       await this.#parts.clock.sleep(TICK, { signal });
       const now = this.#parts.clock.now();
-      for (const waiter of this.#waiters) if (waiter.until <= now) waiter.answer(this.#nothing(waiter));
+      this.#answerAll((waiter) => (waiter.until <= now ? this.#nothing(waiter) : undefined));
     }
   }
 

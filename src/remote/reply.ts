@@ -7,6 +7,15 @@ export interface Reply {
   readonly body: string | Buffer;
 }
 
+/**
+ * An answer that is to come when something happens. Of those who wait there are thousands: nothing else is kept for them, no promise and
+ * no signal.
+ */
+export interface Parked {
+  /** Begins to wait, once. @param deliver called at most once @returns what to call if the client goes first */
+  wait(deliver: (answer: Reply | Promise<Reply>) => void): () => void;
+}
+
 const TYPES = { json: "application/json; charset=utf-8", text: "text/plain; charset=utf-8" };
 
 export function reply(

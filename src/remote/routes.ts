@@ -1,10 +1,10 @@
 import { TrieRouter } from "hono/router/trie-router";
 import type { LeaseApi } from "./lease-api.ts";
 import type { NetworkApi } from "./network-api.ts";
-import type { Reply } from "./reply.ts";
+import type { Parked, Reply } from "./reply.ts";
 import type { ApiRequest } from "./request.ts";
 
-export type Handler = (request: ApiRequest) => Promise<Reply>;
+export type Handler = (request: ApiRequest) => Promise<Reply | Parked>;
 
 export interface Match {
   readonly handler: Handler;

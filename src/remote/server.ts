@@ -14,6 +14,7 @@ import { LeaseApi } from "./lease-api.ts";
 import { LeaseHub } from "./lease-hub.ts";
 import { NetworkApi } from "./network-api.ts";
 import { NetworkHub } from "./network-hub.ts";
+import { remembered } from "./remembered.ts";
 import { routes } from "./routes.ts";
 import type { ServedStore } from "./served-store.ts";
 import { REMOTE_TLS_FLAGS } from "./tls-flags.ts";
@@ -58,6 +59,10 @@ export async function serveLeases(options: ServeOptions, { signal }: Abortable):
     }
     return known;
   };
+  const headers = remembered((_parts: string) => ({
+    [HEADERS.format]: store.manager.leaseFormat,
+    ...(history !== undefined && { [HEADERS.store]: history }),
+  }));
   const authorization = new Authorization(options.authorization);
   const api = new LeaseApi({ store, hub, authorization, keyPrefix: options.keyPrefix, clock, logger });
   const tls = files.certificate === undefined ? undefined : new TlsSource(files, REMOTE_TLS_FLAGS);
@@ -68,10 +73,7 @@ export async function serveLeases(options: ServeOptions, { signal }: Abortable):
       new NetworkApi(store.networks && new NetworkHub(store.networks, clock, { signal: scope.signal })),
     ),
     explain: (error, request) => api.failed(error, request),
-    headers: () => ({
-      [HEADERS.format]: store.manager.leaseFormat,
-      ...(history !== undefined && { [HEADERS.store]: history }),
-    }),
+    headers: () => headers(`${store.manager.leaseFormat} ${history ?? ""}`),
     tls,
     clientCertificates,
     clock,
