@@ -8,8 +8,8 @@ import type { RegistryOptions } from "./flanneld-flags.ts";
 
 export interface OpenRegistryOptions extends Abortable {
   readonly stateDir: string;
-  /** Whose configs count when the etcd API is chosen. */
-  readonly networks: readonly NetworkName[];
+  /** Whose configs count when the etcd API is chosen; all: of any network, and of the one without a name. */
+  readonly networks: readonly NetworkName[] | "all";
   /** How long an embedded store expires nothing after its start; a command that ends at once has no need to tell. */
   readonly renewMargin?: Milliseconds;
   /** Whether to make an embedded store that is not there; true for a daemon. */

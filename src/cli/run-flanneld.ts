@@ -42,7 +42,8 @@ export async function runFlanneld(
   const filters = { firewall, policy: options.firewall };
   const { stateDir, renewMargin } = options;
   using _use = showInUse(stateDir, logger);
-  const networks = options.networks.length > 0 ? options.networks : [SINGLE_NETWORK];
+  const unnamed = options.watchNetworks ? "all" : [SINGLE_NETWORK];
+  const networks = options.networks.length > 0 ? options.networks : unnamed;
   // Side by side, since one computes while the other waits. If either fails, the program ends.
   const [underlay, { manager }] = await Promise.all([
     Underlay.open(kernel, options.interfaces, { clock, logger, signal }),

@@ -27,7 +27,7 @@ export async function runServer(
   if (storeOptions.kind === "remote") throw new InvalidConfigError("--listen", "a server cannot be a client, too");
   const target = listenTarget(address, descriptors);
   const registry = await untilItWorks(
-    () => openRegistry(storeOptions, { stateDir, networks: [""], renewMargin, clock, logger, health, signal }),
+    () => openRegistry(storeOptions, { stateDir, networks: "all", renewMargin, clock, logger, health, signal }),
     "the store cannot be used yet",
     {
       clock,

@@ -7,6 +7,9 @@ import type { EtcdOptions } from "./etcd/options.ts";
 import { Keyspace } from "./etcd-v3/keyspace.ts";
 import type { Registry } from "./registry.ts";
 
+/** Whose configs and leases say that an API is flannel's: those of networks by name, or of any. */
+export type NetworkChoice = readonly NetworkName[] | "all";
+
 /** No network can have this name: in a flannel server's paths it means the unnamed one. */
 const NO_NETWORK = "_";
 
@@ -14,29 +17,30 @@ const NO_NETWORK = "_";
  * Whether this API holds a config of any of the networks; false if the server definitively does not have this API.
  * @throws {StoreUnavailableError}, {StoreRefusedError}: no answer
  */
-export async function holdsConfig(
-  registry: Registry,
-  networks: readonly NetworkName[],
-  options: Abortable,
-): Promise<boolean> {
-  for (const network of networks) {
-    try {
-      await registry.getConfig(network, options);
-      return true;
-    } catch (error) {
-      if (await isMissingApi(error)) return false;
-      if (!(error instanceof ConfigNotFoundError)) throw error;
-    }
+export async function holdsConfig(registry: Registry, networks: NetworkChoice, options: Abortable): Promise<boolean> {
+  try {
+    for (const network of networks === "all" ? [""] : networks)
+      if (await isConfigured(registry, network, options)) return true;
+    return networks === "all" && (await registry.listNetworks(options)).networks.length > 0;
+  } catch (error) {
+    if (await isMissingApi(error)) return false;
+    throw error;
   }
-  return false;
 }
 
-export async function holdsLeases(
-  registry: Registry,
-  networks: readonly NetworkName[],
-  options: Abortable,
-): Promise<boolean> {
-  for (const network of networks) if ((await registry.listLeases(network, options)).leases.length > 0) return true;
+async function isConfigured(registry: Registry, network: NetworkName, options: Abortable): Promise<boolean> {
+  try {
+    await registry.getConfig(network, options);
+    return true;
+  } catch (error) {
+    if (error instanceof ConfigNotFoundError) return false;
+    throw error;
+  }
+}
+
+export async function holdsLeases(registry: Registry, networks: NetworkChoice, options: Abortable): Promise<boolean> {
+  const names = networks === "all" ? ["", ...(await registry.listNetworks(options)).networks] : networks;
+  for (const network of names) if ((await registry.listLeases(network, options)).leases.length > 0) return true;
   return false;
 }
 
@@ -56,11 +60,11 @@ export async function clusterId(registry: Registry, options: Abortable): Promise
  */
 export async function gatewayShowsNoConfig(
   options: EtcdOptions,
-  networks: readonly NetworkName[],
+  networks: NetworkChoice,
   clock: Clock,
   { signal }: Abortable,
 ): Promise<boolean> {
-  if (options.credentials !== undefined) return false;
+  if (options.credentials !== undefined || networks === "all") return false;
   const { HttpClient } = await import("./etcd-v2/http-client.ts");
   const keys = new Keyspace(options.prefix);
   using http = new HttpClient(options, clock);

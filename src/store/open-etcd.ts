@@ -1,5 +1,4 @@
 import { StoreRefusedError, StoreUnavailableError } from "../lease/errors.ts";
-import type { NetworkName } from "../lease/lease.ts";
 import type { StoreHealth } from "../lease/store-health.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { backoff } from "../lib/backoff.ts";
@@ -9,6 +8,7 @@ import type { Logger } from "../lib/logger.ts";
 import type { EtcdOptions } from "./etcd/options.ts";
 import { chooseEtcdApi, type EtcdApi } from "./etcd-api-choice.ts";
 import { EtcdApiMemory } from "./etcd-api-memory.ts";
+import type { NetworkChoice } from "./etcd-probe.ts";
 import type { Registry } from "./registry.ts";
 
 /** Between two attempts to learn what an API holds. */
@@ -20,7 +20,7 @@ export interface OpenEtcdOptions extends Abortable {
   /** Where the choice is remembered; nowhere if absent. */
   readonly stateDir?: string | undefined;
   /** Any of their configs counts; absent for the unnamed network alone. */
-  readonly networks?: readonly NetworkName[];
+  readonly networks?: NetworkChoice;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Told while it is waited for an answer. */
@@ -46,7 +46,7 @@ class EtcdOpening {
   readonly #options: EtcdOptions;
   readonly #clock: Clock;
   readonly #logger: Logger;
-  readonly #networks: readonly NetworkName[];
+  readonly #networks: NetworkChoice;
   readonly #memory: EtcdApiMemory;
   readonly #signal: AbortSignal;
   readonly #health: StoreHealth | undefined;

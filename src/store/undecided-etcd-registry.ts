@@ -58,6 +58,7 @@ export class UndecidedEtcdRegistry implements Registry {
   }
 
   async listNetworks(options: Abortable): Promise<NetworkListing> {
+    this.#chosen ??= await this.#choose(options);
     return await this.#present.listNetworks(options);
   }
 

@@ -1,25 +1,14 @@
 import { expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
-import type { LabHost } from "../../src/lab/lab-host.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { pingDuring } from "../support/pings.ts";
+import { cut } from "./cut.ts";
 import { complaints, hostsOf, untilPing } from "./hosts.ts";
 
 const { signal } = new AbortController();
 
 /** How soon a dead connection must be noticed, ms. */
 const NOTICED = 15_000;
-
-/** Drops what goes between the host and etcd without a word to either, in both directions, until disposed of. */
-async function cut(host: LabHost): Promise<AsyncDisposable> {
-  const nft = (input: string) => host.run(["nft", "-f", "-"], { input });
-  await nft(`
-    table inet cut {
-      chain in { type filter hook input priority 0; tcp sport 2379 drop; }
-      chain out { type filter hook output priority 0; tcp dport 2379 drop; }
-    }`);
-  return { [Symbol.asyncDispose]: async () => void (await nft("delete table inet cut")) };
-}
 
 for (const store of ["etcd2", "etcd3"] as const)
   test(`a host that is cut off from ${store} in silence notices within 15 s, keeps its pods talking, and learns what it missed`, async () => {
@@ -28,7 +17,7 @@ for (const store of ["etcd2", "etcd3"] as const)
     if (a === undefined || b === undefined) throw new Error("no hosts");
     await untilPing(a.pod, b.pod, 3_000);
     const { lost, result: joined } = await pingDuring(a.pod, { to: b.pod.address, signal }, async () => {
-      await using _cut = await cut(a);
+      await using _cut = await cut(a, 2379);
       await waitUntil(() => complaints(a).some((line) => line.includes("the store is away")), {
         signal,
         within: NOTICED,

@@ -1,39 +1,18 @@
 // Several networks on each host, by way of a flannel server.
-import { mkdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { expect, test } from "vitest";
-import { addToAddress, formatAddress } from "../../src/ip/address.ts";
 import { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
-import { parseSubnetEnv } from "../../src/lease/subnet-env.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { silentLogger } from "../../src/lib/logger.ts";
 import { openSqliteRegistry } from "../../src/store/sqlite/sqlite-registry.ts";
 import { ipJson } from "../support/kernel-state.ts";
 import { pingDuring } from "../support/pings.ts";
+import { directoryOf, envOf, inhabit } from "./several-networks.ts";
 
 const { signal } = new AbortController();
-
-const directoryOf = (host: LabHost) => join(host.directory, "networks");
-
-function envOf(host: LabHost, network: string) {
-  try {
-    return parseSubnetEnv(readFileSync(join(directoryOf(host), `${network}.env`), "utf8"));
-  } catch {
-    return undefined;
-  }
-}
-
-/** Gives the host an address in its subnet, so that there is something to ping. */
-async function inhabit(host: LabHost, network: string): Promise<string> {
-  const subnet = envOf(host, network)?.subnet;
-  if (subnet === undefined) throw new Error(`no ${network} on ${host.name}`);
-  const address = formatAddress(addToAddress(subnet.address, 1n));
-  await host.namespace.ip([`addr add ${address}/32 dev lo`]);
-  return address;
-}
 
 test("three networks live side by side: one appears later, one is broken, one wants what another has; the others lose no ping", async () => {
   await using lab = await Lab.up({ hosts: 3, pods: 0, daemons: false, store: "server", config: null, signal });

@@ -287,3 +287,19 @@ test("gatewayShowsNoConfig() is true only if etcd itself says that none of the n
     stranger.closeAllConnections();
   }
 });
+
+for (const held of ["v2", "v3"] as const)
+  test(
+    `openEtcdRegistry() for all networks finds ${held} by the config of any, also of one that appears later`,
+    bench(async (bench) => {
+      const { signal, open, stateDir } = bench;
+      const undecided = await open({ networks: "all" });
+      expect((await undecided.listNetworks({ signal })).networks).toEqual([]);
+      await bench[held].setConfig("blue", CONFIG, { signal });
+      expect((await undecided.listNetworks({ signal })).networks).toEqual(["blue"]);
+      expect((await undecided.createLease("blue", CLAIM, { signal })).subnet).toEqual(CLAIM.subnet);
+      expect(api(undecided)).toBe(`etcd ${held}`);
+      for (const state of [stateDir, undefined])
+        expect(api(await open({ networks: "all", stateDir: state }))).toBe(`etcd ${held}`);
+    }),
+  );
