@@ -128,9 +128,9 @@ export class LeaseHub {
     return () => void this.#waiters.delete(waiter);
   }
 
-  /** Who is answered waits no more; whoever begins to wait meanwhile is not among them. */
+  /** Who is answered waits no more. */
   #answerAll(answer: (waiter: Waiter) => PollAnswer | undefined): void {
-    for (const waiter of [...this.#waiters]) {
+    for (const waiter of this.#waiters) {
       const text = answer(waiter);
       if (text !== undefined && this.#waiters.delete(waiter)) waiter.answer(text);
     }

@@ -1,11 +1,12 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { processesInNamespaces } from "../../src/lab/processes.ts";
+import { orAbort } from "../../src/lib/or-abort.ts";
 
 const PROGRAM = fileURLToPath(new URL("socket-daemon.ts", import.meta.url));
 /** Ample for a slow machine. */
@@ -140,8 +141,22 @@ export class Daemon {
     this.#child.kill(how);
   }
 
+  /** @throws with what the kernel says of it, if it does not end */
   async ended(): Promise<void> {
-    await this.#closed;
+    const patience = new AbortController();
+    const late = setTimeout(() => patience.abort(), 3 * PATIENCE);
+    try {
+      await orAbort(this.#closed, patience.signal);
+    } catch (error) {
+      const { pid, exitCode, signalCode } = this.#child;
+      const tasks = describeTasks(pid ?? 0);
+      const said = this.#lines.slice(-5).join("\n");
+      throw new Error(`${pid} does not end (exit ${exitCode}, signal ${signalCode}): ${tasks}\n${said}`, {
+        cause: error,
+      });
+    } finally {
+      clearTimeout(late);
+    }
   }
 
   /** @param how a signal, or a failure of its own */
@@ -149,6 +164,18 @@ export class Daemon {
     if (how === "crash") this.#child.stdin?.write("now");
     else this.signal(how);
     await this.ended();
+  }
+}
+
+/** What each thread of a process waits for. proc(5), wchan */
+function describeTasks(pid: number): string {
+  try {
+    const tasks = readdirSync(`/proc/${pid}/task`).map((task) => `/proc/${pid}/task/${task}`);
+    return tasks
+      .map((task) => `${readFileSync(`${task}/comm`, "utf8").trim()}: ${readFileSync(`${task}/wchan`, "utf8")}`)
+      .join(", ");
+  } catch {
+    return "it is gone, and somebody else has its output";
   }
 }
 

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { sendDatagram } from "../../src/kernel/datagram.ts";
+import { waitUntil } from "../../src/lab/wait.ts";
 import { distinct, Place, range } from "./daemons.ts";
 import { ServiceManager } from "./service-manager.ts";
 
@@ -119,7 +120,8 @@ test.each(["path", "abstract address"])("sendDatagram() passes descriptors along
   const files = ["a", "b", "c"].map((name) => openSync(join(directory, name), "w"));
   sendDatagram(address, Buffer.from("FDSTORE=1\nFDNAME=many"), files);
   for (const fd of files) closeSync(fd);
-  while (manager.stored.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  const { signal } = new AbortController();
+  await waitUntil(() => manager.stored.length === 3, { signal, within: 10_000, what: "the manager has all three" });
   const { passed = [] } = manager.start();
   expect(passed.map((fd) => basename(readlinkSync(`/proc/self/fd/${fd}`)))).toEqual(["a", "b", "c"]);
 });
