@@ -43,7 +43,7 @@ const GARBAGE = `
 /** Whether the host leads to just these, by routes that another program lists. */
 async function leadsTo(host: LabHost, peers: readonly LabHost[]): Promise<boolean> {
   const routes = (await host.run(["ip", "route"])).split("\n").filter((line) => line.includes(" proto 241"));
-  const destinations = routes.map((line) => line.split(" ")[0]).toSorted();
+  const destinations = routes.map((line) => line.split(" ")[0] ?? "").toSorted();
   return JSON.stringify(destinations) === JSON.stringify(peers.map(subnetOf).toSorted());
 }
 
