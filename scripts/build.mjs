@@ -32,10 +32,14 @@ const ENTRIES = {
 /** What is for hosts as it is, by its file in dist/; whether it can be run is kept. */
 const COPIES = {
   "mk-docker-opts.sh": "packaging/mk-docker-opts.sh",
+  "install-cni.sh": "packaging/kubernetes/install-cni.sh",
 };
 
 /** Folders that go to dist/ as they are. */
-const FOLDERS = { systemd: "packaging/systemd" };
+const FOLDERS = { systemd: "packaging/systemd", "flannel-chart": "packaging/kubernetes/chart" };
+
+/** The chart as one manifest. */
+const MANIFEST = "kube-flannel.yml";
 
 /** Run by scripts/compiled-program.cjs. */
 const MAIN = "flanneld-main.cjs";
@@ -63,11 +67,12 @@ export function isBuilt() {
     "packaging",
     "scripts/build.mjs",
     "scripts/bundle.mjs",
+    "scripts/render-chart.mjs",
     "scripts/compiled-program.cjs",
     "package-lock.json",
   ];
   const sources = newest(...made.map((path) => join(root, path)));
-  return [...Object.keys(entries()), ...Object.keys(COPIES), ...Object.keys(FOLDERS)].every((file) => {
+  return [...Object.keys(entries()), ...Object.keys(COPIES), ...Object.keys(FOLDERS), MANIFEST].every((file) => {
     const stat = statSync(join(dist, file), { throwIfNoEntry: false });
     return stat !== undefined && stat.mtimeMs >= sources;
   });
@@ -103,6 +108,8 @@ export async function build() {
     rmSync(join(dist, folder), { recursive: true, force: true });
     cpSync(join(root, source), join(dist, folder), { recursive: true });
   }
+  const { renderChart } = await import("./render-chart.mjs");
+  replace(join(dist, MANIFEST), renderChart(join(root, FOLDERS["flannel-chart"])));
   replace(join(dist, "koffi.node"), readFileSync(NATIVE));
   for (const [file, source] of Object.entries(COPIES)) {
     const path = join(root, source);

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { podNamespace } from "../../src/lab/address-plan.ts";
 import type { Lab } from "../../src/lab/lab.ts";
@@ -6,6 +6,7 @@ import type { LabHost } from "../../src/lab/lab-host.ts";
 import { Namespace } from "../../src/lab/namespace.ts";
 import { Place } from "../../src/lab/place.ts";
 import { run } from "../../src/lab/program.ts";
+import { manifestFile } from "../kube/manifest.ts";
 import { type CniAnswer, callPlugin, plugin, REAL_PLUGINS } from "./plugin.ts";
 
 /** A list of plugins, as in /etc/cni/net.d/10-flannel.conflist. */
@@ -114,7 +115,7 @@ export class Runtime {
 
 /** The list of flannel's manifest for Kubernetes, with its files in the host's own directory. */
 export function manifestConfigList(host: LabHost, delegate: object = {}): ConfigList {
-  const manifest = JSON.parse(readFileSync(join(import.meta.dirname, "10-flannel.conflist"), "utf8")) as ConfigList;
+  const manifest = JSON.parse(manifestFile("cni-conf.json")) as ConfigList;
   const [flannel, ...rest] = manifest.plugins;
   if (flannel === undefined) throw new Error("no plugin in the list");
   const own = {

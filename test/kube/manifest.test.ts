@@ -1,0 +1,186 @@
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { DaemonSet } from "kubernetes-models/apps/v1/DaemonSet";
+import { ClusterRole } from "kubernetes-models/rbac.authorization.k8s.io/v1/ClusterRole";
+import { ClusterRoleBinding } from "kubernetes-models/rbac.authorization.k8s.io/v1/ClusterRoleBinding";
+import { ConfigMap } from "kubernetes-models/v1/ConfigMap";
+import { Namespace } from "kubernetes-models/v1/Namespace";
+import { ServiceAccount } from "kubernetes-models/v1/ServiceAccount";
+import { describe, expect, test } from "vitest";
+import { renderChart } from "../../scripts/render-chart.mjs";
+import { Lab } from "../../src/lab/lab.ts";
+import { parseNetworkConfig } from "../../src/lease/network-config.ts";
+import { flanneld, root, run, temporaryDirectory } from "../cli/program.ts";
+import { callPlugin } from "../cni/plugin.ts";
+import { complaints, hostsOf, untilPing } from "../e2e/hosts.ts";
+import { FakeApiServer } from "./fake-api-server.ts";
+import { MANIFEST, type ManifestObject, manifestFile, manifestObject, manifestObjects } from "./manifest.ts";
+
+const MODELS = { Namespace, ServiceAccount, ClusterRole, ClusterRoleBinding, ConfigMap, DaemonSet };
+
+/** By the published JSON schema of its kind. @throws if it does not fit */
+function validate(object: ManifestObject): void {
+  const Model = MODELS[object.kind as keyof typeof MODELS];
+  if (Model === undefined) throw new Error(`no schema for ${object.kind}`);
+  new Model(structuredClone(object) as never).validate();
+}
+
+describe("dist/kube-flannel.yml", () => {
+  test("the manifest holds six objects, each valid by the published schema of its kind", () => {
+    const objects = manifestObjects();
+    expect(objects.map(({ kind }) => kind)).toEqual(Object.keys(MODELS));
+    for (const object of objects) expect(() => validate(object), object.kind).not.toThrow();
+  });
+
+  test("the schemas refuse what is missing or of another type", () => {
+    const daemonSet = manifestObject("DaemonSet");
+    const { selector: _, ...spec } = daemonSet.spec;
+    expect(() => validate({ ...daemonSet, spec })).toThrow(/selector/);
+    expect(() => validate({ ...manifestObject("ConfigMap"), data: { a: 5 } })).toThrow(/data/);
+  });
+
+  test("the manifest is the chart with its own values, and the chart has nothing but plain values in it", () => {
+    const chart = join(root, "dist/flannel-chart");
+    expect(readFileSync(MANIFEST, "utf8")).toBe(renderChart(chart));
+    using directory = temporaryDirectory();
+    cpSync(chart, directory.path, { recursive: true });
+    for (const expression of [
+      "{{ .Values.none }}",
+      "{{ .Values.image }}",
+      "{{ if .Values.network }}",
+      "{{.Release.Name}}",
+    ]) {
+      writeFileSync(join(directory.path, "templates/x.yaml"), expression);
+      expect(() => renderChart(directory.path), expression).toThrow(`x.yaml: ${expression} is no value of values.yaml`);
+    }
+  });
+
+  test("the role grants what flanneld asks of the API, and nothing else", async () => {
+    const { rules } = manifestObject("ClusterRole");
+    await using api = await FakeApiServer.start();
+    api.addNode("a", ["10.244.1.0/24"]);
+    api.users.addServiceAccount("secret", "kube-flannel", "flannel");
+    api.grant("kube-flannel", "flannel", rules);
+    const ask = async (method: string, path: string, body?: object) => {
+      const headers = { authorization: "Bearer secret", "content-type": "application/strategic-merge-patch+json" };
+      const init = {
+        method,
+        headers,
+        ...(body && { body: JSON.stringify(body) }),
+        signal: AbortSignal.timeout(20_000),
+      };
+      const response = await fetch(`${api.url}${path}`, init);
+      await response.body?.cancel();
+      return response.status;
+    };
+    const annotations = { metadata: { annotations: { "flannel.alpha.coreos.com/public-ip": "192.0.2.1" } } };
+    expect(await ask("GET", "/api/v1/nodes/a")).toBe(200);
+    expect(await ask("GET", "/api/v1/nodes")).toBe(200);
+    expect(await ask("GET", "/api/v1/nodes?watch=1&timeoutSeconds=1")).toBe(200);
+    expect(await ask("PATCH", "/api/v1/nodes/a/status", annotations)).toBe(200);
+    expect(await ask("PATCH", "/api/v1/nodes/a", annotations)).toBe(403);
+    expect(await ask("DELETE", "/api/v1/nodes/a")).toBe(403);
+    expect(await ask("GET", "/api/v1/namespaces/kube-flannel/pods/flannel")).toBe(403);
+  });
+
+  test("the DaemonSet's selector is that of later releases, so that it takes theirs over, and its pods carry it", () => {
+    const { selector, template } = manifestObject("DaemonSet").spec;
+    expect(selector.matchLabels).toEqual({ app: "flannel", "k8s-app": "flannel" });
+    expect(template.metadata.labels).toMatchObject(selector.matchLabels);
+  });
+
+  test("every flag that the DaemonSet gives is one of flanneld's", async () => {
+    const help = await run(flanneld, ["--help"]);
+    const text = help.stdout + help.stderr;
+    const { containers } = manifestObject("DaemonSet").spec.template.spec;
+    const flags = containers.flatMap(({ args }) => args.map((arg) => arg.replace(/=.*/, "").replace(/^--?/, "")));
+    expect(flags).toContain("ip-masq");
+    for (const flag of flags) expect(text).toMatch(new RegExp(`^\\s*-{1,2}${flag}\\b`, "m"));
+  });
+
+  test("the network's config is one that flanneld takes", () => {
+    expect(parseNetworkConfig(manifestFile("net-conf.json"))).toMatchObject({ backend: { type: "vxlan" } });
+  });
+
+  test("flanneld does its work with the two capabilities that the DaemonSet leaves it, and /proc/sys read-only", async () => {
+    const { containers } = manifestObject("DaemonSet").spec.template.spec;
+    const securityContext = containers[0]?.securityContext;
+    expect(securityContext).toMatchObject({
+      privileged: false,
+      capabilities: { drop: ["ALL"], add: ["NET_ADMIN", "NET_RAW"] },
+    });
+    const kept = (securityContext?.capabilities.add ?? []).map((name) => `+${name.toLowerCase()}`).join(",");
+    using directory = temporaryDirectory();
+    const confined = join(directory.path, "flanneld");
+    const inside = `mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys && exec setpriv --bounding-set=-all,${kept} --inh-caps=-all --no-new-privs "$@"`;
+    writeFileSync(confined, `#!/bin/sh\nexec unshare -m sh -c '${inside}' sh ${flanneld} "$@"\n`, { mode: 0o755 });
+    const { signal } = new AbortController();
+    await using lab = await Lab.up({ hosts: 2, flanneld: [confined], flags: ["--ip-masq"], signal });
+    const [a, b] = hostsOf(lab, 2);
+    if (a === undefined || b === undefined) throw new Error("no hosts");
+    await untilPing(a.pod, b.pod, 6_000);
+    expect(await a.run(["grep", "CapEff", `/proc/${a.daemon.pid}/status`])).toContain("0000000000003000");
+    expect(complaints(a).filter((line) => !line.includes("table=sysctl"))).toEqual([]);
+  });
+});
+
+describe("dist/install-cni.sh", () => {
+  /** The project as it stands in the image, as far as the script looks. */
+  function image(directory: string): string {
+    mkdirSync(join(directory, "image"));
+    cpSync(join(root, "dist"), join(directory, "image/dist"), { recursive: true });
+    symlinkSync(join(root, "node_modules"), join(directory, "image/node_modules"));
+    writeFileSync(join(directory, "cni-conf.json"), manifestFile("cni-conf.json"));
+    for (const name of ["bin", "net.d"]) mkdirSync(join(directory, name));
+    return join(directory, "image/dist");
+  }
+
+  async function install(directory: string): Promise<void> {
+    const [bin = "", netd = "", conf = ""] = ["bin", "net.d", "cni-conf.json"].map((name) => join(directory, name));
+    const env = { PATH: "/usr/bin:/bin" };
+    expect(await run(join(directory, "image/dist/install-cni.sh"), [bin, netd, conf], { env })).toMatchObject({
+      end: 0,
+    });
+  }
+
+  test("install-cni.sh brings a plugin that runs without the image, and the conflist", async () => {
+    using directory = temporaryDirectory();
+    image(directory.path);
+    await install(directory.path);
+    const answer = await callPlugin(join(directory.path, "bin/flannel"), { command: "VERSION" });
+    expect(answer).toMatchObject({ code: 0, json: { cniVersion: "1.1.0" } });
+    expect(readFileSync(join(directory.path, "net.d/10-flannel.conflist"), "utf8")).toBe(manifestFile("cni-conf.json"));
+    expect(readdirSync(join(directory.path, "net.d"))).toEqual(["10-flannel.conflist"]);
+  });
+
+  test("install-cni.sh copies nothing anew for the same version, and keeps the version before for plugins that still run", async () => {
+    using directory = temporaryDirectory();
+    const dist = image(directory.path);
+    const bin = join(directory.path, "bin");
+    const trees = () => readdirSync(bin).filter((name) => name.startsWith("."));
+    await install(directory.path);
+    const [first = ""] = trees();
+    const { ino } = statSync(join(bin, first, "node"));
+    await install(directory.path);
+    expect([trees(), statSync(join(bin, first, "node")).ino]).toEqual([[first], ino]);
+    const upgrade = async (version: string) => {
+      writeFileSync(join(dist, "flannel-cni.cjs"), `console.log("${version}");`);
+      await install(directory.path);
+      expect(await run(join(bin, "flannel"))).toMatchObject({ end: 0, stdout: `${version}\n` });
+    };
+    await upgrade("second");
+    expect(trees()).toHaveLength(2);
+    await upgrade("third");
+    expect(trees()).toHaveLength(2);
+    expect(existsSync(join(bin, first))).toBe(false);
+  });
+});
