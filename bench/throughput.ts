@@ -4,10 +4,13 @@ import { Lab, type LabOptions } from "../src/lab/lab.ts";
 import type { LabHost } from "../src/lab/lab-host.ts";
 import type { Namespace } from "../src/lab/namespace.ts";
 import { cpuSeconds } from "../test/support/process-usage.ts";
+import { saysOnce } from "../test/support/tcp.ts";
+import { floodDuring } from "../test/udp/flood.ts";
 import { BENCH_NETWORK, fakePeer } from "./fake-peers.ts";
 import { median, percentile, type Report } from "./figures.ts";
 import { PeerWriter } from "./peer-writer.ts";
 
+const UDP_PORT = 8285;
 /** Peers of the large table. */
 const MANY = 10_000;
 
@@ -41,6 +44,9 @@ type Samples = Map<string, Partial<Sample>[]>;
 
 const PLAIN = "udp, one packet per call";
 const CROWDED = `udp, ${MANY} peers`;
+/** While an address that is no peer's sends the receiving host all it can: to the port of its flanneld, or to one that nobody reads. */
+const FLOODED = "udp, flooded by a stranger";
+const BESIDE = "udp, a stranger floods another port";
 /** Where the link carries datagrams no longer than its MTU, as a network card without segmentation does. */
 const REAL = "real datagrams";
 
@@ -67,6 +73,7 @@ const RATIOS: readonly (readonly [keyof Sample, of: string, to: string, aim?: st
   ["tcp1", `udp, ${REAL}`, `${PLAIN}, ${REAL}`, "≥ 5"],
   ["ping50", "udp", PLAIN, "≤ 1, 0.5"],
   ["ping99", "udp", PLAIN, "≤ 1, 0.5"],
+  ["tcp1", FLOODED, BESIDE, "≥ 0.9"],
   ["tcp1", CROWDED, "udp", "≥ 0.97"],
   ["packets", CROWDED, "udp", "≥ 0.97"],
   ["ping50", CROWDED, "udp", "≤ 1.03"],
@@ -92,6 +99,12 @@ export async function benchThroughput(report: Report, options: ThroughputOptions
   const samples: Samples = new Map();
   for (let round = 0; round < options.rounds; round++) {
     for (const path of paths) add(samples, path.name, await measure(path, options, signal));
+    const [flooded, beside] = [
+      await whileFlooded(udp, UDP_PORT, options, signal),
+      await whileFlooded(udp, 9, options, signal),
+    ];
+    add(samples, FLOODED, flooded);
+    add(samples, BESIDE, beside);
     await segmentation("off", realPaths);
     for (const path of realPaths) add(samples, `${path.name}, ${REAL}`, await measureTcp(path, options, signal));
     await segmentation("on", realPaths);
@@ -120,6 +133,26 @@ function tell(report: Report, samples: Samples): void {
       unit: "ratio",
       ...(aim !== undefined && { aim }),
     });
+}
+
+/** TCP to a host that a stranger, the switch itself, floods meanwhile. */
+async function whileFlooded(lab: Lab, port: number, options: ThroughputOptions, signal: AbortSignal) {
+  const [, right] = lab.hosts;
+  if (right === undefined) throw new Error("two hosts are needed");
+  const program = new URL("./sink-program.ts", import.meta.url).pathname;
+  const sink =
+    port === UDP_PORT
+      ? undefined
+      : right.spawn([process.execPath, program, String(port)], { stdio: ["ignore", "pipe", "inherit"] });
+  try {
+    if (sink !== undefined) await saysOnce(sink.stdout, "bound", { signal });
+    const flood = { to: right.address, port, rate: 0, signal };
+    const path = between("", lab);
+    const { result } = await floodDuring(lab.switch.namespace, flood, () => iperf(path, options, [], signal));
+    return { tcp1: result.bits / 1e6 };
+  } finally {
+    sink?.kill("SIGKILL");
+  }
 }
 
 /** From the first host's pod to the second's; or from host to host. */
