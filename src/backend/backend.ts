@@ -65,6 +65,8 @@ export interface Backend extends AsyncDisposable {
   readonly mtu: number;
   /** Names of the devices it makes. */
   readonly links: readonly string[];
+  /** How its packets between hosts are known, if the host's packet filter is to let in those of peers only. */
+  readonly admission?: UnderlayAdmission;
   /** The device's MAC, to be remembered across restarts. */
   readonly mac?: MacAddress;
   /** What must be in place to reach these peers, our own lease excluded. Pure: no I/O, no clock, no memory. */
@@ -73,6 +75,15 @@ export interface Backend extends AsyncDisposable {
   run?(options: Abortable): Promise<void>;
   /** Of a thread of its own, if it has one. */
   pulse?(): Pulse;
+}
+
+/** vxlan packets to us. */
+export interface UnderlayAdmission {
+  /** UDP destination port. */
+  readonly port: number;
+  readonly vni: number;
+  /** Outer sources that are let in although they are no peer's. */
+  readonly acceptFrom: readonly Prefix[];
 }
 
 /** Layers are filled in order and emptied in reverse. */

@@ -170,6 +170,11 @@ const FIREWALL_FLAGS = {
     default: "auto",
     help: "what to keep rules with; auto: whatever the host's rules are kept with; none: make no rules",
   },
+  "underlay-admission": {
+    kind: "bool",
+    default: true,
+    help: "let in vxlan packets of the network from its hosts only",
+  },
 } as const;
 
 const PROGRAM_FLAGS = {

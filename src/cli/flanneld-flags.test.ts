@@ -90,7 +90,7 @@ describe("parseFlanneld()", () => {
         networks: [],
         watchNetworks: false,
         subnetDir: "/run/flannel/networks",
-        firewall: { flavour: "auto", masquerade: false, excluded: [] },
+        firewall: { flavour: "auto", masquerade: false, excluded: [], admission: true },
         log: { format: "text", verbosity: 0 },
       },
     });
@@ -154,7 +154,7 @@ describe("parseFlanneld()", () => {
       networks: [],
       watchNetworks: false,
       subnetDir: "/run/flannel/networks",
-      firewall: { flavour: "auto", masquerade: false, excluded: [] },
+      firewall: { flavour: "auto", masquerade: false, excluded: [], admission: true },
       log: { format: "json", verbosity: 2 },
     });
   });
@@ -336,11 +336,15 @@ describe("parseFlanneld()", () => {
   });
 
   test("parseFlanneld() leaves the choice of the firewall to the host, and masquerades nothing, unless told", () => {
-    expect(options().firewall).toEqual({ flavour: "auto", masquerade: false, excluded: [] });
-    expect(options("--ip-masq", "--firewall=nftables", "--ip-masq-exclude=192.0.2.7/24, fd00::/8,").firewall).toEqual({
+    expect(options().firewall).toEqual({ flavour: "auto", masquerade: false, excluded: [], admission: true });
+    expect(
+      options("--ip-masq", "--firewall=nftables", "--ip-masq-exclude=192.0.2.7/24, fd00::/8,", "--underlay-admission=0")
+        .firewall,
+    ).toEqual({
       flavour: "nftables",
       masquerade: true,
       excluded: [parsePrefix("192.0.2.0/24"), parsePrefix("fd00::/8")],
+      admission: false,
     });
   });
 

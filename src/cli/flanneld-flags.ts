@@ -197,6 +197,7 @@ function options(values: Values): FlanneldOptions {
       flavour: values.firewall as FlavourChoice, // checked before
       masquerade: values["ip-masq"],
       excluded: excludedNetworks(values),
+      admission: values["underlay-admission"],
     },
     log: { format: values["log-format"] === "json" ? "json" : "text", verbosity: values.v },
   };

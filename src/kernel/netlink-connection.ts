@@ -91,6 +91,43 @@ export class NetlinkConnection implements Disposable {
   }
 
   /**
+   * Sends requests between a beginning and an end, for parts of the kernel that do all of them or none.
+   * @throws {NetlinkError} the first refusal; nothing was done then
+   */
+  transaction(
+    begin: NetlinkRequest,
+    requests: readonly NetlinkRequest[],
+    end: NetlinkRequest,
+    { signal }: Abortable,
+  ): Promise<void> {
+    return this.#exclusively(async () => {
+      signal.throwIfAborted();
+      const writer = this.#writer;
+      writer.reset();
+      const first = this.#sequence + 1;
+      const all = [begin, ...requests, end];
+      const last = all.length - 2; // not every kernel acknowledges the end
+      for (const [index, request] of all.entries()) {
+        const start = beginMessage(writer, request.type, NLM_F_REQUEST | request.flags, this.#nextSequence());
+        request.write(writer);
+        endMessage(writer, start);
+        if (index === last) requestAcknowledgement(writer, start);
+      }
+      this.#socket.send(writer.written());
+      for (;;) {
+        const cursor = this.#receive();
+        while (cursor.next()) {
+          if (cursor.type !== NLMSG_ERROR) continue;
+          const { errno, text } = readAcknowledgement(cursor);
+          const index = (cursor.sequence - first) >>> 0;
+          if (errno !== 0) throw new NetlinkError((requests[index] ?? begin).describe(), errno, text);
+          if (index === requests.length - 1) return;
+        }
+      }
+    });
+  }
+
+  /**
    * Everything of a kind. An interrupted dump, which may have missed what moved meanwhile, is begun again.
    * @param filter what of a message the kernel should compare
    * @param take picks what is wanted of each answer while it is decoded; undefined leaves it out

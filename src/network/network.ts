@@ -24,6 +24,7 @@ import { Scope } from "../lib/scope.ts";
 import { untilItWorks } from "../lib/until-it-works.ts";
 import type { Liveness } from "../operate/liveness.ts";
 import { NetworkFirewall, type NetworkFirewallOptions } from "./firewall/network-firewall.ts";
+import { watchObstacles } from "./firewall/watch-obstacles.ts";
 import { type Heritage, heritage } from "./heritage.ts";
 import { HostMemory } from "./host-memory.ts";
 import { overlapWithHost } from "./host-overlap.ts";
@@ -224,6 +225,7 @@ class NetworkLife {
     scope.spawn((signal) => this.#followPeers(session, { signal }, begin));
     scope.spawn((signal) => this.#forgetInTime(session, { signal }));
     scope.spawn((signal) => this.#retireFormer(session, { signal }));
+    this.#watchObstacles(session, scope);
     const { kernel, clock, logger } = this.#options;
     const { config, heritage } = session;
     const networks = [config.network, ...heritage.networks];
@@ -372,6 +374,16 @@ class NetworkLife {
     if (!this.#masquerades) this.#filter(session, { signal }); // pods can be started meanwhile
   }
 
+  #watchObstacles({ config, backend, external }: Session, scope: Scope): void {
+    const { filters, kernel, clock, logger } = this.#options;
+    if (filters === undefined || filters.policy.flavour === "none") return;
+    const { firewall } = filters;
+    const { network } = config;
+    const { subnet } = backend.lease;
+    const link = backend.links[0] ?? external.link.name;
+    scope.spawn((signal) => watchObstacles({ firewall, kernel, network, subnet, link, clock, logger, signal }));
+  }
+
   get #masquerades(): boolean {
     return this.#options.filters?.policy.masquerade ?? false;
   }
@@ -385,6 +397,7 @@ class NetworkLife {
     const { store, name } = this.#options;
     const since = this.#known.cursor;
     let areInPlace = since !== undefined;
+    let isAdmitting = false;
     if (areInPlace) onInPlace();
     for await (const update of store.watchLeases(name, { signal, ...(since !== undefined && { since }) })) {
       const change = this.#known.apply(update);
@@ -393,6 +406,8 @@ class NetworkLife {
       await this.#dataplane.attempted({ signal }); // the kernel first, then the log; and what comes meanwhile is one batch
       if (!areInPlace) onInPlace();
       areInPlace = true;
+      if (this.#known.isComplete && !isAdmitting) this.#firewall?.peersKnown(session.backend.admission, { signal });
+      isAdmitting ||= this.#known.isComplete;
       session.report.changed(change, session.own.lease);
       this.#options.onStatus?.(this.#status);
     }
@@ -408,12 +423,13 @@ class NetworkLife {
   }
 
   /** Declares what the peers need. */
-  #program({ backend, select, report }: Session): void {
+  #program({ config, backend, select, report }: Session): void {
     this.#dataplane.want(() => {
       const { peers, rejected } = select(this.#known.all);
       const { layers, unreachable } = backend.desired(peers);
       report.ignored(rejected, unreachable);
-      return { layers, spareUnknown: !this.#known.isComplete };
+      const admitted = this.#firewall?.peers(config.network, backend.admission, peers);
+      return { layers: admitted === undefined ? layers : [admitted, ...layers], spareUnknown: !this.#known.isComplete };
     });
   }
 
@@ -437,7 +453,9 @@ class NetworkLife {
     for (let attempts = 1; ; attempts++) {
       if (this.#known.isComplete) {
         await this.#dataplane.attempted({ signal });
-        if (await retire(kernel, { links, networks: heritage.networks }, { logger, signal })) break;
+        const { networks } = heritage;
+        const rules = await this.#firewall?.leftovers([config.network, ...networks], networks, { signal });
+        if (await retire(kernel, { links, networks, rules }, { logger, signal })) break;
       }
       await clock.sleep(backoff(attempts, RETIREMENT_RETRY), { signal });
     }

@@ -117,8 +117,10 @@ async function dismantle(name: NetworkName, options: NetworksOptions, { signal }
   await keeper.keep(new Map(), { signal });
   const file = new HostStateFile(stateDir, subnetFile, logger);
   const state = await file.read();
+  const { networks } = state;
+  const rules = options.filters?.firewall.leftovers({ others: [], allOthers: false, ours: networks });
   for (let attempts = 1; attempts <= MOST_ATTEMPTS; attempts++) {
-    if (await retire(kernel, state, { logger, signal })) {
+    if (await retire(kernel, { ...state, rules }, { logger, signal })) {
       await file.write(NO_STATE);
       logger.info("network was removed, and all of it from this host");
       return;

@@ -40,7 +40,7 @@ test("retire() removes the devices and our routes in the networks, and nothing o
   expect(kernel.log.filter((line) => line.startsWith("remove route"))).toEqual([
     "remove route 10.77.1.0/24 via 192.0.2.7 dev eth0",
   ]);
-  expect(logger.messages("info")).toEqual(Array(2).fill("removed what an earlier config left"));
+  expect(logger.messages("info")).toEqual(Array(2).fill("removed what an earlier flannel or config left"));
 });
 
 test("retire() never takes a device that is no overlay's for one of ours", async () => {
@@ -60,7 +60,7 @@ test("retire() says what it could not remove, and that it is not done", async ()
   kernel.refuse = (request) => (request.startsWith("remove link") ? "busy" : undefined);
   expect(await retires(["flannel.1"], "10.77.0.0/16")).toBe(false);
   expect(logger.lines.filter(({ level }) => level === "warn").map(({ message }) => message)).toEqual([
-    "cannot remove what an earlier config left",
+    "cannot remove what an earlier flannel or config left",
   ]);
   kernel.refuse = () => undefined;
   expect(await retires(["flannel.1"], "10.77.0.0/16")).toBe(true);

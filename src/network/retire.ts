@@ -1,5 +1,6 @@
 import type { Table } from "../dataplane/table.ts";
 import type { Prefix } from "../ip/prefix.ts";
+import type { Leftover } from "../kernel/firewall/leftovers.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { describeError, isAbort } from "../lib/errors.ts";
@@ -10,6 +11,8 @@ export interface Former {
   readonly links: readonly string[];
   /** Networks whose routes we made and do not want now. */
   readonly networks: readonly Prefix[];
+  /** Rules in the packet filters that we do not want, ours and other flannels'. */
+  readonly rules?: Table<Leftover> | undefined;
 }
 
 /**
@@ -17,13 +20,14 @@ export interface Former {
  */
 export async function retire(
   kernel: Kernel,
-  { links, networks }: Former,
+  { links, networks, rules }: Former,
   { logger, signal }: Abortable & { readonly logger: Logger },
 ): Promise<boolean> {
   const routes =
     networks.length === 0 || (await empty(kernel.routeTable({ networks, adoptable: () => false }), logger, signal));
   const devices = links.length === 0 || (await empty(kernel.linkTable({ owned: links }), logger, signal));
-  return routes && devices;
+  const filters = rules === undefined || (await empty(rules, logger, signal));
+  return routes && devices && filters;
 }
 
 async function empty<Row>(table: Table<Row>, logger: Logger, signal: AbortSignal): Promise<boolean> {
@@ -31,19 +35,22 @@ async function empty<Row>(table: Table<Row>, logger: Logger, signal: AbortSignal
     const rows = await table.list({ signal });
     const failures = await table.apply({ puts: [], removals: rows }, { signal });
     for (const { row, error } of failures)
-      logger.warn("cannot remove what an earlier config left", {
+      logger.warn("cannot remove what an earlier flannel or config left", {
         row: table.format(row),
         reason: describeError(error),
       });
     if (rows.length > failures.length)
-      logger.info("removed what an earlier config left", {
+      logger.info("removed what an earlier flannel or config left", {
         count: rows.length - failures.length,
         rows: rows.slice(0, 3).map((row) => table.format(row)),
       });
     return failures.length === 0;
   } catch (error) {
     if (isAbort(error, signal)) throw error;
-    logger.warn("cannot look for what an earlier config left", { table: table.name, reason: describeError(error) });
+    logger.warn("cannot look for what an earlier flannel or config left", {
+      table: table.name,
+      reason: describeError(error),
+    });
     return false;
   }
 }

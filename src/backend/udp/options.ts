@@ -1,8 +1,7 @@
 import * as v from "valibot";
-import { tryParseAddress } from "../../ip/address.ts";
-import { networkOf, type Prefix, parsePrefix } from "../../ip/prefix.ts";
-import { integer, parseFields, shown } from "../../lease/json-fields.ts";
-import { InvalidConfigError } from "../../lib/errors.ts";
+import type { Prefix } from "../../ip/prefix.ts";
+import { integer, parseFields } from "../../lease/json-fields.ts";
+import { parseAcceptFrom } from "../accept-from.ts";
 
 const Options = v.object({
   Port: v.optional(integer(1, 65_535), 8285),
@@ -23,35 +22,4 @@ export interface UdpOptions {
 export function parseUdpOptions(json: unknown): UdpOptions {
   const { Port, AcceptFrom, Offload } = parseFields(Options, json, "Backend");
   return { port: Port, acceptFrom: parseAcceptFrom(AcceptFrom), offload: Offload };
-}
-
-const EVERYBODY: Prefix = { address: { family: 4, value: 0n }, length: 0 };
-
-function parseAcceptFrom(value: unknown): readonly Prefix[] {
-  if (value === "peers") return [];
-  if (value === "any") return [EVERYBODY];
-  if (Array.isArray(value)) return value.map(parseSource);
-  throw new InvalidConfigError(
-    "Backend.AcceptFrom",
-    `must be "peers", "any" or a list of networks such as "192.0.2.0/24", not ${shown(value)}`,
-  );
-}
-
-function parseSource(value: unknown, index: number): Prefix {
-  const path = `Backend.AcceptFrom.${index}`;
-  if (typeof value !== "string")
-    throw new InvalidConfigError(path, `must be a network such as "192.0.2.0/24", not ${shown(value)}`);
-  let prefix: Prefix;
-  const host = tryParseAddress(value);
-  try {
-    prefix = host === undefined ? parsePrefix(value) : { address: host, length: host.family === 4 ? 32 : 128 };
-  } catch (cause) {
-    throw new InvalidConfigError(path, cause instanceof Error ? cause.message : String(cause), { cause });
-  }
-  if (prefix.address.family !== 4)
-    throw new InvalidConfigError(
-      path,
-      `must be an IPv4 network, as hosts reach each other by IPv4, not ${shown(value)}`,
-    );
-  return networkOf(prefix.address, prefix.length);
 }

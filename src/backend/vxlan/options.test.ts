@@ -1,13 +1,32 @@
 import { expect, test } from "vitest";
+import { formatPrefix } from "../../ip/prefix.ts";
 import { parseVxlanOptions } from "./options.ts";
 
 test("parseVxlanOptions() has 0.7.0's defaults", () => {
-  expect(parseVxlanOptions({ Type: "vxlan" })).toEqual({ vni: 1, port: 0, gbp: false });
+  expect(parseVxlanOptions({ Type: "vxlan" })).toEqual({ vni: 1, port: 0, gbp: false, acceptFrom: [] });
 });
 
 test("parseVxlanOptions() takes keys in any case, null as absent, and all that the kernel takes", () => {
-  expect(parseVxlanOptions({ vni: 0, PORT: 65_535, Gbp: true })).toEqual({ vni: 0, port: 65_535, gbp: true });
-  expect(parseVxlanOptions({ VNI: 16_777_215, Port: null })).toEqual({ vni: 16_777_215, port: 0, gbp: false });
+  expect(parseVxlanOptions({ vni: 0, PORT: 65_535, Gbp: true })).toEqual({
+    vni: 0,
+    port: 65_535,
+    gbp: true,
+    acceptFrom: [],
+  });
+  expect(parseVxlanOptions({ VNI: 16_777_215, Port: null })).toEqual({
+    vni: 16_777_215,
+    port: 0,
+    gbp: false,
+    acceptFrom: [],
+  });
+});
+
+test("parseVxlanOptions() reads whom to let in besides peers", () => {
+  expect(parseVxlanOptions({ acceptfrom: ["192.0.2.7", "198.51.100.0/24"] }).acceptFrom.map(formatPrefix)).toEqual([
+    "192.0.2.7/32",
+    "198.51.100.0/24",
+  ]);
+  expect(() => parseVxlanOptions({ AcceptFrom: "all" })).toThrow('Backend.AcceptFrom: must be "peers", "any"');
 });
 
 test.each([

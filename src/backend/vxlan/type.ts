@@ -1,5 +1,5 @@
 import { localMacAddress, type MacAddress } from "../../ip/mac-address.ts";
-import type { LinkRow } from "../../kernel/kernel.ts";
+import { type LinkRow, VXLAN_DEFAULT_PORT } from "../../kernel/kernel.ts";
 import type { Lease } from "../../lease/lease.ts";
 import { InvalidConfigError } from "../../lib/errors.ts";
 import type { BackendType } from "../backend.ts";
@@ -11,7 +11,7 @@ import { vxlanOverhead } from "./overhead.ts";
 export const vxlan: BackendType<VxlanOptions> = {
   parseOptions: parseVxlanOptions,
   async prepare(
-    { options: { vni, port, gbp }, config, external, leaseFormat, kernel, routes, rememberedMac },
+    { options: { vni, port, gbp, acceptFrom }, config, external, leaseFormat, kernel, routes, rememberedMac },
     { signal },
   ) {
     const name = `flannel.${vni}`;
@@ -44,7 +44,8 @@ export const vxlan: BackendType<VxlanOptions> = {
           gbp,
           learning: false,
         };
-        return vxlanOverlay(lease, config.network, device, tables);
+        const admission = { port: port || VXLAN_DEFAULT_PORT, vni, acceptFrom };
+        return { ...vxlanOverlay(lease, config.network, device, tables), admission };
       },
     };
   },

@@ -1,6 +1,10 @@
 import type { Table } from "../../dataplane/table.ts";
+import type { Address } from "../../ip/address.ts";
 import type { Prefix } from "../../ip/prefix.ts";
 import type { Abortable } from "../../lib/abortable.ts";
+import type { Leftover, LeftoverScope } from "./leftovers.ts";
+import type { BlockingRule } from "./obstacles.ts";
+import type { Probe } from "./probe.ts";
 import type { FirewallChain } from "./rule.ts";
 
 /** The two iptables: that on nftables, and the old one with tables of its own. A host may have rules in both, and packets pass both. */
@@ -16,9 +20,17 @@ export interface Firewall extends Disposable {
   /** Calls back when another table of iptables appeared or went. */
   watchSurvey(onChange: () => void): Disposable;
   /** Our table in nftables. */
-  nftTable(network: Prefix): Table<FirewallChain>;
+  nftTable(network: Prefix, onRefused?: (packets: number) => void): Table<FirewallChain>;
+  /** The outer addresses of a network's peers, for rules of {@link FirewallRule.fromPeer} in nftables; undefined where nftables cannot be used. */
+  nftPeers(network: Prefix): Table<Address> | undefined;
   /** @returns undefined if that iptables is not installed */
   xtablesTable(kind: XtablesKind, network: Prefix): Table<FirewallChain> | undefined;
+  /** Calls back when others changed anything in nftables but rules of ours. */
+  watchOthers(onChange: () => void): Disposable;
+  /** The first rule of others in nftables that certainly stops one of these packets; undefined if there is none, or nftables cannot be used. */
+  blockingRule(probes: readonly Probe[], options: Abortable): Promise<BlockingRule | undefined>;
+  /** What flannels left in the packet filters, in all of them: to be listed and removed. */
+  leftovers(scope: LeftoverScope): Table<Leftover>;
 }
 
 export interface FirewallSurvey {

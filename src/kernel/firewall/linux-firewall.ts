@@ -1,14 +1,25 @@
 import type { Table } from "../../dataplane/table.ts";
-import type { Family } from "../../ip/address.ts";
+import type { Address, Family } from "../../ip/address.ts";
 import type { Prefix } from "../../ip/prefix.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import { type Logger, silentLogger } from "../../lib/logger.ts";
 import type { Firewall, FirewallSurvey, XtablesKind, XtablesSurvey } from "./firewall.ts";
+import {
+  isFlannelTable,
+  type Leftover,
+  type LeftoverGround,
+  type LeftoverScope,
+  Leftovers,
+  type NftLeftover,
+} from "./leftovers.ts";
 import { LegacyTables } from "./legacy-tables.ts";
-import { NftChanges } from "./nft-changes.ts";
+import { type NftChange, NftChanges } from "./nft-changes.ts";
 import { NftKernel } from "./nft-kernel.ts";
 import { type NftJson, nftFamily } from "./nft-rule.ts";
+import { NftSetTable } from "./nft-set-table.ts";
 import { NFPROTO, type NftObject, NftTable, type RunNft } from "./nft-table.ts";
+import { type BlockingRule, blockingRule, type ObstacleGround } from "./obstacles.ts";
+import type { Probe } from "./probe.ts";
 import { findProgram, realName, run } from "./program.ts";
 import { type FirewallChain, NFT_CHAINS, nftTableName } from "./rule.ts";
 import { findXtables, type XtablesGround, xtablesTables } from "./xtables-program.ts";
@@ -82,18 +93,69 @@ class LinuxFirewall implements Firewall {
     return ends;
   }
 
-  nftTable(network: Prefix): Table<FirewallChain> {
+  nftTable(network: Prefix, onRefused?: (packets: number) => void): Table<FirewallChain> {
     const { changes } = this.#ground;
-    return new NftTable(
-      this.#runNft,
-      network,
-      changes === undefined ? undefined : (listener) => changes.subscribe(listener),
-    );
+    const subscribe = changes && ((listener: Parameters<NftChanges["subscribe"]>[0]) => changes.subscribe(listener));
+    return new NftTable(this.#runNft, network, subscribe, onRefused);
+  }
+
+  nftPeers(network: Prefix): Table<Address> | undefined {
+    const { nft, changes } = this.#ground;
+    if (nft === undefined || changes === undefined || this.#nftPath === undefined) return undefined;
+    return new NftSetTable(nft, network, (listener) => changes.subscribe(listener));
   }
 
   xtablesTable(kind: XtablesKind, network: Prefix): Table<FirewallChain> | undefined {
     const program = findXtables(kind, network.address.family, this.#ground);
     return program === undefined ? undefined : new XtablesTable(program, network);
+  }
+
+  watchOthers(onChange: () => void): Disposable {
+    const concerns = ({ table, owner }: NftChange) => !isFlannelTable(table) && !owner?.startsWith("FLANNEL-");
+    return this.#ground.changes?.subscribe({ concerns, onChange }) ?? { [Symbol.dispose]() {} };
+  }
+
+  async blockingRule(probes: readonly Probe[], options: Abortable): Promise<BlockingRule | undefined> {
+    const { nft, namespace } = this.#ground;
+    if (nft === undefined || this.#nftPath === undefined) return undefined;
+    const list = (args: readonly string[], { signal }: Abortable) => run(this.#nft(), args, { namespace, signal });
+    const ground: ObstacleGround = {
+      nft,
+      table: async (family, table, options) => objectsOf(await list(["-j", "list", "table", family, table], options)),
+      chainText: (family, table, chain, options) => list(["-a", "list", "chain", family, table, chain], options),
+    };
+    return await blockingRule(ground, probes, options);
+  }
+
+  leftovers(scope: LeftoverScope): Table<Leftover> {
+    const kinds = ["nft", "legacy"] as const;
+    const programs = kinds.flatMap((kind) =>
+      ([4, 6] as const).map((family) => findXtables(kind, family, this.#ground)),
+    );
+    const ground: LeftoverGround = {
+      xtables: programs.filter((program) => program !== undefined),
+      nftTables: (options) => this.#flannelTables(options),
+      nftContent: ({ family, table }, { signal }) =>
+        run(this.#nft(), ["list", "table", family, table], { namespace: this.#ground.namespace, signal }),
+      removeNft: (tables, options) =>
+        this.#runNft.apply(
+          // Made first, so that there is one to delete.
+          tables.flatMap(({ family, table: name }) => [
+            { add: { table: { family, name } } },
+            { delete: { table: { family, name } } },
+          ]),
+          options,
+        ),
+    };
+    return new Leftovers(ground, scope);
+  }
+
+  async #flannelTables(options: Abortable): Promise<readonly NftLeftover[]> {
+    const tables = (await this.#ground.nft?.tables(options)) ?? [];
+    return tables.flatMap(({ family: number, table }): readonly NftLeftover[] => {
+      const family = number === NFPROTO.ip ? "ip" : number === NFPROTO.ip6 ? "ip6" : undefined;
+      return family !== undefined && isFlannelTable(table) ? [{ kind: "table", family, table }] : [];
+    });
   }
 
   [Symbol.dispose](): void {

@@ -103,8 +103,8 @@ export class NftChanges implements Disposable {
   #end(source: Source, start: number, end: number): void {
     const concerned = [...this.#concerned];
     this.#concerned.clear();
-    const { process = 0 } = NftGenerationMessage.read(source, start, end);
-    if (!this.#own.includes(process)) for (const { onChange } of concerned) onChange();
+    const { process: by = 0 } = NftGenerationMessage.read(source, start, end);
+    if (by !== process.pid && !this.#own.includes(by)) for (const { onChange } of concerned) onChange();
   }
 
   #overrun(): void {

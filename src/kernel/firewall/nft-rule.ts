@@ -1,5 +1,5 @@
 import { type Family, formatAddress } from "../../ip/address.ts";
-import type { AddressMatch, ChainPurpose, FirewallRule } from "./rule.ts";
+import { type AddressMatch, type ChainPurpose, type FirewallRule, NFT_PEERS, NFT_REFUSED } from "./rule.ts";
 
 /** Any value of JSON, as nft(8) writes and reads it: libnftables-json(5). */
 export type NftJson = string | number | boolean | null | readonly NftJson[] | { readonly [key: string]: NftJson };
@@ -22,18 +22,30 @@ const SOURCE_NAT = 100;
 
 /** Undefined for what nftables cannot do in a chain of ours: an accept there ends nobody else's chain. */
 export function nftHook(purpose: ChainPurpose): NftHook | undefined {
-  return purpose === "masquerade"
-    ? { type: "nat", hook: "postrouting", prio: SOURCE_NAT, policy: "accept" }
-    : undefined;
+  if (purpose === "masquerade") return { type: "nat", hook: "postrouting", prio: SOURCE_NAT, policy: "accept" };
+  // A drop is final wherever it is: before others', so that what is refused costs least. Whole packets only come to this hook.
+  if (purpose === "underlay") return { type: "filter", hook: "input", prio: -10, policy: "accept" };
+  return undefined;
 }
 
+/** Where the network's number stands after a UDP header begins, and how long it is. Bits; RFC 7348 §5. */
+const VNI_OFFSET = 96;
+const VNI_LENGTH = 24;
+
 /** The statements of a rule, as nft lists them. */
-export function nftExpression({ source, destination, mark, verdict }: FirewallRule): readonly NftJson[] {
+export function nftExpression(rule: FirewallRule, family: Family): readonly NftJson[] {
+  const { source, destination, mark, vxlan, fromPeer, verdict } = rule;
   const statements: NftJson[] = [];
+  if (vxlan !== undefined) {
+    statements.push(match("==", { payload: { protocol: "udp", field: "dport" } }, vxlan.port));
+    statements.push(match("==", { payload: { base: "th", offset: VNI_OFFSET, len: VNI_LENGTH } }, vxlan.vni));
+  }
+  if (fromPeer)
+    statements.push(match("==", { payload: { protocol: nftFamily(family), field: "saddr" } }, `@${NFT_PEERS}`));
   if (mark !== undefined) statements.push(match("==", { "&": [{ meta: { key: "mark" } }, mark.mask] }, mark.value));
   if (source !== undefined) statements.push(addressMatch("saddr", source));
   if (destination !== undefined) statements.push(addressMatch("daddr", destination));
-  statements.push({ counter: { packets: 0, bytes: 0 } });
+  statements.push({ counter: verdict === "drop" ? NFT_REFUSED : { packets: 0, bytes: 0 } });
   statements.push(verdict === "masquerade" ? { masquerade: { flags: "fully-random" } } : { [verdict]: null });
   return statements;
 }

@@ -6,7 +6,7 @@ import type { NftChange } from "./nft-changes.ts";
 import { type NftHook, type NftJson, nftExpression, nftFamily, nftHook, stableText } from "./nft-rule.ts";
 import { Readback } from "./readback.ts";
 import type { ChainPurpose, FirewallChain } from "./rule.ts";
-import { firewallChains, NFT_CHAINS, nftTableName } from "./rule.ts";
+import { firewallChains, NFT_CHAINS, NFT_PEERS, NFT_REFUSED, nftTableName } from "./rule.ts";
 
 /** Our table of one network in nftables: what is in it is ours, whoever put it there. */
 export class NftTable implements Table<FirewallChain> {
@@ -14,28 +14,36 @@ export class NftTable implements Table<FirewallChain> {
   readonly key = firewallChains.key;
   readonly format = firewallChains.format;
   readonly #nft: RunNft;
+  readonly #network: Prefix;
   readonly #family: "ip" | "ip6";
   readonly #table: string;
   readonly #subscribe: Subscribe | undefined;
+  readonly #onRefused: ((packets: number) => void) | undefined;
   readonly #readback = new Readback();
 
-  /** @param subscribe undefined where nobody tells of changes */
-  constructor(nft: RunNft, network: Prefix, subscribe: Subscribe | undefined) {
+  /**
+   * @param subscribe undefined where nobody tells of changes
+   * @param onRefused told at every listing how many packets have been refused since the table was made
+   */
+  constructor(nft: RunNft, network: Prefix, subscribe: Subscribe | undefined, onRefused?: (packets: number) => void) {
     this.#nft = nft;
+    this.#network = network;
     this.#family = nftFamily(network.address.family);
     this.#table = nftTableName(network);
     this.name = `nftables ${this.#family} ${this.#table}`;
     this.#subscribe = subscribe;
+    this.#onRefused = onRefused;
   }
 
   equal(desired: FirewallChain, actual: FirewallChain): boolean {
-    return this.#readback.equal(desired.purpose, linesOf(desired), linesOf(actual));
+    return this.#readback.equal(desired.purpose, this.#linesOf(desired), this.#linesOf(actual));
   }
 
   async list(options: Abortable): Promise<readonly FirewallChain[]> {
     const objects = await this.#nft.table(this.#family, this.#table, options);
     const chains = new Map<string, string[]>();
     for (const object of objects) {
+      if (object.counter?.["name"] === NFT_REFUSED) this.#onRefused?.(Number(object.counter["packets"]));
       const { name } = object.chain ?? {};
       const { chain, expr = [] } = object.rule ?? {};
       if (typeof name === "string") chains.set(name, [hookText(object.chain)]);
@@ -57,7 +65,11 @@ export class NftTable implements Table<FirewallChain> {
       // A chain that hangs elsewhere cannot be moved: it is made anew, and first made so that there is one to delete.
       commands.push({ add: { chain } }, { flush: { chain } }, { delete: { chain } });
       commands.push({ add: { chain: { ...chain, ...nftHook(purpose) } } });
-      for (const rule of rules) commands.push({ add: { rule: { ...table, chain: name, expr: nftExpression(rule) } } });
+      if (purpose === "underlay") commands.push(...this.#beside(table));
+      for (const rule of rules)
+        commands.push({
+          add: { rule: { ...table, chain: name, expr: nftExpression(rule, this.#network.address.family) } },
+        });
     }
     for (const { purpose } of plan.removals) {
       const chain = { ...table, name: NFT_CHAINS[purpose] };
@@ -71,20 +83,37 @@ export class NftTable implements Table<FirewallChain> {
 
   watch(onChange: () => void): Disposable {
     const family = NFPROTO[this.#family];
-    const concerns = (change: NftChange) => change.family === family && change.table === this.#table;
+    const concerns = (change: NftChange) =>
+      change.family === family && change.table === this.#table && change.owner !== NFT_PEERS;
     return this.#subscribe?.({ concerns, onChange }) ?? { [Symbol.dispose]() {} };
   }
 
+  /** What its rules name, if it is not there yet. */
+  #beside(table: { readonly family: string; readonly table: string }): readonly NftJson[] {
+    const type = this.#family === "ip" ? "ipv4_addr" : "ipv6_addr";
+    return [
+      { add: { set: { ...table, name: NFT_PEERS, type } } },
+      { add: { counter: { ...table, name: NFT_REFUSED } } },
+    ];
+  }
+
+  /** As it would be listed, or was. */
+  #linesOf({ purpose, rules, listed }: FirewallChain): readonly string[] {
+    const family = this.#network.address.family;
+    return listed ?? [hookText(nftHook(purpose)), ...rules.map((rule) => stableText(nftExpression(rule, family)))];
+  }
+
   async #readAgain(puts: readonly FirewallChain[], options: Abortable): Promise<void> {
-    const again = puts.filter((row) => this.#readback.wrote(row.purpose, linesOf(row)));
+    const again = puts.filter((row) => this.#readback.wrote(row.purpose, this.#linesOf(row)));
     if (again.length === 0) return;
     const rows = await this.list(options);
     for (const row of again) {
       const found = rows.find(({ purpose }) => purpose === row.purpose);
-      this.#readback.read(row.purpose, linesOf(row), found?.listed ?? []);
+      this.#readback.read(row.purpose, this.#linesOf(row), found?.listed ?? []);
     }
   }
 
+  /** Without a chain nothing in it is of use. */
   async #removeIfEmpty(options: Abortable): Promise<void> {
     if ((await this.list(options)).length > 0) return;
     await this.#nft.apply([{ delete: { table: { family: this.#family, name: this.#table } } }], options);
@@ -106,11 +135,6 @@ export interface RunNft {
   /** All that is in a table; nothing if there is none. */
   table(family: "ip" | "ip6", table: string, options: Abortable): Promise<readonly NftObject[]>;
   apply(commands: readonly NftJson[], options: Abortable): Promise<void>;
-}
-
-/** As it would be listed, or was. */
-function linesOf({ purpose, rules, listed }: FirewallChain): readonly string[] {
-  return listed ?? [hookText(nftHook(purpose)), ...rules.map((rule) => stableText(nftExpression(rule)))];
 }
 
 function hookText(chain: NftHook | { readonly [key: string]: NftJson } | undefined): string {

@@ -2,7 +2,7 @@ import { formatAddress } from "../../ip/address.ts";
 import { formatPrefix, type Prefix } from "../../ip/prefix.ts";
 
 /** What a chain of ours is for, and with that where in a packet's way it stands. */
-export type ChainPurpose = "masquerade" | "forward";
+export type ChainPurpose = "masquerade" | "forward" | "underlay";
 
 /**
  * A chain of ours with its rules in order: one row, since rules mean something only together and in their order. Listed rows carry in
@@ -20,8 +20,18 @@ export interface FirewallRule {
   readonly source?: AddressMatch;
   readonly destination?: AddressMatch;
   readonly mark?: MarkMatch;
-  /** `return`: other programs' rules decide. */
-  readonly verdict: "accept" | "return" | "masquerade";
+  readonly vxlan?: VxlanMatch;
+  /** The source is one of the network's peers, a set that is kept beside the rules. */
+  readonly fromPeer?: true;
+  /** `return`: other programs' rules decide. `drop` is counted. */
+  readonly verdict: "accept" | "return" | "masquerade" | "drop";
+}
+
+/** A packet of one vxlan network: both say which, since several share a port. */
+export interface VxlanMatch {
+  /** UDP destination port. */
+  readonly port: number;
+  readonly vni: number;
 }
 
 /** Inside the prefix or, negated, outside of it. */
@@ -46,8 +56,10 @@ export function outside(prefix: Prefix): AddressMatch {
 
 /** As iptables would say it, without the chain: `-s 10.5.3.0/24 -d 10.5.0.0/16 -j RETURN`. */
 export function formatRule(rule: FirewallRule): string {
-  const { source, destination, mark, verdict } = rule;
+  const { source, destination, mark, vxlan, fromPeer, verdict } = rule;
   const words: string[] = [];
+  if (vxlan !== undefined) words.push(`-p udp --dport ${vxlan.port} vni ${vxlan.vni}`);
+  if (fromPeer) words.push("from peers");
   if (source !== undefined) words.push(formatMatch("-s", source));
   if (destination !== undefined) words.push(formatMatch("-d", destination));
   if (mark !== undefined) words.push(`-m mark --mark ${hex(mark.value)}/${hex(mark.mask)}`);
@@ -68,13 +80,21 @@ const LONGEST_CHAIN = 28;
 
 /** The chain in iptables: `FLANNEL-M-10.5.0.0-16`; a Network too long for a name is told by a hash. */
 export function xtablesChainName(purpose: ChainPurpose, network: Prefix): string {
-  const head = `FLANNEL-${purpose === "masquerade" ? "M" : "F"}-`;
+  const head = `FLANNEL-${purpose.charAt(0).toUpperCase()}-`;
   const readable = `${head}${identifier(network)}`;
   return readable.length <= LONGEST_CHAIN ? readable : head + fnv(formatPrefix(network));
 }
 
 /** Our chains in nftables; a name that nft(8) knows as a word could not be typed. */
-export const NFT_CHAINS: Readonly<Record<ChainPurpose, string>> = { masquerade: "postrouting", forward: "forward" };
+export const NFT_CHAINS: Readonly<Record<ChainPurpose, string>> = {
+  masquerade: "postrouting",
+  forward: "forward",
+  underlay: "input",
+};
+
+/** In our table of nftables: the set of the network's peers, and the count of what was refused. */
+export const NFT_PEERS = "peers";
+export const NFT_REFUSED = "refused";
 
 /** The nftables table of a network: `flannel-10.5.0.0-16`. */
 export function nftTableName(network: Prefix): string {

@@ -89,6 +89,12 @@ class XtablesProgram implements RunXtables {
     return output.stdout.split("\n").filter((line) => line !== "");
   }
 
+  async all(table: XtablesName, { signal }: Abortable): Promise<readonly string[]> {
+    const { namespace } = this.#ground;
+    const text = await run(this.#paths.list, ["--wait", WAIT, "-t", table, "-S"], { namespace, signal });
+    return text.split("\n").filter((line) => line !== "");
+  }
+
   async restore(text: string, { signal }: Abortable): Promise<void> {
     const { namespace, changes } = this.#ground;
     const onStart = changes === undefined ? {} : { onStart: changes.expect };

@@ -6,11 +6,19 @@ import { type ChainPurpose, type FirewallChain, firewallChains, xtablesChainName
 import { mayPrecede, xtablesRule } from "./xtables-rule.ts";
 
 /** Where a chain of ours is called from. */
-const PLACES: Readonly<Record<ChainPurpose, { readonly table: XtablesName; readonly from: string }>> = {
+const PLACES: Readonly<Record<XtablesPurpose, { readonly table: XtablesName; readonly from: string }>> = {
   masquerade: { table: "nat", from: "POSTROUTING" },
   forward: { table: "filter", from: "FORWARD" },
 };
-const PURPOSES = Object.keys(PLACES) as readonly ChainPurpose[];
+const PURPOSES = Object.keys(PLACES) as readonly XtablesPurpose[];
+
+/** The underlay is looked after by nftables, or not at all. */
+type XtablesPurpose = Exclude<ChainPurpose, "underlay">;
+
+function placeOf(purpose: ChainPurpose) {
+  if (purpose === "underlay") throw new Error("iptables has no rules for the underlay");
+  return PLACES[purpose];
+}
 
 export type XtablesName = "nat" | "filter";
 
@@ -22,6 +30,8 @@ export interface RunXtables {
   tables(options: Abortable): Promise<readonly string[]>;
   /** `iptables -t nat -S CHAIN`; undefined if there is no such chain. */
   rules(table: XtablesName, chain: string, options: Abortable): Promise<readonly string[] | undefined>;
+  /** `iptables -t nat -S`: all chains and rules of a table that exists. */
+  all(table: XtablesName, options: Abortable): Promise<readonly string[]>;
   /** One transaction for each table. */
   restore(text: string, options: Abortable): Promise<void>;
   watch(chains: readonly XtablesChain[], onChange: () => void): Disposable;
@@ -60,7 +70,7 @@ export class XtablesTable implements Table<FirewallChain> {
   async list(options: Abortable): Promise<readonly FirewallChain[]> {
     const tables = await this.#program.tables(options);
     const rows = await Promise.all(
-      PURPOSES.filter((purpose) => tables.includes(PLACES[purpose].table)).map((purpose) =>
+      PURPOSES.filter((purpose) => tables.includes(placeOf(purpose).table)).map((purpose) =>
         this.#look(purpose, options),
       ),
     );
@@ -91,7 +101,7 @@ export class XtablesTable implements Table<FirewallChain> {
 
   watch(onChange: () => void): Disposable {
     const chains = PURPOSES.flatMap((purpose) => {
-      const { table, from } = PLACES[purpose];
+      const { table, from } = placeOf(purpose);
       return [from, this.#chain(purpose)].map((chain) => ({ table, chain }));
     });
     return this.#program.watch(chains, onChange);
@@ -110,7 +120,7 @@ export class XtablesTable implements Table<FirewallChain> {
 
   /** The first line tells whether and where the chain is called; the others are its rules. */
   async #look(purpose: ChainPurpose, options: Abortable): Promise<FirewallChain | undefined> {
-    const { table, from } = PLACES[purpose];
+    const { table, from } = placeOf(purpose);
     const chain = this.#chain(purpose);
     const [callers = [], content] = await Promise.all([
       this.#program.rules(table, from, options),
@@ -134,7 +144,7 @@ export class XtablesTable implements Table<FirewallChain> {
 
   async #put(row: FirewallChain, options: Abortable): Promise<string> {
     const { purpose, rules } = row;
-    const { table, from } = PLACES[purpose];
+    const { table, from } = placeOf(purpose);
     const chain = this.#chain(purpose);
     const jump = call(purpose, chain);
     const callers = (await this.#callers(purpose, options)).filter((line) => line.startsWith("-A "));
@@ -150,7 +160,7 @@ export class XtablesTable implements Table<FirewallChain> {
   }
 
   async #remove({ purpose }: FirewallChain, options: Abortable): Promise<string> {
-    const { table } = PLACES[purpose];
+    const { table } = placeOf(purpose);
     const chain = this.#chain(purpose);
     const jump = call(purpose, chain);
     const jumps = (await this.#callers(purpose, options)).filter((line) => line === jump);
@@ -158,14 +168,14 @@ export class XtablesTable implements Table<FirewallChain> {
   }
 
   async #callers(purpose: ChainPurpose, options: Abortable): Promise<readonly string[]> {
-    const { table, from } = PLACES[purpose];
+    const { table, from } = placeOf(purpose);
     const isThere = (await this.#program.tables(options)).includes(table);
     return isThere ? ((await this.#program.rules(table, from, options)) ?? []) : [];
   }
 }
 
 function call(purpose: ChainPurpose, chain: string): string {
-  return `-A ${PLACES[purpose].from} -j ${chain}`;
+  return `-A ${placeOf(purpose).from} -j ${chain}`;
 }
 
 function section(table: string, lines: readonly string[]): string {

@@ -1,15 +1,19 @@
+import type { UnderlayAdmission } from "../../backend/backend.ts";
 import { Dataplane } from "../../dataplane/dataplane.ts";
 import { type Layer, layer, type Table } from "../../dataplane/table.ts";
+import type { Address } from "../../ip/address.ts";
 import type { Prefix } from "../../ip/prefix.ts";
 import { formatPrefix } from "../../ip/prefix.ts";
 import type { Firewall, FirewallSurvey, XtablesKind } from "../../kernel/firewall/firewall.ts";
+import type { Leftover } from "../../kernel/firewall/leftovers.ts";
 import type { FirewallChain } from "../../kernel/firewall/rule.ts";
+import type { Lease } from "../../lease/lease.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
 import type { Logger } from "../../lib/logger.ts";
 import { Scope } from "../../lib/scope.ts";
 import { type ChosenFlavour, chooseFlavour, type FlavourChoice } from "./flavour.ts";
-import { forwardChain, masqueradeChain } from "./rules.ts";
+import { forwardChain, masqueradeChain, underlayChain } from "./rules.ts";
 
 /** What the operator wants of the host's packet filters. */
 export interface FirewallPolicy {
@@ -18,6 +22,8 @@ export interface FirewallPolicy {
   readonly masquerade: boolean;
   /** `--ip-masq-exclude` */
   readonly excluded: readonly Prefix[];
+  /** `--underlay-admission`: packets between hosts are let in from peers only. */
+  readonly admission: boolean;
 }
 
 export interface NetworkFirewallOptions {
@@ -39,6 +45,7 @@ interface Wanted {
 
 interface FamilyTables {
   readonly nft: Table<FirewallChain>;
+  readonly peers: Table<Address> | undefined;
   readonly xtables: Readonly<Record<XtablesKind, Table<FirewallChain> | undefined>>;
 }
 
@@ -54,7 +61,14 @@ export class NetworkFirewall {
   readonly #dataplane: Dataplane;
   readonly #tables = new Map<string, FamilyTables>();
   readonly #said = new Set<string>();
+  /** Something is wanted of the dataplane. */
+  readonly #declared = Promise.withResolvers<void>();
   #wanted: Wanted | undefined;
+  /** Until then nothing of ours is removed: what an earlier run made keeps strangers out meanwhile. */
+  #awaitsPeers = true;
+  #admission: UnderlayAdmission | undefined;
+  /** Packets refused as the log said last. */
+  #refused = 0;
   /** Chosen once: rules that move about would be worse than rules in a place that is not the best any more. */
   #flavour: ChosenFlavour | undefined;
   #asked: Promise<void> = Promise.resolve();
@@ -75,6 +89,34 @@ export class NetworkFirewall {
     await scope.join();
   }
 
+  /**
+   * The outer addresses of peers, for the dataplane that also leads to these: before anything is sent to a peer, its packets are let in.
+   * Undefined where that is not wanted, or cannot be.
+   */
+  peers(network: Prefix, admission: UnderlayAdmission | undefined, leases: readonly Lease[]): Layer | undefined {
+    if (!this.#admits || admission === undefined) return undefined;
+    const table = this.#tablesOf(network).peers;
+    const addresses = leases.map(({ attributes }) => attributes.publicIP);
+    if (table !== undefined)
+      return layer(
+        table,
+        addresses.filter(({ family }) => family === network.address.family),
+      );
+    this.#say("cannot keep strangers' packets out of the overlay", { reason: "nftables cannot be used on this host" });
+    return undefined;
+  }
+
+  /** All peers are in place: from now on only their packets are let in. Rules that nobody wants may go. */
+  peersKnown(admission: UnderlayAdmission | undefined, options: Abortable): void {
+    this.#awaitsPeers = false;
+    this.#admission = this.#admits ? admission : undefined;
+    this.#renew(options);
+  }
+
+  get #admits(): boolean {
+    return this.#policy.admission && this.#policy.flavour !== "none";
+  }
+
   /** Declares whose rules are wanted. Rules of a subnet that was held before give way to these. */
   want(network: Prefix, subnet: Prefix, options: Abortable): void {
     this.#wanted = { network, subnet };
@@ -90,12 +132,28 @@ export class NetworkFirewall {
       tooLate.abort();
     };
     const inPlace = async () => {
-      await this.#asked;
+      await orAbort(this.#declared.promise, ends);
       await this.#dataplane.founded({ signal: ends });
       tooLate.abort();
     };
     await Promise.allSettled([inPlace(), late()]);
     signal.throwIfAborted();
+  }
+
+  /**
+   * Rules that must go now that ours stand: resolves when they do. Rejects with `signal.reason`.
+   * @param networks whose rules another flannel may have made on this host
+   * @param former networks that we do not serve any more
+   */
+  async leftovers(
+    networks: readonly Prefix[],
+    former: readonly Prefix[],
+    { signal }: Abortable,
+  ): Promise<Table<Leftover>> {
+    await orAbort(this.#declared.promise, signal);
+    await this.#dataplane.settled({ signal });
+    const others = this.#policy.flavour === "none" ? [] : networks;
+    return this.#firewall.leftovers({ others, allOthers: false, ours: former });
   }
 
   /** Looks at the host and declares the layers; one look after the other. */
@@ -111,7 +169,8 @@ export class NetworkFirewall {
     try {
       const survey = await this.#firewall.survey(wanted.network, options);
       const layers = this.#layers(wanted, survey);
-      this.#dataplane.want(() => ({ layers, spareUnknown: false }));
+      this.#dataplane.want(() => ({ layers, spareUnknown: this.#awaitsPeers }));
+      this.#declared.resolve();
     } catch (error) {
       if (!options.signal.aborted) this.#say("cannot look at the host's packet filters", { error });
     }
@@ -125,8 +184,9 @@ export class NetworkFirewall {
       masquerade && flavour === which ? [masqueradeChain({ ...wanted, excluded })] : [];
     const layers: Layer[] = [];
     if (survey.nftables) {
-      const rows = rowsOf("nftables");
-      layers.push(layer(tables.nft, rows, { isFoundation: rows.length > 0 }));
+      const masqueradeRows = rowsOf("nftables");
+      const admission = this.#admission === undefined ? [] : [underlayChain(this.#admission)];
+      layers.push(layer(tables.nft, [...masqueradeRows, ...admission], { isFoundation: masqueradeRows.length > 0 }));
     }
     for (const kind of KINDS) {
       const isForwardFiltered = choice !== "none" && survey[kind].tables.includes("filter");
@@ -176,7 +236,8 @@ export class NetworkFirewall {
     const known = this.#tables.get(key);
     if (known !== undefined) return known;
     const tables: FamilyTables = {
-      nft: this.#firewall.nftTable(network),
+      nft: this.#firewall.nftTable(network, (packets) => this.#countRefused(network, packets)),
+      peers: this.#firewall.nftPeers(network),
       xtables: {
         nft: this.#firewall.xtablesTable("nft", network),
         legacy: this.#firewall.xtablesTable("legacy", network),
@@ -184,6 +245,17 @@ export class NetworkFirewall {
     };
     this.#tables.set(key, tables);
     return tables;
+  }
+
+  /** Said when there are twice as many as were said of last. */
+  #countRefused(network: Prefix, packets: number): void {
+    if (packets < this.#refused) this.#refused = 0; // the table was made anew
+    if (packets < 2 * this.#refused || packets === 0) return;
+    this.#refused = packets;
+    this.#logger.warn("packets of the overlay that came from no peer were refused", {
+      network: formatPrefix(network),
+      packets,
+    });
   }
 
   #say(message: string, fields: Readonly<Record<string, unknown>> = {}): void {
@@ -195,4 +267,14 @@ export class NetworkFirewall {
     this.#said.add(what);
     say();
   }
+}
+
+/** `promise`, unless the signal comes first. */
+function orAbort(promise: Promise<void>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    if (signal.aborted) return onAbort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
 }

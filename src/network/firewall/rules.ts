@@ -1,3 +1,4 @@
+import type { UnderlayAdmission } from "../../backend/backend.ts";
 import type { Family } from "../../ip/address.ts";
 import { type Prefix, parsePrefix } from "../../ip/prefix.ts";
 import { type FirewallChain, type FirewallRule, inside, type MarkMatch, outside } from "../../kernel/firewall/rule.ts";
@@ -35,6 +36,19 @@ export function masqueradeChain({ network, subnet, excluded }: MasqueradeOptions
     { source: outside(network), destination: inside(network), verdict: "masquerade" },
   ];
   return { purpose: "masquerade", rules };
+}
+
+/** Packets of our vxlan network come from peers only, or from whom the config lets in. Those of others on the same port pass. */
+export function underlayChain({ port, vni, acceptFrom }: UnderlayAdmission): FirewallChain {
+  const vxlan = { port, vni };
+  return {
+    purpose: "underlay",
+    rules: [
+      { vxlan, fromPeer: true, verdict: "return" },
+      ...acceptFrom.map((prefix): FirewallRule => ({ vxlan, source: inside(prefix), verdict: "return" })),
+      { vxlan, verdict: "drop" },
+    ],
+  };
 }
 
 /** What comes from the overlay or goes there is forwarded, whatever the policy says. */

@@ -1,0 +1,61 @@
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { Lab } from "../../src/lab/lab.ts";
+import { waitUntil } from "../../src/lab/wait.ts";
+import { ceiling, untilPing, withPod } from "../e2e/hosts.ts";
+
+const { signal } = new AbortController();
+
+/** As firewalld 1.3 of Debian 12 makes it for its zone `public`, listed by nft. */
+const FIREWALLD = readFileSync(new URL("./fixtures/firewalld-1.3.nft", import.meta.url), "utf8");
+
+test("flanneld names the rule of others that stops the overlay and that it cannot win against, and says when it is gone", async () => {
+  await using lab = await Lab.up({ hosts: 2, signal });
+  const [a, b] = [withPod(lab.hosts[0]), withPod(lab.hosts[1])];
+  const nft = (input: string) => a.run(["nft", "-f", "-"], { input });
+  const said = async (from: number, text: RegExp) =>
+    waitUntil(() => text.exec(a.daemon.log().slice(from))?.[0], {
+      signal,
+      within: 60_000, // looks are the rarer the slower the machine is
+      what: `the log says ${text}`,
+    });
+  await untilPing(a.pod, b.pod, ceiling(1_000));
+  const cases = [
+    [FIREWALLD, "inet firewalld", "filter_FWD_public", '"reject with icmpx admin-prohibited"'],
+    [
+      `table inet site { chain late { type filter hook forward priority 50; policy accept;
+         ct state established accept; ip saddr 192.0.2.0/24 drop; jump pods; };
+         chain pods { oifname "flannel.1" ip daddr 10.0.0.0/8 counter reject; }; }`,
+      "inet site",
+      "pods",
+      'rule="oifname \\\\"flannel.1\\\\" ip daddr 10.0.0.0/8 counter packets \\d+ bytes \\d+ reject"',
+    ],
+    [
+      `table ip other { chain forward { type filter hook forward priority 0; policy drop;
+         ct state vmap { established : accept, related : accept }; iifname "eth7" accept; }; }`,
+      "ip other",
+      "forward",
+      '"policy drop"',
+    ],
+  ] as const;
+  for (const [rules, table, chain, rule] of cases) {
+    const from = a.daemon.log().length;
+    await nft(rules);
+    const line = await said(from, new RegExp(`W.*somebody's rule stops packets.*table="${table}" chain=${chain} .*`));
+    expect(line).toMatch(new RegExp(rule));
+    await untilPing(a.pod, b.pod, ceiling(1_000), false);
+    await a.run(["nft", "delete", "table", ...table.split(" ")]);
+    await said(from, /I.*nobody's rule stops packets of the overlay any more/);
+    await untilPing(a.pod, b.pod, ceiling(1_000));
+  }
+  const before = a.daemon.log().length;
+  // Nothing of this stops what is the overlay's.
+  await nft(`table inet site { chain forward { type filter hook forward priority 0; policy drop;
+    iifname "cni0" accept; iifname "flannel.1" oifname { "cni0", "docker0" } accept; }; }`);
+  await untilPing(a.pod, b.pod, ceiling(1_000));
+  await nft(
+    "table inet noise { chain c { type filter hook forward priority 1; policy accept; ip saddr 192.0.2.7 drop; }; }",
+  );
+  await new Promise((resolve) => setTimeout(resolve, 4_000));
+  expect(a.daemon.log().slice(before)).not.toContain("somebody's rule");
+});
