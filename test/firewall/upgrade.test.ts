@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { parsePrefix } from "../../src/ip/prefix.ts";
 import { openFirewall } from "../../src/kernel/firewall/linux-firewall.ts";
 import { Lab } from "../../src/lab/lab.ts";
+import { launcher } from "../../src/lab/launcher.ts";
 import type { Place } from "../../src/lab/place.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { ceiling, complaints, untilPing, withPod } from "../e2e/hosts.ts";
@@ -144,7 +145,10 @@ test("flanneld with another --firewall moves its rules without a lost ping, leav
   await a.daemon.stop();
   await a.run(["iptables-nft-restore"], { input: ITS_RULES });
   await a.run(["nft", "-f", "-"], { input: ITS_TABLE });
-  expect(await leftovers()).toEqual([
+  const files = [`--state-dir=${a.stateDirectory}`, `--subnet-file=${a.subnetFile}`];
+  const report = await a.run([launcher("flannel"), "cleanup", "--force", "--json", ...files]);
+  const { removed } = JSON.parse(report) as { readonly removed: readonly { kind: string; name: string }[] };
+  expect(removed.flatMap(({ kind, name }) => (kind === "rules" ? [name] : []))).toEqual([
     "iptables-nft -t nat chain FLANNEL-POSTRTG",
     "iptables-nft -t nat -A POSTROUTING -s 10.5.0.0/16 -d 10.5.0.0/16 -j RETURN",
     "iptables-nft -t nat -A POSTROUTING -s 10.5.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE",
