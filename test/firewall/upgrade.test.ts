@@ -102,12 +102,14 @@ test("flanneld with another --firewall moves its rules without a lost ping, leav
       within: ceiling(4_000),
       what: `rules are in ${place}`,
     });
+  const isLetPass = () =>
+    waitUntil(async () => (await rulesOf(a, "legacy")).length > 1, {
+      signal,
+      within: ceiling(2_000),
+      what: "the overlay is let pass",
+    });
   await isIn("nftables");
-  await waitUntil(async () => (await rulesOf(a, "legacy")).length > 1, {
-    signal,
-    within: ceiling(2_000),
-    what: "the overlay is let pass",
-  });
+  await isLetPass();
   await untilPing(b.pod, a.pod, ceiling(2_000));
   const { argv } = a.daemon;
   for (const [flag, place] of [
@@ -142,6 +144,7 @@ test("flanneld with another --firewall moves its rules without a lost ping, leav
   a.daemon.argv = argv;
   await a.daemon.restart();
   await isIn("nftables");
+  await isLetPass();
   await a.daemon.stop();
   await a.run(["iptables-nft-restore"], { input: ITS_RULES });
   await a.run(["nft", "-f", "-"], { input: ITS_TABLE });
