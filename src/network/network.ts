@@ -23,6 +23,7 @@ import type { Logger } from "../lib/logger.ts";
 import { Scope } from "../lib/scope.ts";
 import { untilItWorks } from "../lib/until-it-works.ts";
 import type { Liveness } from "../operate/liveness.ts";
+import { checkForwarding } from "./firewall/forwarding-check.ts";
 import { NetworkFirewall, type NetworkFirewallOptions } from "./firewall/network-firewall.ts";
 import { watchObstacles } from "./firewall/watch-obstacles.ts";
 import { type Heritage, heritage } from "./heritage.ts";
@@ -43,6 +44,8 @@ import { limitMtu, parseUnderlayMtu } from "./underlay-mtu.ts";
 
 /** How often it is looked whether something that was kept may go. */
 const LOOK_EVERY: Milliseconds = 60_000;
+/** Container runtimes start when the subnet is published, and set up the host then. */
+const RUNTIME_STARTS: Milliseconds = 60_000;
 const RETIREMENT_RETRY: BackoffRange = { first: 1_000, most: 60_000 };
 
 export interface NetworkOptions {
@@ -381,6 +384,10 @@ class NetworkLife {
     const { network } = config;
     const { subnet } = backend.lease;
     const link = backend.links[0] ?? external.link.name;
+    scope.spawn(async (signal) => {
+      await clock.sleep(RUNTIME_STARTS, { signal });
+      await checkForwarding(kernel, network.address.family, { logger, signal });
+    });
     scope.spawn((signal) => watchObstacles({ firewall, kernel, network, subnet, link, clock, logger, signal }));
   }
 
