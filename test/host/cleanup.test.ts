@@ -59,22 +59,19 @@ async function removed(host: LabHost, ...args: readonly string[]): Promise<reado
 
 /** What each backend leaves, as cleanup names it. */
 const LEFT: Readonly<Record<string, readonly RegExp[]>> = {
-  vxlan: [
-    /^rules masquerade of 10\.5\.0\.0\/16 in nftables ip flannel-10\.5\.0\.0-16$/,
-    /^device flannel\.1 \(vxlan\)$/,
-  ],
+  vxlan: [/^rules nftables table ip flannel-10\.5\.0\.0-16$/, /^device flannel\.1 \(vxlan\)$/],
   udp: [
     /^process \d+, which holds udp-(tun|socket), udp-(tun|socket)$/,
-    /^rules masquerade of 10\.5\.0\.0\/16 in nftables ip flannel-10\.5\.0\.0-16$/,
+    /^rules nftables table ip flannel-10\.5\.0\.0-16$/,
     /^device flannel0 \(tun\)$/,
   ],
   "host-gw": [
-    /^rules masquerade of 10\.5\.0\.0\/16 in iptables-nft$/,
-    /^rules forward of 10\.5\.0\.0\/16 in iptables-nft$/,
+    /^rules iptables-nft -t nat chain FLANNEL-M-10\.5\.0\.0-16$/,
+    /^rules iptables-nft -t filter chain FLANNEL-F-10\.5\.0\.0-16$/,
     /^route 10\.5\.\d+\.0\/24 via 192\.168\.77\.2 dev eth0 proto 241$/,
     /^nexthop 241\d{6}$/,
   ],
-  alloc: [/^rules masquerade of 10\.5\.0\.0\/16 in nftables ip flannel-10\.5\.0\.0-16$/],
+  alloc: [/^rules nftables table ip flannel-10\.5\.0\.0-16$/],
 };
 
 /** One of them has its rules in iptables. */
