@@ -48,7 +48,7 @@ const MAIN = "flanneld-main.cjs";
 const KINDS = { [MAIN]: "function", "flannel-cni.cjs": "bare" };
 
 /** Newest modification below the paths, 0 if there is none. */
-function newest(...paths) {
+export function newest(...paths) {
   let time = 0;
   for (const path of paths) {
     const stat = statSync(path, { throwIfNoEntry: false });

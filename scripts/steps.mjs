@@ -8,24 +8,31 @@ import { fileURLToPath } from "node:url";
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 let logs;
+let steps = 0;
 
 /** A failure that a person can do something about; its message says what, its stack nothing. */
 export class StepFailed extends Error {}
 
-/** Runs a program quietly. @throws {StepFailed} after showing its output */
-export async function quietly(title, command, args, { env = process.env } = {}) {
+/** Runs a program quietly. @param whole whether its line is printed at its end, since others run meanwhile @throws {StepFailed} after showing its output */
+export async function quietly(title, command, args, { env = process.env, whole = false } = {}) {
   const start = performance.now();
-  process.stdout.write(`${title} … `);
+  const beginning = `${title} … `;
+  if (!whole) process.stdout.write(beginning);
   logs ??= mkdtempSync(join(tmpdir(), "flannel-prepare-"));
-  const log = join(logs, `${command.replaceAll("/", "_")}-${Date.now()}.log`);
+  const log = join(logs, `${command.replaceAll("/", "_")}-${++steps}.log`);
   const fd = openSync(log, "w");
   const code = await run(command, args, { env, stdio: ["ignore", fd, fd] });
   if (code !== 0) {
-    console.log(`failed (${code}): ${command} ${args.join(" ")}`);
+    console.log(`${whole ? beginning : ""}failed (${code}): ${command} ${args.join(" ")}`);
     process.stderr.write(readFileSync(log, "utf8"));
     throw new StepFailed(`${command} failed`);
   }
-  console.log(`${((performance.now() - start) / 1000).toFixed(1)} s`);
+  console.log(`${whole ? beginning : ""}${((performance.now() - start) / 1000).toFixed(1)} s`);
+}
+
+/** As {@link quietly}, for steps that run side by side. */
+export async function step(title, command, args, options = {}) {
+  await quietly(title, command, args, { ...options, whole: true });
 }
 
 /**

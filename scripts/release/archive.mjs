@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream, statSync } from "node:fs";
 import { pipeline } from "node:stream/promises";
-import { quietly } from "../steps.mjs";
+import { step } from "../steps.mjs";
 
 /** Arguments of GNU tar for that: names in order, one time for all, no owner of this machine. */
 export function tarFlags(time) {
@@ -12,7 +12,7 @@ export function tarFlags(time) {
 /** Makes a gzipped tar of one directory's `entries`. gzip's header has neither name nor time. */
 export async function tarball({ directory, entries, time, prefix }, file) {
   const rename = prefix === undefined ? [] : [`--transform=flags=r;s,^\\.,${prefix},`];
-  await quietly(`packing ${file.split("/").at(-1)}`, "tar", [
+  await step(`packing ${file.split("/").at(-1)}`, "tar", [
     ...tarFlags(time),
     ...rename,
     "--use-compress-program=gzip -n",

@@ -3,7 +3,7 @@ import { chmodSync, copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { entries } from "../build.mjs";
 import { bundle, compile } from "../bundle.mjs";
-import { projectNode, quietly, root } from "../steps.mjs";
+import { projectNode, root, step } from "../steps.mjs";
 import { koffiOf, nodeOf } from "./parts.mjs";
 import { slim } from "./slim.mjs";
 
@@ -55,11 +55,7 @@ export async function makeExecutable(arch, { files }, directory) {
   mkdirSync(directory, { recursive: true });
   const path = (name) => join(directory, name);
   const node = path("node");
-  await quietly(`${arch.name}: Node without its symbols`, arch.strip, [
-    "-o",
-    node,
-    join(await nodeOf(arch), "bin/node"),
-  ]);
+  await step(`${arch.name}: Node without its symbols`, arch.strip, ["-o", node, join(await nodeOf(arch), "bin/node")]);
   chmodSync(node, 0o755);
   const assets = { "koffi.node": path("koffi.node") };
   copyFileSync(await koffiOf(arch), assets["koffi.node"]);
@@ -81,9 +77,9 @@ export async function makeExecutable(arch, { files }, directory) {
     assets,
   };
   writeFileSync(path("sea.json"), JSON.stringify(config));
-  await quietly(`${arch.name}: one executable`, projectNode(), ["--build-sea", path("sea.json")]);
+  await step(`${arch.name}: one executable`, projectNode(), ["--build-sea", path("sea.json")]);
   // Last, since the step before takes no file that this one has changed.
-  await quietly(`${arch.name}: its library path`, "patchelf", ["--set-rpath", LIBRARIES, path("flannel")]);
+  await step(`${arch.name}: its library path`, "patchelf", ["--set-rpath", LIBRARIES, path("flannel")]);
   slim(path("flannel"));
   chmodSync(path("flannel"), 0o755);
   return path("flannel");

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { quietly, root, StepFailed } from "../steps.mjs";
+import { root, StepFailed, step } from "../steps.mjs";
 
 /** What is fetched is kept here. */
 export const cache = join(root, "dist/cache");
@@ -60,13 +60,13 @@ export async function npmPackage(name) {
   const fresh = `${directory}.new`;
   rmSync(fresh, { recursive: true, force: true });
   mkdirSync(fresh, { recursive: true });
-  await quietly(`fetching ${name}`, "npm", ["pack", "--silent", "--pack-destination", fresh, `${name}@${version}`]);
+  await step(`fetching ${name}`, "npm", ["pack", "--silent", "--pack-destination", fresh, `${name}@${version}`]);
   const archive = join(fresh, `${name.replace("@", "").replaceAll("/", "-")}-${version}.tgz`);
   const [algorithm, digest] = integrity.split(/-(.*)/);
   if (createHash(algorithm).update(readFileSync(archive)).digest("base64") !== digest) {
     throw new StepFailed(`${archive} is not what package-lock.json says: ${integrity}`);
   }
-  await quietly(`unpacking ${name}`, "tar", ["-xzf", archive, "-C", fresh, "--strip-components=1"]);
+  await step(`unpacking ${name}`, "tar", ["-xzf", archive, "-C", fresh, "--strip-components=1"]);
   rmSync(archive);
   renameSync(fresh, directory);
   return directory;

@@ -8,6 +8,7 @@ import {
   readFileSync,
   realpathSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -43,18 +44,28 @@ export function makeTree({ arch, executable, debian, packages, sbom }, directory
   cpSync(join(root, "docs"), join(directory, DOC, "docs"), { recursive: true });
   for (const [name, text] of licences(packages, debian)) put(`${DOC}/licences/${name}`, text);
   put(`${DOC}/sbom.cdx.json`, sbom);
+  normalise(directory);
+}
+
+/** The same modes whatever the umask of whoever cloned was. */
+function normalise(directory) {
+  for (const entry of readdirSync(directory, { withFileTypes: true, recursive: true })) {
+    if (entry.isSymbolicLink()) continue;
+    const path = join(entry.parentPath, entry.name);
+    chmodSync(path, entry.isDirectory() || (statSync(path).mode & 0o100) !== 0 ? 0o755 : 0o644);
+  }
+  chmodSync(directory, 0o755);
 }
 
 /** Files of packaging/, by where they go: unit files to where systemd looks, scripts to where no shell does. */
 function packaged() {
   const files = [];
-  const units = /\.(service|socket|timer|path|target|network|link)$/;
   const walk = (directory) => {
     for (const entry of readdirSync(directory, { withFileTypes: true })) {
       const path = join(directory, entry.name);
       if (entry.isDirectory() && basename(path) === "debian") continue; // the package's own
       if (entry.isDirectory()) walk(path);
-      else if (units.test(entry.name) && !path.includes(".d/")) files.push([`lib/systemd/system/${entry.name}`, path]);
+      else if (basename(directory) === "system") files.push([`lib/systemd/system/${entry.name}`, path]);
       else if (entry.name.endsWith(".sh")) files.push([`lib/flannel/${entry.name}`, path]);
       else files.push([`${DOC}/examples/${path.slice(join(root, "packaging/").length)}`, path]);
     }
