@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-const SERVERS = ["test/store/**/*.test.ts", "test/remote/**/*.test.ts"];
+const SERVERS = ["test/store/**/*.test.ts", "test/remote/**/*.test.ts", "test/kube/**/*.test.ts"];
 
 const SYSTEM = {
   globalSetup: "scripts/build-first.mjs",

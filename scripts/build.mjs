@@ -24,6 +24,7 @@ const ENTRIES = {
   "flanneld-main.cjs": "src/cli/flanneld-main.ts",
   "cloud-aws.cjs": "src/cloud/aws/open.ts",
   "cloud-gce.cjs": "src/cloud/gce/open.ts",
+  "kubeconfig-library.cjs": "src/store/kube/kubeconfig-library.ts",
   "flannel.js": "src/cli/flannel.ts",
   "packet-thread.js": "src/backend/udp/packet-thread.ts",
   "flannel-cni.cjs": "src/cni/flannel-cni.ts",

@@ -105,6 +105,46 @@ function clouds(where) {
   };
 }
 
+const CLIENT_NODE = join(root, "node_modules/@kubernetes/client-node/dist");
+
+/**
+ * A library that only `--kubeconfig-file` needs, in a file that only it loads; and of the library its kubeconfig alone, without the
+ * classes for every kind of object of Kubernetes: loading those takes 50 MiB and most of a second, bundling them a minute.
+ * @param where as for the clouds
+ */
+function kubeconfigLibrary(where) {
+  const name = "kubeconfig-library.cjs";
+  return {
+    name: "kubeconfig-library",
+    setup({ onResolve, onLoad }) {
+      onResolve({ filter: /\/kubeconfig-library\.ts$/ }, ({ kind }) => {
+        if (kind !== "dynamic-import") return undefined;
+        const place = where(name);
+        // An import() in a program that was compiled before is an experiment of Node's, with a warning.
+        return place.external ? { path: "beside", namespace: "client-node" } : place;
+      });
+      onResolve({ filter: /^\.\/kubeconfig-library\.cjs$/ }, ({ path }) => ({ path, external: true }));
+      onResolve({ filter: /^@kubernetes\/client-node$/ }, () => ({ path: join(CLIENT_NODE, "config.js") }));
+      onResolve({ filter: /^\.\/gen\/index\.js$/ }, ({ importer }) =>
+        importer === join(CLIENT_NODE, "config.js") ? { path: "gen", namespace: "client-node" } : undefined,
+      );
+      // It would send requests by undici; we ask it only how they are to be sent.
+      onResolve({ filter: /^undici$/ }, ({ importer }) =>
+        importer.startsWith(CLIENT_NODE) ? { path: "undici", namespace: "client-node" } : undefined,
+      );
+      const contents = {
+        beside: `module.exports = require("./${name}");`,
+        gen: 'export { createConfiguration } from "./configuration.js"; export { ServerConfiguration } from "./servers.js";',
+        undici: "export const Agent = undefined, ProxyAgent = undefined, fetch = undefined;",
+      };
+      onLoad({ filter: /.*/, namespace: "client-node" }, ({ path }) => ({
+        contents: contents[path],
+        resolveDir: join(CLIENT_NODE, "gen"),
+      }));
+    },
+  };
+}
+
 /**
  * The shapes of all that EC2 knows, 4000 of which a dozen are used. That the others have no effect is plain to see and not to esbuild,
  * which drops them once it is told: 20 MiB on import then, not 45.
@@ -180,7 +220,14 @@ export async function bundle({ source, outfile, as, layout = "files", define = {
     mainFields: ["module", "main"],
     // What is run by node:vm may `require` what else there is; to `import()` it draws a warning of Node's.
     ...(format === "cjs" && { supported: { "dynamic-import": false } }),
-    plugins: [compiledMain(program), clouds(cloud), unusedShapes, lazyBuiltins, directKoffi(koffi)],
+    plugins: [
+      compiledMain(program),
+      clouds(cloud),
+      kubeconfigLibrary(cloud),
+      unusedShapes,
+      lazyBuiltins,
+      directKoffi(koffi),
+    ],
     define: {
       ...(format === "cjs" && { "import.meta.url": "importMetaUrl", "import.meta.dirname": "__dirname" }),
       ...define,

@@ -44,6 +44,7 @@ export const PURE_ROOMS: readonly string[] = ["ip", "wire", "dataplane"];
 
 /** Packages that only some rooms may use, since what they do has one door. */
 export const PACKAGE_ROOMS: Readonly<Record<string, readonly string[]>> = {
+  "@kubernetes/client-node": ["store"],
   koffi: ["kernel", "lab", "operate"],
   pino: ["cli"],
   yargs: ["cli", "lab"],

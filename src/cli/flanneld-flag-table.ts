@@ -36,6 +36,44 @@ export const ETCD_FLAGS = {
   },
 } as const;
 
+/** Kubernetes: what stands in its nodes instead of in a store. */
+export const KUBE_FLAGS = {
+  "kube-subnet-mgr": {
+    kind: "bool",
+    default: false,
+    help: "be part of a Kubernetes cluster: the subnet is our node's podCIDR; needs NODE_NAME, or POD_NAME and POD_NAMESPACE",
+  },
+  "kubeconfig-file": {
+    kind: "string",
+    value: "FILE",
+    default: "",
+    help: "how to reach the Kubernetes API; if not given, as a pod of the cluster",
+  },
+  "kube-api-url": {
+    kind: "string",
+    value: "URL",
+    default: "",
+    help: "where the Kubernetes API is, instead of where the kubeconfig or the cluster says",
+  },
+  "kube-annotation-prefix": {
+    kind: "string",
+    value: "DOMAIN[/NAME]",
+    default: "flannel.alpha.coreos.com",
+    help: "what the names of flannel's annotations of nodes begin with; the same on all nodes",
+  },
+  "net-config-path": {
+    kind: "string",
+    value: "FILE",
+    default: "/etc/kube-flannel/net-conf.json",
+    help: "with --kube-subnet-mgr, the network's config",
+  },
+  "set-node-network-unavailable": {
+    kind: "bool",
+    default: true,
+    help: "with --kube-subnet-mgr, tell the node's condition NetworkUnavailable when the network works",
+  },
+} as const;
+
 /** Client/server mode. */
 export const REMOTE_FLAGS = {
   listen: {
@@ -184,11 +222,6 @@ const PROGRAM_FLAGS = {
   "log-format": { kind: "string", value: "text|json", default: "text", help: "how log lines look" },
 } as const;
 
-/** Known from 0.7.0 and read, but what they ask for is not there yet. */
-export const FUTURE_FLAGS = {
-  "kube-subnet-mgr": { kind: "bool", default: false, help: "take leases from the Kubernetes API (not available yet)" },
-} as const;
-
 /** glog's, accepted so that a command line written for 0.7.0 starts. */
 const GLOG_FLAGS = {
   alsologtostderr: { kind: "bool", default: false, help: "without effect; logs go to standard error" },
@@ -202,10 +235,10 @@ const GLOG_FLAGS = {
 /** Every flag of flanneld: 0.7.0's with their defaults, and ours. */
 export const FLANNELD_FLAGS = {
   ...ETCD_FLAGS,
+  ...KUBE_FLAGS,
   ...REMOTE_FLAGS,
   ...HOST_FLAGS,
   ...FIREWALL_FLAGS,
   ...PROGRAM_FLAGS,
-  ...FUTURE_FLAGS,
   ...GLOG_FLAGS,
 } as const;

@@ -321,15 +321,56 @@ describe("parseFlanneld()", () => {
     expect(options(...argv).store).toMatchObject({ kind: "remote", remote: { endpoints } });
   });
 
-  test.each([[["--kube-subnet-mgr"], "kube-subnet-mgr"]])(
-    "parseFlanneld() says plainly that %j is not there yet",
-    (argv, name) => {
-      expect(exit(argv)).toEqual([1, `flanneld: --${name} is not available yet`]);
-      const variable = `FLANNELD_${name.toUpperCase().replaceAll("-", "_")}`;
-      const value = argv[0]?.split("=")[1] ?? "true";
-      expect(exit([], { [variable]: value })).toEqual([1, `flanneld: --${name} is not available yet`]);
-    },
-  );
+  test("parseFlanneld() reads how to be a node of a cluster", () => {
+    const env = { NODE_NAME: "node-1", POD_NAME: "p", POD_NAMESPACE: "n" };
+    const argv = [
+      "--kube-subnet-mgr",
+      "--kubeconfig-file=/k",
+      "--kube-api-url=https://h:6443/",
+      "--net-config-path=/n",
+    ];
+    const more = ["--kube-annotation-prefix=example.org/x", "--set-node-network-unavailable=false"];
+    expect(parseFlanneld([...argv, ...more], env)).toMatchObject({
+      options: {
+        store: {
+          kind: "kubernetes",
+          kube: {
+            apiUrl: "https://h:6443",
+            kubeconfigFile: "/k",
+            annotations: { publicIP: "example.org/x-public-ip" },
+            netConfigPath: "/n",
+            setNetworkUnavailable: false,
+            node: { kind: "name", name: "node-1" },
+          },
+        },
+      },
+    });
+    expect(parseFlanneld(argv, { ...env, NODE_NAME: "" })).toMatchObject({
+      options: { store: { kube: { node: { kind: "pod", namespace: "n", name: "p" } } } },
+    });
+  });
+
+  test.each([
+    [[], {}, /^flanneld: NODE_NAME: must be set, or POD_NAME and POD_NAMESPACE, so that we know our node$/],
+    [[], { NODE_NAME: "../pods" }, /^flanneld: NODE_NAME: is no name of an object in Kubernetes: "..\/pods"$/],
+    [["--kube-api-url=h:6443"], { NODE_NAME: "a" }, /--kube-api-url: must be http:\/\/… or https:\/\/…, not "h:6443"/],
+    [
+      ["--kube-annotation-prefix=org/a/b"],
+      { NODE_NAME: "a" },
+      /--kube-annotation-prefix: must be a domain in lower case/,
+    ],
+    [["--net-config-path="], { NODE_NAME: "a" }, /--net-config-path: must not be empty/],
+    [["--embedded-store=f"], { NODE_NAME: "a" }, /--kube-subnet-mgr and --embedded-store are mutually exclusive/],
+    [["--networks=blue"], { NODE_NAME: "a" }, /--kube-subnet-mgr and --networks are mutually exclusive/],
+  ])("parseFlanneld() refuses --kube-subnet-mgr with %j and %j", (argv, env, reason) => {
+    expect(exit(["--kube-subnet-mgr", ...argv], env)).toEqual([1, expect.stringMatching(reason)]);
+  });
+
+  test("parseFlanneld() lets a server go before the cluster, as 0.7.0 did, and says so", () => {
+    const parsed = parseFlanneld(["--kube-subnet-mgr", "--remote=h:8888"], {});
+    expect(parsed).toMatchObject({ options: { store: { kind: "remote" } } });
+    expect(parsed).toMatchObject({ warnings: [{ message: "--kube-subnet-mgr has no effect beside --remote" }] });
+  });
 
   test("parseFlanneld() lets a later feature be switched off", () => {
     expect(exit(["--ip-masq=false", "--remote=", "--kube-subnet-mgr=0", "--networks=,"])).toBe("run");

@@ -11,7 +11,8 @@ import type { AuthorizationOptions } from "../remote/authorization.ts";
 import { type ListenAddress, parseListenAddress } from "../remote/listen-address.ts";
 import { parseRemoteEndpoints, parseRemoteFiles, type RemoteOptions } from "../remote/remote-options.ts";
 import { type EtcdOptions, parseEtcdOptions } from "../store/etcd/options.ts";
-import { ETCD_FLAGS, FLANNELD_FLAGS, FUTURE_FLAGS } from "./flanneld-flag-table.ts";
+import { type KubeOptions, parseKubeOptions } from "../store/kube/options.ts";
+import { ETCD_FLAGS, FLANNELD_FLAGS } from "./flanneld-flag-table.ts";
 import type { BadVariable, FlagValues } from "./go-flags.ts";
 import { flagsFromEnvironment, formatFlags, parseGoFlags } from "./go-flags.ts";
 import type { LogOptions } from "./log.ts";
@@ -19,7 +20,7 @@ import { versionLine } from "./version.ts";
 
 /** What flanneld was asked to do: its command line and environment, read, checked and named. */
 export interface FlanneldOptions {
-  readonly store: StoreOptions;
+  readonly store: StoreOptions | KubeStoreOptions;
   /** Serve leases instead of taking one. */
   readonly server: ServerOptions | undefined;
   /** Where containers' tools learn the subnet. */
@@ -42,6 +43,12 @@ export interface FlanneldOptions {
 }
 
 export type StoreOptions = RegistryOptions | RemoteStoreOptions;
+
+/** The nodes of a Kubernetes cluster, which are no store of ours. */
+export interface KubeStoreOptions {
+  readonly kind: "kubernetes";
+  readonly kube: KubeOptions;
+}
 
 /** A store that this host talks to itself. */
 export type RegistryOptions = EmbeddedStoreOptions | EtcdStoreOptions;
@@ -84,6 +91,7 @@ export interface Warning {
 }
 
 type Values = FlagValues<typeof FLANNELD_FLAGS>;
+type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Seconds. What stays for longer would surprise whoever stopped flanneld for good. */
 const LONGEST_HANDOVER = 3600;
@@ -109,9 +117,9 @@ export function parseFlanneld(
   if (parsed.values.version) return exit(0, `${versionLine}\n`);
 
   const { values, given, bad } = flagsFromEnvironment(FLANNELD_FLAGS, parsed, "FLANNELD", env);
-  const wrong = [...conflicts(values, given), ...unavailable(values), ...outOfRange(values)];
+  const wrong = [...conflicts(values, given), ...outOfRange(values, env)];
   if (wrong.length > 0) return exit(1, wrong.map((line) => `flanneld: ${line}\n`).join(""));
-  return { kind: "run", options: options(values), warnings: bad.map(unreadable) };
+  return { kind: "run", options: options(values, env), warnings: [...bad.map(unreadable), ...withoutEffect(values)] };
 }
 
 function exit(code: number, stderr: string): ParsedFlanneld {
@@ -125,26 +133,27 @@ function unreadable({ variable, text, reason }: BadVariable): Warning {
   };
 }
 
+/** As in 0.7.0, a server wins. */
+function withoutEffect(values: Values): Warning[] {
+  if (values.remote === "" || !values["kube-subnet-mgr"]) return [];
+  return [{ message: "--kube-subnet-mgr has no effect beside --remote", fields: {} }];
+}
+
 function conflicts(values: Values, given: ReadonlySet<string>): string[] {
   if (values.listen !== "" && values.remote !== "") return ["--listen and --remote are mutually exclusive"];
   if (values["embedded-store"] !== "" && values.remote !== "")
     return ["--embedded-store and --remote are mutually exclusive"];
+  if (isKube(values)) {
+    const others = (["embedded-store", "networks", "watch-networks"] as const).filter((name) => values[name]);
+    if (others.length > 0) return others.map((name) => `--kube-subnet-mgr and --${name} are mutually exclusive`);
+  }
   if (values["embedded-store"] === "") return [];
   return Object.keys(ETCD_FLAGS)
     .filter((name) => name.startsWith("etcd-") && given.has(name))
     .map((name) => `--embedded-store and --${name} are mutually exclusive`);
 }
 
-function unavailable(values: Values): string[] {
-  return Object.entries(FUTURE_FLAGS)
-    .filter(([name, flag]) => {
-      const value = values[name as keyof typeof FUTURE_FLAGS];
-      return value !== flag.default && !/^,+$/.test(String(value));
-    })
-    .map(([name]) => `--${name} is not available yet`);
-}
-
-function outOfRange(values: Values): string[] {
+function outOfRange(values: Values, env: Environment): string[] {
   const wrong: string[] = [];
   const margin = values["subnet-lease-renew-margin"];
   if (margin < 1 || margin > 1439)
@@ -173,7 +182,7 @@ function outOfRange(values: Values): string[] {
   const parsers = [interfaceRules, etcdOptions, storeOptions, excludedNetworks];
   for (const parse of [...parsers, ...(values.listen === "" ? [] : [serverOptions])])
     try {
-      parse(values);
+      parse(values, env);
     } catch (error) {
       if (!(error instanceof InvalidConfigError)) throw error;
       if (!wrong.includes(error.message)) wrong.push(error.message);
@@ -181,9 +190,9 @@ function outOfRange(values: Values): string[] {
   return wrong;
 }
 
-function options(values: Values): FlanneldOptions {
+function options(values: Values, env: Environment): FlanneldOptions {
   return {
-    store: storeOptions(values),
+    store: storeOptions(values, env),
     server: values.listen === "" ? undefined : serverOptions(values),
     subnetFile: values["subnet-file"],
     networks: networkNames(values.networks),
@@ -212,7 +221,8 @@ function interfaceRules(values: Values): InterfaceRules {
   });
 }
 
-function storeOptions(values: Values): StoreOptions {
+function storeOptions(values: Values, env: Environment): StoreOptions | KubeStoreOptions {
+  if (isKube(values)) return { kind: "kubernetes", kube: kubeOptions(values, env) };
   if (values.remote !== "") {
     const files = remoteFiles(values);
     return { kind: "remote", remote: { endpoints: parseRemoteEndpoints(values.remote, files), files } };
@@ -220,6 +230,24 @@ function storeOptions(values: Values): StoreOptions {
   if (values["embedded-store"] !== "") return { kind: "embedded", file: values["embedded-store"] };
   const api = values["etcd-api"];
   return { kind: "etcd", api: api === "auto" ? undefined : api === "2" ? 2 : 3, etcd: etcdOptions(values) };
+}
+
+function isKube(values: Values): boolean {
+  return values["kube-subnet-mgr"] && values.remote === "";
+}
+
+function kubeOptions(values: Values, env: Environment): KubeOptions {
+  const kube = parseKubeOptions({
+    apiUrl: values["kube-api-url"],
+    kubeconfigFile: values["kubeconfig-file"],
+    annotationPrefix: values["kube-annotation-prefix"],
+    netConfigPath: values["net-config-path"],
+    setNetworkUnavailable: values["set-node-network-unavailable"],
+    env,
+  });
+  if (kube.node === undefined && values.listen === "")
+    throw new InvalidConfigError("NODE_NAME", "must be set, or POD_NAME and POD_NAMESPACE, so that we know our node");
+  return kube;
 }
 
 function serverOptions(values: Values): ServerOptions {

@@ -16,13 +16,14 @@ import { runNetworks } from "../network/networks.ts";
 import { Underlay } from "../network/underlay.ts";
 import { takeInherited } from "../operate/inherited.ts";
 import type { FlanneldOptions } from "./flanneld-flags.ts";
+import { openHostStore } from "./open-host-store.ts";
 import { openKeeper } from "./open-keeper.ts";
-import { openStore } from "./open-store.ts";
 import { showInUse } from "./state-lock.ts";
 import { Supervision } from "./supervision.ts";
 
 /** The unnamed network of single-network mode. */
 const SINGLE_NETWORK = "";
+const NO_NODE = "our node in the cluster cannot be read yet";
 
 /** Builds all parts of the daemon, hands them down and runs until the signal. @throws {InvalidConfigError} for what only a restart can mend */
 export async function runFlanneld(
@@ -45,20 +46,26 @@ export async function runFlanneld(
   const unnamed = options.watchNetworks ? "all" : [SINGLE_NETWORK];
   const networks = options.networks.length > 0 ? options.networks : unnamed;
   // Side by side, since one computes while the other waits. If either fails, the program ends.
-  const [underlay, { manager }] = await Promise.all([
-    Underlay.open(kernel, options.interfaces, { clock, logger, signal }),
-    untilItWorks(
-      () => openStore(options.store, { stateDir, networks, renewMargin, clock, logger, health, signal }),
-      "the store cannot be used yet",
-      {
-        clock,
-        logger,
-        signal,
-        onFailure: (reason) => supervision.describe(() => `Waiting for the store: ${reason}.`),
-        isFinal: (error) => error instanceof InvalidConfigError || error instanceof UnsupportedError,
-      },
-    ),
-  ]);
+  const patience = {
+    clock,
+    logger,
+    signal,
+    onFailure: (reason: string) => supervision.describe(() => `Waiting for the store: ${reason}.`),
+    isFinal: (error: unknown) => error instanceof InvalidConfigError || error instanceof UnsupportedError,
+  };
+  const opening = untilItWorks(
+    () => openHostStore(options.store, { stateDir, networks, renewMargin, clock, logger, health, signal }),
+    "the store cannot be used yet",
+    patience,
+  );
+  const openUnderlay = async () => {
+    const { kube } = options.store.kind === "kubernetes" ? await opening : {};
+    // An annotation of the node says what --public-ip says, but per node.
+    const publicIP = kube && (await untilItWorks(() => kube.annotatedPublicIP({ signal }), NO_NODE, patience));
+    const rules = publicIP === undefined ? options.interfaces : { ...options.interfaces, publicIP };
+    return await Underlay.open(kernel, rules, { clock, logger, signal });
+  };
+  const [underlay, { manager, directory, kube }] = await Promise.all([openUnderlay(), opening]);
   underlay.report();
   await using store = manager;
   await using scope = new Scope(signal);
@@ -67,7 +74,6 @@ export async function runFlanneld(
     openKeeper({ network, stateDir, timeout: options.handoverTimeout, env, inherited, logger });
   if (options.networks.length > 0 || options.watchNetworks) {
     const { subnetDir } = options;
-    const directory = options.watchNetworks ? manager : undefined;
     const states = new Map<NetworkName, () => NetworkStatus>();
     supervision.describe(() => describeNetworks(new Map([...states].map(([name, status]) => [name, status()]))));
     const onStatus = (name: NetworkName, status: (() => NetworkStatus) | undefined) => {
@@ -77,7 +83,7 @@ export async function runFlanneld(
     };
     const shared = {
       names: options.networks,
-      directory,
+      directory: options.watchNetworks ? directory : undefined,
       subnetDir,
       stateDir,
       store,
@@ -113,6 +119,7 @@ export async function runFlanneld(
     onReady: () => {
       supervision.ready();
       keeper.ready({ signal }).catch(() => {}); // rejects only by the signal
+      kube?.announceReady({ signal }).catch(() => {}); // likewise
     },
   };
   scope.spawn((signal) => runNetwork(network, { signal }));

@@ -24,6 +24,7 @@ export async function runServer(
   for (const complaint of complaints) logger.warn("not all that the service manager passed is there", { complaint });
   await using supervision = new Supervision(process.env, { signal, logger });
   const { health } = supervision;
+  if (storeOptions.kind === "kubernetes") throw new UnsupportedError("kubernetes", "no nodes behind --listen yet");
   if (storeOptions.kind === "remote") throw new InvalidConfigError("--listen", "a server cannot be a client, too");
   const target = listenTarget(address, descriptors);
   const registry = await untilItWorks(

@@ -18,7 +18,6 @@ import { createServer as createSecureServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { createGzip, constants as zlib } from "node:zlib";
 import { type Answer, Answers, verbOf } from "./api/answers.ts";
-import { control } from "./api/control.ts";
 import { discovery } from "./api/discovery.ts";
 import { type Fault, Faults } from "./api/faults.ts";
 import { nodeObject, ObjectStore } from "./api/object-store.ts";
@@ -205,8 +204,6 @@ export class FakeApiServer implements AsyncDisposable {
       const user = this.users.of(request);
       const found = request.method === "GET" ? discovery(url.pathname) : undefined;
       if (found !== undefined) return this.#reply(request, response, { code: 200, text: JSON.stringify(found) });
-      if (url.pathname.startsWith("/fake/"))
-        return this.#reply(request, response, control(this, url.pathname, user, body));
       const target = parsePath(url.pathname);
       const verb = verbOf(request.method ?? "", target, url.searchParams);
       call = this.#record(request, target, verb, user, body);

@@ -71,7 +71,9 @@ export function readStoreOptions(
     Object.fromEntries(names.map(variableOf).map((name) => [name, env[name]])),
   );
   if (parsed.kind === "exit") throw new InvalidConfigError("", parsed.stderr.trim().replaceAll(/^flanneld: /gm, ""));
-  return parsed.options;
+  const { store, stateDir } = parsed.options;
+  if (store.kind === "kubernetes") throw new InvalidConfigError("--kube-subnet-mgr", "is no store of leases");
+  return { store, stateDir };
 }
 
 function variableOf(flag: string): string {

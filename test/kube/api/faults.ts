@@ -16,6 +16,8 @@ export type Fault =
 export interface FaultRule {
   /** Of the call, as in the log of calls: `list`, `watch`, `get`, `patch`; any if left out. */
   readonly verb?: string;
+  /** How many calls of the kind are left alone first, 0. */
+  readonly after?: number;
   /** How many calls it hits, 1. */
   readonly times?: number;
   readonly fault: Fault;
@@ -23,10 +25,10 @@ export interface FaultRule {
 
 /** Faults that are waiting for their calls. */
 export class Faults {
-  #rules: { readonly rule: FaultRule; left: number }[] = [];
+  #rules: { readonly rule: FaultRule; left: number; spared: number }[] = [];
 
   add(...rules: readonly FaultRule[]): void {
-    this.#rules.push(...rules.map((rule) => ({ rule, left: rule.times ?? 1 })));
+    this.#rules.push(...rules.map((rule) => ({ rule, left: rule.times ?? 1, spared: rule.after ?? 0 })));
   }
 
   clear(): void {
@@ -35,8 +37,12 @@ export class Faults {
 
   /** The first that fits; it is used up by that. */
   take(verb: string): Fault | undefined {
-    const found = this.#rules.find(({ rule, left }) => left > 0 && (rule.verb === undefined || rule.verb === verb));
-    if (found !== undefined) found.left--;
-    return found?.rule.fault;
+    for (const each of this.#rules) {
+      const { rule, left } = each;
+      if (left === 0 || (rule.verb !== undefined && rule.verb !== verb) || each.spared-- > 0) continue;
+      each.left--;
+      return rule.fault;
+    }
+    return undefined;
   }
 }

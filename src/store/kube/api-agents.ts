@@ -1,0 +1,34 @@
+import type { Agent as HttpAgent } from "node:http";
+import type { Connection, TlsOptions } from "./api-access.ts";
+
+const http = process.getBuiltinModule("node:http");
+const https = () => process.getBuiltinModule("node:https");
+
+/** Shorter than an API server keeps an idle connection, so that it is seldom closed under a request. */
+const OPTIONS = { keepAlive: true, maxFreeSockets: 2, timeout: 60_000 };
+
+/** Connections kept for the next call as long as credentials are the same: one made with an old certificate must not be used again. */
+export class ApiAgents implements Disposable {
+  #agent: HttpAgent | undefined;
+  #madeFor = "";
+
+  for(url: string, { tls, agent }: Connection): HttpAgent {
+    if (agent !== undefined) return agent;
+    const isTls = url.startsWith("https:");
+    const wanted = isTls ? describe(tls) : "plain";
+    if (this.#agent === undefined || this.#madeFor !== wanted) {
+      this.#agent?.destroy();
+      this.#agent = isTls ? new (https().Agent)(OPTIONS) : new http.Agent(OPTIONS);
+      this.#madeFor = wanted;
+    }
+    return this.#agent;
+  }
+
+  [Symbol.dispose](): void {
+    this.#agent?.destroy();
+  }
+}
+
+function describe({ ca, cert, key, rejectUnauthorized, servername }: TlsOptions): string {
+  return [ca, cert, key, rejectUnauthorized, servername].map(String).join("\0");
+}

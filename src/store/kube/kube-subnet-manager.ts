@@ -1,0 +1,298 @@
+import { readFile } from "node:fs/promises";
+import { type Address, equalAddress, formatAddress, tryParseAddress } from "../../ip/address.ts";
+import { containsPrefix, equalPrefix, formatPrefix, type Prefix } from "../../ip/prefix.ts";
+import { ConfigNotFoundError, HistoryLostError, LeaseLostError, StoreUnavailableError } from "../../lease/errors.ts";
+import type { Cursor, Lease, LeaseAttributes, LeaseUpdate, NetworkName, Revision } from "../../lease/lease.ts";
+import { type NetworkConfig, parseNetworkConfig } from "../../lease/network-config.ts";
+import { Outage } from "../../lease/outage.ts";
+import type { StoreHealth } from "../../lease/store-health.ts";
+import type { LeaseRequest, SubnetManager } from "../../lease/subnet-manager.ts";
+import type { Abortable } from "../../lib/abortable.ts";
+import type { Clock, Milliseconds } from "../../lib/clock.ts";
+import { describeError, InvalidConfigError, UnsupportedError } from "../../lib/errors.ts";
+import type { Logger } from "../../lib/logger.ts";
+import type { ApiAccess } from "./api-access.ts";
+import { ApiClient } from "./api-client.ts";
+import { CallGate } from "./call-gate.ts";
+import { type NodeFacts, NodeReader } from "./node.ts";
+import { annotationChanges, leaseOf, subnetsOf } from "./node-lease.ts";
+import { NodeLeases } from "./node-leases.ts";
+import { listNodes, presentVersion } from "./node-listing.ts";
+import { watchNodes } from "./node-watch.ts";
+import type { KubeOptions } from "./options.ts";
+import { OwnNode } from "./own-node.ts";
+
+/** Hosts whose watches end together, as when an API server restarts, do not list together. */
+const RELIST_SPREAD: Milliseconds = 1_000;
+/** A watch that ends this soon, and tells nothing, is none. */
+const SHORTEST_WATCH: Milliseconds = 5_000;
+/** Subnets must have room for two addresses. */
+const LONGEST_SUBNET = 30;
+
+export interface KubeManagerParts {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Told of outages. */
+  readonly health?: StoreHealth | undefined;
+  readonly random?: () => number;
+}
+
+/**
+ * The subnets that Kubernetes gives to its nodes, and what flannels write of themselves into their nodes' annotations. A host's lease
+ * is its node: it never ends, and nobody chooses its subnet but the cluster.
+ */
+export class KubeSubnetManager implements SubnetManager {
+  readonly leaseFormat = "later";
+  readonly name: string;
+  readonly #options: KubeOptions;
+  readonly #parts: Required<KubeManagerParts>;
+  readonly #cluster: string;
+  readonly #client: ApiClient;
+  readonly #reader: NodeReader;
+  readonly #node: OwnNode;
+  #toldOfFamilies = false;
+
+  constructor(options: KubeOptions, access: ApiAccess, parts: KubeManagerParts) {
+    const { clock, logger, health, random = Math.random } = parts;
+    this.#options = options;
+    this.#parts = { clock, logger, health, random };
+    this.#cluster = access.cluster;
+    this.name = `Kubernetes at ${access.server}`;
+    this.#client = new ApiClient(access, clock, new CallGate(clock, random));
+    this.#reader = new NodeReader(access.server, options.annotations);
+    this.#node = new OwnNode(options.node, { ...this.#parts, client: this.#client, reader: this.#reader });
+  }
+
+  /** From the file that a ConfigMap is mounted as. */
+  async networkConfig(_network: NetworkName, { signal }: Abortable): Promise<NetworkConfig> {
+    signal.throwIfAborted();
+    const { netConfigPath: path } = this.#options;
+    let text: string;
+    try {
+      text = await readFile(path, "utf8");
+    } catch (error) {
+      throw new ConfigNotFoundError(path, { cause: error });
+    }
+    return parseNetworkConfig(text);
+  }
+
+  /** Waits until the cluster has given the node a podCIDR. */
+  async acquireLease(_network: NetworkName, request: LeaseRequest, options: Abortable): Promise<Lease> {
+    const node = await this.#node.assigned(options);
+    const subnet = this.#ownSubnet(node, request.config);
+    const attributes = request.attributes(this.#leaseIfReadable(node));
+    const overwrite = this.#overwrite(node);
+    const written = await this.#write(
+      node,
+      overwrite === undefined ? attributes : { ...attributes, publicIP: overwrite },
+      options,
+    );
+    if (written === undefined) throw new StoreUnavailableError(this.name, `node ${node.name} was just removed`);
+    return { ...written, subnet };
+  }
+
+  async updateLease(
+    _network: NetworkName,
+    lease: Lease,
+    attributes: LeaseAttributes,
+    options: Abortable,
+  ): Promise<Lease> {
+    const node = await this.#node.get(options);
+    const { ipv4 } = node === undefined ? {} : subnetsOf(node);
+    if (node === undefined || ipv4 === undefined || !equalPrefix(ipv4, lease.subnet))
+      throw new LeaseLostError(
+        lease.subnet,
+        node === undefined
+          ? "our node is gone"
+          : `our node has ${ipv4 === undefined ? "none" : formatPrefix(ipv4)} now`,
+      );
+    const stored = this.#leaseIfReadable(node);
+    const isOurs = [lease.attributes.publicIP, attributes.publicIP].some(
+      (publicIP) => stored === undefined || equalAddress(publicIP, stored.attributes.publicIP),
+    );
+    if (!isOurs && stored !== undefined)
+      throw new LeaseLostError(lease.subnet, `${formatAddress(stored.attributes.publicIP)} holds it now`);
+    const written = await this.#write(node, attributes, options);
+    if (written === undefined) throw new LeaseLostError(lease.subnet, "our node is gone");
+    return written;
+  }
+
+  async *watchLeases(
+    _network: NetworkName,
+    { signal, since }: Abortable & { readonly since?: Cursor },
+  ): AsyncIterable<LeaseUpdate> {
+    const { clock, logger, random } = this.#parts;
+    using outage = new Outage({ ...this.#parts, store: () => this.name });
+    const leases = new NodeLeases(this.#options.node && (await this.#ownName({ signal }, outage)), logger);
+    const cursor = (index: Revision): Cursor => ({ history: this.#cluster, index });
+    let version = since?.history === this.#cluster ? since.index : undefined;
+    let mayBeReset = version !== undefined;
+    for (;;) {
+      try {
+        if (version === undefined) {
+          const listing = await listNodes(this.#client, this.#reader, { signal });
+          outage.over();
+          version = listing.version;
+          yield { type: "snapshot", leases: leases.replace(listing.nodes), cursor: cursor(version) };
+        } else if (mayBeReset) await this.#checkHistory(version, { signal });
+        mayBeReset = false;
+        const started = clock.now();
+        let heard = 0;
+        for await (const batch of watchNodes(this.#client, this.#reader, { since: version, random, signal })) {
+          outage.over();
+          heard += batch.length;
+          version = later(version, batch);
+          const events = leases.apply(batch);
+          if (events.length > 0) yield { type: "events", events, cursor: cursor(version) };
+        }
+        if (heard === 0 && clock.now() - started < SHORTEST_WATCH) this.#client.disappointed();
+      } catch (error) {
+        signal.throwIfAborted();
+        mayBeReset = true;
+        if (error instanceof HistoryLostError) {
+          version = undefined;
+          await clock.sleep(random() * RELIST_SPREAD, { signal });
+        }
+        await outage.wait(error, { signal });
+      }
+    }
+  }
+
+  /** What an administrator wrote for `--public-ip` of this node; undefined if nothing, or nonsense. */
+  async annotatedPublicIP(options: Abortable): Promise<Address | undefined> {
+    const node = await this.#node.get(options);
+    return node && this.#addressIn(node, "nodePublicIP");
+  }
+
+  /** Tells the cluster that this node's network works, once that is so; until it succeeds or is refused. Rejects only by the signal. */
+  async announceReady(options: Abortable): Promise<void> {
+    if (!this.#options.setNetworkUnavailable) return;
+    const { clock, logger } = this.#parts;
+    for (;;) {
+      try {
+        if (await this.#node.setNetworkAvailable(options)) logger.info("node condition set: its network is available");
+        return;
+      } catch (error) {
+        options.signal.throwIfAborted();
+        const isAway = error instanceof StoreUnavailableError;
+        const level = isAway ? "debug" : "error";
+        logger[level]("the node's condition NetworkUnavailable cannot be set", { reason: describeError(error) });
+        if (!isAway) return;
+        await clock.sleep(1_000, options);
+      }
+    }
+  }
+
+  /** All leases there are, for a server. */
+  async listLeases(options: Abortable): Promise<{ readonly leases: readonly Lease[]; readonly cursor: Cursor }> {
+    const { nodes, version } = await listNodes(this.#client, this.#reader, options);
+    const leases = new NodeLeases(undefined, this.#parts.logger).replace(nodes);
+    return { leases, cursor: { history: this.#cluster, index: version } };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#client[Symbol.dispose]();
+  }
+
+  /** @throws {InvalidConfigError} saying what a person must change */
+  #ownSubnet(node: NodeFacts, { network }: NetworkConfig): Prefix {
+    const { ipv4, ipv6 } = subnetsOf(node);
+    if (ipv4 === undefined)
+      throw new UnsupportedError(
+        "IPv6",
+        `node ${node.name} has no IPv4 podCIDR, only ${node.podCIDRs.join(", ")}`,
+        "this build has IPv4 overlays only",
+      );
+    if (!containsPrefix(network, ipv4))
+      throw new InvalidConfigError(
+        "Network",
+        `${formatPrefix(network)} in ${this.#options.netConfigPath} does not hold ${formatPrefix(ipv4)}, the podCIDR of node ${node.name}: it must be the cluster's --cluster-cidr`,
+      );
+    if (ipv4.length > LONGEST_SUBNET)
+      throw new InvalidConfigError(
+        "spec.podCIDR",
+        `${formatPrefix(ipv4)} of node ${node.name} leaves no room for pods: at most /${LONGEST_SUBNET}`,
+      );
+    if (ipv6 !== undefined && !this.#toldOfFamilies)
+      this.#parts.logger.info("our node has podCIDRs of both families; the IPv4 one is used", {
+        used: formatPrefix(ipv4),
+        unused: formatPrefix(ipv6),
+      });
+    this.#toldOfFamilies ||= ipv6 !== undefined;
+    return ipv4;
+  }
+
+  #leaseIfReadable(node: NodeFacts): Lease | undefined {
+    try {
+      return leaseOf(node, true);
+    } catch (error) {
+      if (error instanceof InvalidConfigError) return undefined; // it is about to be written anew
+      throw error;
+    }
+  }
+
+  #overwrite(node: NodeFacts): Address | undefined {
+    return this.#addressIn(node, "publicIPOverwrite");
+  }
+
+  #addressIn({ name, annotations }: NodeFacts, field: "publicIPOverwrite" | "nodePublicIP"): Address | undefined {
+    const text = annotations[field];
+    if (text === undefined || text === "") return undefined;
+    const address = tryParseAddress(text);
+    if (address?.family === 4) return address;
+    const annotation = this.#options.annotations[field];
+    this.#parts.logger.warn("an annotation of our node is no IPv4 address and is ignored", {
+      node: name,
+      annotation,
+      value: text.slice(0, 100),
+    });
+    return undefined;
+  }
+
+  /** The lease as it is written; undefined if the node is gone. Nothing is sent if the node says all of it. */
+  async #write(node: NodeFacts, attributes: LeaseAttributes, options: Abortable): Promise<Lease | undefined> {
+    const changes = annotationChanges(node, attributes, this.#options.annotations);
+    const written = changes === undefined ? node : await this.#node.annotate(changes, options);
+    if (written === undefined) return undefined;
+    const { ipv4, ipv6 } = subnetsOf(written);
+    if (ipv4 === undefined) throw new StoreUnavailableError(this.name, `node ${node.name} lost its podCIDR`);
+    return {
+      subnet: ipv4,
+      ...(ipv6 !== undefined && { ipv6Subnet: ipv6 }),
+      attributes,
+      isReservation: false,
+      revision: written.version,
+    };
+  }
+
+  /** A server that goes on from an older backup would never tell us what we believe to know already. @throws {HistoryLostError} */
+  async #checkHistory(version: Revision, options: Abortable): Promise<void> {
+    const present = await presentVersion(this.#client, this.#reader, options);
+    if (present < version)
+      throw new HistoryLostError(`the API server is at version ${present}, and was at ${version}: it was restored`);
+  }
+
+  async #ownName(options: Abortable, outage: Outage): Promise<string> {
+    for (;;) {
+      try {
+        return await this.#node.name(options);
+      } catch (error) {
+        options.signal.throwIfAborted();
+        await outage.wait(error, options);
+      }
+    }
+  }
+}
+
+/** @throws {HistoryLostError} if the server's versions went back */
+function later(version: Revision, batch: readonly { readonly type: string; readonly version: Revision }[]): Revision {
+  let latest = version;
+  for (const event of batch) {
+    if (event.type === "bookmark" && event.version < latest)
+      throw new HistoryLostError(
+        `the API server is at version ${event.version}, and was at ${latest}: it was restored`,
+      );
+    if (event.version > latest) latest = event.version;
+  }
+  return latest;
+}
