@@ -1,7 +1,8 @@
-// npm run bench [-- --only start,cni,latency,leases,server,packets --leases 100,1000 --store etcd2 --rounds 3 --seconds 4 --json]
+// npm run bench [-- --only start,cni,latency,leases,kubernetes,server,packets --leases 100,1000 --store etcd2 --rounds 3 --seconds 4 --json]
 import { parseArgs } from "node:util";
 import { benchCni } from "./cni.ts";
 import { type Figure, type Report, renderFigures } from "./figures.ts";
+import { benchKubernetes } from "./kubernetes.ts";
 import { benchLatency } from "./latency.ts";
 import { benchLeases } from "./leases.ts";
 import { benchServer } from "./server.ts";
@@ -10,7 +11,7 @@ import { benchThroughput } from "./throughput.ts";
 
 const { values } = parseArgs({
   options: {
-    only: { type: "string", default: "start,cni,latency,leases,server,packets" },
+    only: { type: "string", default: "start,cni,latency,leases,kubernetes,server,packets" },
     leases: { type: "string", default: "100,1000,5000,10000,50000" },
     store: { type: "string", default: "etcd2" },
     rounds: { type: "string", default: "3" },
@@ -36,6 +37,7 @@ const parts: Readonly<Record<string, (signal: AbortSignal) => Promise<void>>> = 
   leases: (signal) =>
     benchLeases(report, { counts: values.leases.split(",").map(Number), store: parseStore(values.store) }, signal),
   server: (signal) => benchServer(report, signal),
+  kubernetes: (signal) => benchKubernetes(report, signal),
   packets: (signal) =>
     benchThroughput(report, { rounds: Number(values.rounds), seconds: Number(values.seconds) }, signal),
 };

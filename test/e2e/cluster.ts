@@ -13,6 +13,8 @@ import { makeCertificates } from "../support/certificates.ts";
 export interface ClusterOptions extends Abortable {
   readonly hosts: number;
   readonly backend: string;
+  /** 10.5.0.0/16 */
+  readonly network?: string;
   /** More flags for every daemon. */
   readonly flags?: readonly string[];
 }
@@ -26,10 +28,10 @@ export class Cluster implements AsyncDisposable {
   readonly #flags: readonly string[];
 
   /** Every host is a node with a podCIDR, 10.5.<its number>.0/24; when it resolves, each is ready and has a pod. */
-  static async up({ hosts, backend, flags = [], signal }: ClusterOptions): Promise<Cluster> {
+  static async up({ hosts, backend, network = "10.5.0.0/16", flags = [], signal }: ClusterOptions): Promise<Cluster> {
     const lab = await Lab.up({ hosts, backend, daemons: false, config: null, signal });
     try {
-      const cluster = await Cluster.#over(lab, backend, flags);
+      const cluster = await Cluster.#over(lab, { Network: network, Backend: { Type: backend } }, flags);
       for (const host of lab.hosts) await cluster.join(host);
       return cluster;
     } catch (error) {
@@ -38,7 +40,7 @@ export class Cluster implements AsyncDisposable {
     }
   }
 
-  static async #over(lab: Lab, backend: string, flags: readonly string[]): Promise<Cluster> {
+  static async #over(lab: Lab, config: object, flags: readonly string[]): Promise<Cluster> {
     const directory = lab.hosts[0]?.directory ?? "";
     const host = formatAddress(lab.switch.address);
     const { ca, server } = makeCertificates(directory, "kube", [host]);
@@ -49,7 +51,7 @@ export class Cluster implements AsyncDisposable {
     const kubeconfig = join(directory, "kubeconfig");
     writeFileSync(kubeconfig, kubeconfigText(api.url, { ca, token: TOKEN }));
     const netConfig = join(directory, "net-conf.json");
-    writeFileSync(netConfig, JSON.stringify({ Network: "10.5.0.0/16", Backend: { Type: backend } }));
+    writeFileSync(netConfig, JSON.stringify(config));
     return new Cluster(lab, api, { kubeconfig, netConfig, flags });
   }
 

@@ -2,8 +2,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { waitUntil } from "../../src/lab/wait.ts";
+import { PREFIX } from "../kube/annotations.ts";
 import type { FaultRule } from "../kube/api/faults.ts";
-import { PREFIX } from "../kube/bench.ts";
 import { ipJson } from "../support/kernel-state.ts";
 import { pingDuring } from "../support/pings.ts";
 import { Cluster } from "./cluster.ts";

@@ -10,24 +10,12 @@ import { Follower } from "../../src/store/conformance/follower.ts";
 import { PATIENCE } from "../../src/store/conformance/registry-bench.ts";
 import { standing } from "../../src/store/conformance/subnet-manager-bench.ts";
 import type { KubeSubnetManager } from "../../src/store/kube/kube-subnet-manager.ts";
+import { annotations } from "./annotations.ts";
 import { FakeApiServer } from "./fake-api-server.ts";
 import { admitFlannel, type ManagerOptions, managerOf } from "./manager.ts";
 
 export const { signal } = new AbortController();
 export const CONFIG = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}';
-export const PREFIX = "flannel.alpha.coreos.com/";
-
-/** The annotations of a node whose flannel is a later release's with vxlan. */
-export function annotations(publicIP: string, more: Readonly<Record<string, string | null>> = {}) {
-  const all: Readonly<Record<string, string | null>> = {
-    "kube-subnet-manager": "true",
-    "backend-type": "vxlan",
-    "backend-data": '{"VNI":1,"VtepMAC":"66:72:44:0d:7e:1a"}',
-    "public-ip": publicIP,
-    ...more,
-  };
-  return Object.fromEntries(Object.entries(all).map(([name, value]) => [`${PREFIX}${name}`, value]));
-}
 
 export const VXLAN: LeaseAttributes = {
   publicIP: parseAddress("192.0.2.1"),

@@ -29,6 +29,7 @@ import { badRequest, StatusError } from "./api/status.ts";
 import { TABLE, tableOf } from "./api/table.ts";
 import { ADMINS, type User, Users } from "./api/users.ts";
 import { streamChanges } from "./api/watch-stream.ts";
+import { crowdNode } from "./crowd.ts";
 
 export interface FakeApiServerOptions {
   readonly host?: string;
@@ -104,6 +105,11 @@ export class FakeApiServer implements AsyncDisposable {
   /** A node as it is once a kubelet registered it and the controller gave it its podCIDRs. */
   addNode(name: string, podCIDRs: readonly string[], more: Partial<KubeObject> = {}): KubeObject {
     return this.store.create(nodes(), nodeObject(name, podCIDRs, more));
+  }
+
+  /** Nodes as a large cluster has them; see crowd.ts. */
+  addCrowd(nodesOf: readonly Parameters<typeof crowdNode>[]): void {
+    for (const node of nodesOf) this.store.create(nodes(), crowdNode(...node));
   }
 
   node(name: string): KubeObject | undefined {

@@ -6,7 +6,8 @@ import { waitUntil } from "../../src/lab/wait.ts";
 import { InvalidConfigError } from "../../src/lib/errors.ts";
 import { failure } from "../../src/store/conformance/registry-bench.ts";
 import { annotationKeys } from "../../src/store/kube/annotation-keys.ts";
-import { annotations, KubeBench, PREFIX, signal, VXLAN } from "./bench.ts";
+import { annotations, PREFIX } from "./annotations.ts";
+import { KubeBench, signal, VXLAN } from "./bench.ts";
 
 test("acquireLease() annotates the node by one patch of its status, and again only what has changed", async () => {
   await using bench = await KubeBench.open();

@@ -3,8 +3,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { continuesHistory } from "../../src/lease/lease.ts";
+import { annotations, PREFIX } from "./annotations.ts";
 import type { Fault } from "./api/faults.ts";
-import { annotations, KubeBench, PREFIX, removedBy, signal, untilStanding } from "./bench.ts";
+import { KubeBench, removedBy, signal, untilStanding } from "./bench.ts";
 
 const B = "10.5.2.0/24 192.0.2.2";
 const C = "10.5.3.0/24 192.0.2.3";

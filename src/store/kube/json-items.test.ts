@@ -5,7 +5,7 @@ import { JsonItems, MOST_ITEM_BYTES } from "./json-items.ts";
 /** Cuts the text into pieces of these sizes, in turn. */
 function cut(text: string, sizes: readonly number[]): { readonly items: readonly unknown[]; readonly rest: unknown } {
   const items: unknown[] = [];
-  const cutter = new JsonItems((json) => items.push(JSON.parse(json)));
+  const cutter = new JsonItems((json) => items.push(JSON.parse(json.toString())));
   const bytes = Buffer.from(text);
   for (let at = 0, turn = 0; at < bytes.length; turn++) {
     const size = sizes[turn % sizes.length] ?? 1;

@@ -1,0 +1,56 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { formatPrefix } from "../src/ip/prefix.ts";
+import { Cluster } from "../test/e2e/cluster.ts";
+import { cpuSeconds, peakResidentMiB, residentMiB } from "../test/support/process-usage.ts";
+import { BENCH_NETWORK, fakePeer, fakeValue, PEERS_LINK } from "./fake-peers.ts";
+import type { Report } from "./figures.ts";
+import { countRoutes, routesReach } from "./observe.ts";
+
+const NODES = 5_000;
+/** Nodes whose annotations change at once, of those that are there. */
+const BURST = 100;
+
+/** A node of a large cluster starts: until its subnet stands, until the last peer is in the kernel, and what that costs. */
+export async function benchKubernetes(report: Report, signal: AbortSignal): Promise<void> {
+  for (const backend of ["vxlan", "host-gw"]) {
+    await using cluster = await Cluster.up({ hosts: 1, backend, network: BENCH_NETWORK, signal });
+    const { lab, api } = cluster;
+    const peer = (index: number) => {
+      const { PublicIP, BackendData = null } = JSON.parse(fakeValue(index, backend, "later")) as Record<string, string>;
+      const data = { "backend-type": backend, "backend-data": JSON.stringify(BackendData) };
+      return [`node-${index}`, formatPrefix(fakePeer(index).subnet), PublicIP, data] as const;
+    };
+    for (let from = 0; from < NODES; from += 500)
+      await api.call(
+        "addCrowd",
+        Array.from({ length: 500 }, (_, index) => peer(from + index)),
+      );
+    const [host] = lab.hosts;
+    if (host === undefined) throw new Error("no host");
+    await host.daemon.stop("SIGTERM");
+    await host.namespace.ip([`addr add ${PEERS_LINK} dev eth0`, "route flush proto 241"]);
+    const { path } = host.namespace;
+    const before = countRoutes(path);
+    const started = process.hrtime.bigint();
+    await host.daemon.start();
+    const [ready, programmed] = await Promise.all([
+      host.daemon.ready({ within: 60_000 }),
+      routesReach(path, (routes) => routes >= before + NODES),
+    ]);
+    const { pid = 0 } = host.daemon;
+    const cpu = cpuSeconds(pid);
+    await delay(1_000);
+    const what = `${NODES.toLocaleString("en")} nodes, ${backend}`;
+    const figure = (title: string, value: number, unit: "s" | "MiB", aim?: string) =>
+      report({ part: "kubernetes", what: `${what}: ${title}`, value, unit, ...(aim !== undefined && { aim }) });
+    figure("exec to READY", ready / 1000, "s", "≤ 2");
+    figure("exec to last entry", Number(programmed - started) / 1e9, "s", "≤ 2");
+    figure("CPU", cpu, "s");
+    figure("RSS", residentMiB(pid), "MiB", "≤ 160");
+    figure("RSS at its peak", peakResidentMiB(pid), "MiB");
+    const changed = process.hrtime.bigint();
+    for (let index = 0; index < BURST; index++) await api.call("removeNode", `node-${index}`);
+    const gone = await routesReach(path, (routes) => routes <= before + NODES - BURST);
+    figure(`${BURST} nodes deleted, first call to last entry`, Number(gone - changed) / 1e9, "s", "≤ 1");
+  }
+}
