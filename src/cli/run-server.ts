@@ -7,10 +7,11 @@ import { count } from "../network/network-status.ts";
 import { type InheritedDescriptor, takeInherited } from "../operate/inherited.ts";
 import type { ListenTarget } from "../remote/http-server.ts";
 import type { ListenAddress } from "../remote/listen-address.ts";
+import type { ServedStore } from "../remote/served-store.ts";
 import { serveLeases } from "../remote/server.ts";
 import { RegistrySubnetManager } from "../store/registry-subnet-manager.ts";
-import type { FlanneldOptions, ServerOptions } from "./flanneld-flags.ts";
-import { openRegistry } from "./open-registry.ts";
+import type { FlanneldOptions, KubeStoreOptions, RegistryOptions, ServerOptions } from "./flanneld-flags.ts";
+import { type OpenRegistryOptions, openRegistry } from "./open-registry.ts";
 import { Supervision } from "./supervision.ts";
 
 /** Serves the leases of a store to other hosts until the signal. @throws {InvalidConfigError} for what only a restart can mend */
@@ -24,24 +25,19 @@ export async function runServer(
   for (const complaint of complaints) logger.warn("not all that the service manager passed is there", { complaint });
   await using supervision = new Supervision(process.env, { signal, logger });
   const { health } = supervision;
-  if (storeOptions.kind === "kubernetes") throw new UnsupportedError("kubernetes", "no nodes behind --listen yet");
   if (storeOptions.kind === "remote") throw new InvalidConfigError("--listen", "a server cannot be a client, too");
   const target = listenTarget(address, descriptors);
-  const registry = await untilItWorks(
-    () => openRegistry(storeOptions, { stateDir, networks: "all", renewMargin, clock, logger, health, signal }),
-    "the store cannot be used yet",
-    {
-      clock,
-      logger,
-      signal,
-      onFailure: (reason) => supervision.describe(() => `Waiting for the store: ${reason}.`),
-      isFinal: (error) => error instanceof InvalidConfigError || error instanceof UnsupportedError,
-    },
-  );
-  await using manager = new RegistrySubnetManager(registry, { clock, logger, health });
+  const opening = { stateDir, networks: "all" as const, renewMargin, clock, logger, health, signal };
+  await using store = await untilItWorks(() => openServedStore(storeOptions, opening), "the store cannot be used yet", {
+    clock,
+    logger,
+    signal,
+    onFailure: (reason) => supervision.describe(() => `Waiting for the store: ${reason}.`),
+    isFinal: (error) => error instanceof InvalidConfigError || error instanceof UnsupportedError,
+  });
   await serveLeases(
     {
-      store: { manager, book: registry, networks: registry, administration: manager },
+      store: store.served,
       target,
       files,
       authorization,
@@ -53,13 +49,35 @@ export async function runServer(
         const how = files.certificate === undefined ? "without TLS" : "by TLS";
         supervision.describe(
           () =>
-            `Serving leases of ${registry.name} at ${where} ${how}; ${count(waiting(), "client")} waiting for changes.`,
+            `Serving leases of ${store.name} at ${where} ${how}; ${count(waiting(), "client")} waiting for changes.`,
         );
         supervision.ready();
       },
     },
     { signal },
   );
+}
+
+interface OpenedStore extends AsyncDisposable {
+  /** For messages: `etcd v2 at http://127.0.0.1:2379`. */
+  readonly name: string;
+  readonly served: ServedStore;
+}
+
+async function openServedStore(
+  store: RegistryOptions | KubeStoreOptions,
+  options: OpenRegistryOptions,
+): Promise<OpenedStore> {
+  if (store.kind === "kubernetes") {
+    const { openKube } = await import("../store/kube/open-kube.ts");
+    const { servedNodes } = await import("../store/kube/served-nodes.ts");
+    const kube = await openKube(store.kube, { ...options, env: process.env });
+    return { name: kube.name, served: servedNodes(kube), [Symbol.asyncDispose]: () => kube[Symbol.asyncDispose]() };
+  }
+  const registry = await openRegistry(store, options);
+  const manager = new RegistrySubnetManager(registry, options);
+  const served = { manager, book: registry, networks: registry, administration: manager };
+  return { name: registry.name, served, [Symbol.asyncDispose]: () => manager[Symbol.asyncDispose]() };
 }
 
 /** @throws {InvalidConfigError} if the service manager did not pass that socket */

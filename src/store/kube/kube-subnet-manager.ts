@@ -64,9 +64,10 @@ export class KubeSubnetManager implements SubnetManager {
   }
 
   /** From the file that a ConfigMap is mounted as. */
-  async networkConfig(_network: NetworkName, { signal }: Abortable): Promise<NetworkConfig> {
+  async networkConfig(network: NetworkName, { signal }: Abortable): Promise<NetworkConfig> {
     signal.throwIfAborted();
     const { netConfigPath: path } = this.#options;
+    if (network !== "") throw new ConfigNotFoundError(`${path} (a cluster has one network, without a name)`);
     let text: string;
     try {
       text = await readFile(path, "utf8");

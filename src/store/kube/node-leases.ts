@@ -37,7 +37,7 @@ export class NodeLeases {
     this.#claims.clear();
     this.#isPartial = false;
     const isOwn = (node: NodeFacts) => node.name === this.#own;
-    for (const node of [...nodes.filter(isOwn), ...nodes.filter((each) => !isOwn(each))]) this.#put(node);
+    for (const node of [...nodes.filter(isOwn), ...nodes.filter((each) => !isOwn(each))]) this.#put(node, true);
     return [...this.#claims.values()].flatMap(([holder]) => this.#leaseOf(holder) ?? []);
   }
 
@@ -45,11 +45,11 @@ export class NodeLeases {
   apply(events: readonly NodeEvent[]): readonly LeaseEvent[] {
     return events.flatMap((event) => {
       if (event.type === "bookmark") return [];
-      return event.type === "put" ? this.#put(event.node) : this.#remove(event.node);
+      return event.type === "gone" ? this.#remove(event.node) : this.#put(event.node, event.type === "added");
     });
   }
 
-  #put(node: NodeFacts): readonly LeaseEvent[] {
+  #put(node: NodeFacts, isNew: boolean): readonly LeaseEvent[] {
     const { name } = node;
     const fingerprint = JSON.stringify([node.podCIDRs, node.annotations]);
     const before = this.#known.get(name);
@@ -60,7 +60,7 @@ export class NodeLeases {
     const left = isMoved && before.lease !== undefined ? this.#release(name, before.lease) : [];
     if (lease !== undefined) return [...left, ...this.#claim(name, lease)];
     // One that we never knew with a lease may have had one before we began to listen.
-    return before === undefined && this.#isPartial ? this.#freed(node) : left;
+    return before === undefined && !isNew && this.#isPartial ? this.#freed(node) : left;
   }
 
   #remove(node: NodeFacts): readonly LeaseEvent[] {

@@ -9,7 +9,12 @@ import { fields, type NodeFacts, type NodeReader } from "./node.ts";
 import { NODES } from "./node-listing.ts";
 
 export type NodeEvent =
-  | { readonly type: "put" | "gone"; readonly node: NodeFacts; readonly version: Revision }
+  | {
+      /** `put`: there is such a node now; it may have been otherwise before; `added`: there was none. */
+      readonly type: "added" | "put" | "gone";
+      readonly node: NodeFacts;
+      readonly version: Revision;
+    }
   /** Nothing has changed, but time goes on: older versions may be forgotten. */
   | { readonly type: "bookmark"; readonly version: Revision };
 
@@ -98,7 +103,8 @@ function parseEvent(server: string, reader: NodeReader, line: string): NodeEvent
   if (type !== "ADDED" && type !== "MODIFIED" && type !== "DELETED")
     throw new StoreUnavailableError(server, `it told a change of unknown type: ${JSON.stringify(type)?.slice(0, 100)}`);
   const node = reader.read(object);
-  return { type: type === "DELETED" ? "gone" : "put", node, version: node.version };
+  const types = { ADDED: "added", MODIFIED: "put", DELETED: "gone" } as const;
+  return { type: types[type], node, version: node.version };
 }
 
 /** Cuts a stream into lines. Half a line at the end is none. */

@@ -109,7 +109,8 @@ export class OwnNode {
     const listed = nodes.find((node) => node.podCIDRs.length > 0);
     if (listed !== undefined) return listed;
     for await (const events of watchNodes(client, reader, { since: version, name, random, signal }))
-      for (const event of events) if (event.type === "put" && event.node.podCIDRs.length > 0) return event.node;
+      for (const event of events)
+        if (event.type !== "bookmark" && event.type !== "gone" && event.node.podCIDRs.length > 0) return event.node;
     return undefined;
   }
 
