@@ -99,6 +99,18 @@ test("acquireLease() says what is wrong with a podCIDR that cannot be used", asy
   expect(await refusal("six", "fd00:5::/64")).toContain("no IPv4 podCIDR, only fd00:5::/64");
 });
 
+test("acquireLease() looks ever more seldom at a podCIDR that cannot be used, and soon has it once it can", async () => {
+  await using bench = await KubeBench.open();
+  bench.api.addNode("outside", ["10.9.0.0/24"]);
+  const manager = bench.manager({ node: "outside", random: () => 0 });
+  for (let attempt = 0; attempt < 2; attempt++) await failure(bench.take(manager));
+  const [first, second] = bench.calls("get");
+  expect((second?.time ?? 0) - (first?.time ?? 0)).toBeGreaterThan(900);
+  expect(await bench.take(manager, VXLAN, '{"Network":"10.9.0.0/16"}')).toMatchObject({
+    subnet: parsePrefix("10.9.0.0/24"),
+  });
+});
+
 test("acquireLease() takes a podCIDR of another length than SubnetLen, and of two families the IPv4 one, which it says once", async () => {
   await using bench = await KubeBench.open();
   bench.api.addNode("wide", ["fd00:5:1::/64", "10.5.64.0/20"]);

@@ -8,6 +8,7 @@ import { Outage } from "../../lease/outage.ts";
 import type { StoreHealth } from "../../lease/store-health.ts";
 import type { LeaseRequest, SubnetManager } from "../../lease/subnet-manager.ts";
 import type { Abortable } from "../../lib/abortable.ts";
+import { type BackoffRange, backoff } from "../../lib/backoff.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
 import { describeError, InvalidConfigError, UnsupportedError } from "../../lib/errors.ts";
 import type { Logger } from "../../lib/logger.ts";
@@ -26,6 +27,8 @@ import { OwnNode } from "./own-node.ts";
 const RELIST_SPREAD: Milliseconds = 1_000;
 /** A watch that ends this soon, and tells nothing, is none. */
 const SHORTEST_WATCH: Milliseconds = 5_000;
+/** Between two looks at a podCIDR that does not fit the config: a mistake that all hosts of a cluster make together. */
+const MISFIT: BackoffRange = { first: 1_000, most: 30_000 };
 /** Subnets must have room for two addresses. */
 const LONGEST_SUBNET = 30;
 
@@ -50,6 +53,8 @@ export class KubeSubnetManager implements SubnetManager {
   readonly #client: ApiClient;
   readonly #reader: NodeReader;
   readonly #node: OwnNode;
+  /** How often in a row our podCIDR was of no use. */
+  #misfits = 0;
   #toldOfFamilies = false;
 
   constructor(options: KubeOptions, access: ApiAccess, parts: KubeManagerParts) {
@@ -79,8 +84,12 @@ export class KubeSubnetManager implements SubnetManager {
 
   /** Waits until the cluster has given the node a podCIDR. */
   async acquireLease(_network: NetworkName, request: LeaseRequest, options: Abortable): Promise<Lease> {
+    const { clock, random } = this.#parts;
+    if (this.#misfits > 0) await clock.sleep(backoff(this.#misfits, MISFIT, random), options);
     const node = await this.#node.assigned(options);
+    this.#misfits++;
     const subnet = this.#ownSubnet(node, request.config);
+    this.#misfits = 0;
     const attributes = request.attributes(this.#leaseIfReadable(node));
     const overwrite = this.#overwrite(node);
     const written = await this.#write(
