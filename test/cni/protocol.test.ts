@@ -278,6 +278,18 @@ describe("two operations on one container", () => {
     expect(records()).toEqual([]);
   });
 
+  test("an ADD that waited for a DEL, which took its record along, adds nothing and says so", async () => {
+    delegate.behave({ run: SLOW.replace("ADD", "DEL"), answer: "{}" });
+    const deleting = call("DEL");
+    await began();
+    const adding = call("ADD");
+    await waitUntil(() => records().includes("c1"), { signal, within: 30_000, what: "the ADD has kept its record" });
+    rmSync(hold);
+    expect((await deleting).code).toBe(0);
+    expect((await adding).json).toMatchObject({ code: 11, msg: "container c1 was deleted while it was being added" });
+    expect(delegate.ended).toEqual(["DEL c1 eth0"]);
+  });
+
   test("a DEL waits for a delegate whose flannel was killed, as a runtime does that is out of patience", async () => {
     delegate.behave({ run: SLOW, answer: "{}" });
     const env = pluginEnvironment({ command: "ADD", netns: "/run/netns/c1", path: delegate.directory });
