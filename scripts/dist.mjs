@@ -6,7 +6,7 @@ import { parseArgs } from "node:util";
 import { newest } from "./build.mjs";
 import { prepare } from "./prepare.mjs";
 import { sha256, size, tarball } from "./release/archive.mjs";
-import { debianPackage } from "./release/debian.mjs";
+import { debianPackage, debianVersion } from "./release/debian.mjs";
 import { debianParts, debianVersions } from "./release/debian-parts.mjs";
 import { makeExecutable, programs } from "./release/executable.mjs";
 import { imageRoot, packImage } from "./release/image.mjs";
@@ -98,16 +98,17 @@ export async function makeArchives({ arch, build, debian, executable, packages }
   const tree = place("tree");
   makeTree({ ...parts, sbom: sbom("host", ["libatomic1"]) }, tree);
   await tarball({ directory: tree, entries: ["."], time: build.time, prefix: name }, file(".tar.gz"));
-  await debianPackage({ tree, arch, build, work: place("package") }, file(".deb"));
+  const deb = join(directory, `flannel_${debianVersion(build.version)}_${arch.name}.deb`);
+  await debianPackage({ tree, arch, build, work: place("package") }, deb);
 
   const image = place("image");
   const inImage = imageRoot({ arch, debian, tree, node: place("node") }, image);
-  const imageSbom = sbom("image", ["libatomic1", ...inImage].toSorted());
+  const imageSbom = sbom("image", ["libatomic1", ...inImage.map(String)].toSorted());
   writeFileSync(join(image, "usr/share/doc/flannel/sbom.cdx.json"), imageSbom);
   await packImage({ arch, build, directory: image, work: place("oci") }, file("-image.tar"));
   writeFileSync(file(".cdx.json"), sbom("host", ["libatomic1"]));
   writeFileSync(file("-image.cdx.json"), imageSbom);
-  return [".tar.gz", ".deb", "-image.tar", ".cdx.json", "-image.cdx.json"].map(file);
+  return [deb, ...[".tar.gz", "-image.tar", ".cdx.json", "-image.cdx.json"].map(file)];
 }
 
 const OPTIONS = {

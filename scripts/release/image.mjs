@@ -143,7 +143,7 @@ export function imageRoot({ arch, debian, tree, node }, directory) {
     writeFileSync(join(directory, path), contents);
   };
   for (const [path, contents] of Object.entries(FILES)) write(path, contents);
-  const packages = [...used].toSorted();
+  const packages = [...used].map(String).toSorted();
   for (const [name, text] of debianLicences(debian, packages)) write(`usr/${DOC}/licences/${name}`, text);
   return packages;
 }
