@@ -103,7 +103,7 @@ export async function makeArchives({ arch, build, debian, executable, packages }
 
   const image = place("image");
   const inImage = imageRoot({ arch, debian, tree, node: place("node") }, image);
-  const imageSbom = sbom("image", ["libatomic1", ...inImage.map(String)].toSorted());
+  const imageSbom = sbom("image", ["libatomic1", ...inImage]);
   writeFileSync(join(image, "usr/share/doc/flannel/sbom.cdx.json"), imageSbom);
   await packImage({ arch, build, directory: image, work: place("oci") }, file("-image.tar"));
   writeFileSync(file(".cdx.json"), sbom("host", ["libatomic1"]));
