@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -61,9 +61,13 @@ export class Root implements Disposable {
 
   /** All files but those of dpkg and apt and what is mounted, to compare. */
   files(): readonly string[] {
-    return readdirSync(this.path, { recursive: true, encoding: "utf8" })
-      .filter((name) => !/^(var\/(lib\/dpkg|lib\/apt|log|cache)|proc|sys|dev|run)\//.test(name))
-      .toSorted();
+    const skipped = ["dev", "proc", "sys", "run", "var/lib/dpkg", "var/lib/apt", "var/log", "var/cache"];
+    const paths = skipped.flatMap((path) => ["-o", "-path", `./${path}`]).slice(1);
+    const found = execFileSync("find", [".", "(", ...paths, ")", "-prune", "-o", "-print"], {
+      cwd: this.path,
+      encoding: "utf8",
+    });
+    return found.split("\n").map((path) => path.slice(2));
   }
 
   [Symbol.dispose](): void {
