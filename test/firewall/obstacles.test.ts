@@ -28,7 +28,7 @@ test("flanneld names the rule of others that stops the overlay and that it canno
          chain pods { oifname "flannel.1" ip daddr 10.0.0.0/8 counter reject; }; }`,
       "inet site",
       "pods",
-      'rule="oifname \\\\"flannel.1\\\\" ip daddr 10.0.0.0/8 counter packets \\d+ bytes \\d+ reject"',
+      'rule="oifname \\\\"flannel.1\\\\" ip daddr 10.0.0.0/8 counter packets \\d+ bytes \\d+ reject with icmp port-unreachable"',
     ],
     [
       `table ip other { chain forward { type filter hook forward priority 0; policy drop;

@@ -94,12 +94,13 @@ for (const [backend, left] of Object.entries(LEFT))
       "route add 10.9.0.0/24 via 192.168.77.254 proto boot",
       "link add flannel.9 type bridge",
     ]);
-    // The tables and their own chains are iptables' and stay.
-    for (const [table, chain] of [
-      ["nat", "POSTROUTING"],
-      ["filter", "FORWARD"],
-    ] as const)
-      if (backend === "host-gw") await a.run(["iptables-nft", "-t", table, "-P", chain, "ACCEPT"]);
+    // The tables themselves are iptables' and stay.
+    if (backend === "host-gw")
+      for (const [table, chain] of [
+        ["nat", "POSTROUTING"],
+        ["filter", "FORWARD"],
+      ] as const)
+        await a.run(["iptables-nft", "-t", table, "-P", chain, "ACCEPT"]);
     const before = await snapshot(a);
     await b.startDaemon();
     await a.startDaemon();
