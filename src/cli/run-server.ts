@@ -27,7 +27,7 @@ export async function runServer(
   const { health } = supervision;
   if (storeOptions.kind === "remote") throw new InvalidConfigError("--listen", "a server cannot be a client, too");
   const target = listenTarget(address, descriptors);
-  const opening = { stateDir, networks: "all" as const, renewMargin, clock, logger, health, signal };
+  const opening: OpenRegistryOptions = { stateDir, networks: "all", renewMargin, clock, logger, health, signal };
   await using store = await untilItWorks(() => openServedStore(storeOptions, opening), "the store cannot be used yet", {
     clock,
     logger,

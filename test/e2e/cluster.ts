@@ -4,6 +4,7 @@ import { formatAddress } from "../../src/ip/address.ts";
 import { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import { launcher } from "../../src/lab/launcher.ts";
+import { labDirectory } from "../../src/lab/record.ts";
 import type { Abortable } from "../../src/lib/abortable.ts";
 import { FakeApiProcess } from "../kube/fake-api-process.ts";
 import { kubeconfigText } from "../kube/kubeconfig.ts";
@@ -41,7 +42,7 @@ export class Cluster implements AsyncDisposable {
   }
 
   static async #over(lab: Lab, config: object, flags: readonly string[]): Promise<Cluster> {
-    const directory = lab.hosts[0]?.directory ?? "";
+    const directory = labDirectory(lab.name);
     const host = formatAddress(lab.switch.address);
     const { ca, server } = makeCertificates(directory, "kube", [host]);
     const tls = { cert: readFileSync(server.cert, "utf8"), key: readFileSync(server.key, "utf8") };
