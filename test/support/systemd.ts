@@ -1,5 +1,6 @@
 import { once } from "node:events";
-import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import type { Place } from "../../src/lab/place.ts";
@@ -182,8 +183,7 @@ export class Systemd implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const signal = AbortSignal.timeout(PATIENCE);
     if (this.#pid !== 0) process.kill(this.#pid, "SIGKILL");
-    const directory = join(this.#directory, "cgroup");
-    mkdirSync(directory, { recursive: true });
+    const directory = mkdtempSync(join(tmpdir(), "flannel-cgroup-")); // the lab's own is gone by now
     await run(["mount", "-t", "cgroup2", "cgroup2", directory], { signal });
     try {
       const group = join(directory, this.#group);
@@ -195,6 +195,7 @@ export class Systemd implements AsyncDisposable {
       removeTree(group);
     } finally {
       await run(["umount", directory], { signal });
+      rmdirSync(directory);
     }
   }
 }
