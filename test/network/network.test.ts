@@ -73,7 +73,6 @@ describe("runNetwork() on a new host", () => {
     await fleet.passes(5_000);
     for (const config of [
       '{"Network":"10.5.0.0/33"}',
-      '{"Network":"10.5.0.0/16","Backend":{"Type":"aws-vpc"}}',
       '{"Network":"10.5.0.0/16","Backend":{"Type":"magic"}}',
       vxlanWith({ VNI: 16_777_216 }),
     ]) {
@@ -83,8 +82,7 @@ describe("runNetwork() on a new host", () => {
     const said = host.complaints().map((line) => line.replace("no usable network config yet; waiting for one: ", ""));
     expect(said.slice(1)).toEqual([
       'Network: prefix length is not 0 to 32: "10.5.0.0/33"',
-      'Backend.Type: backend "aws-vpc" is not available yet; there are alloc, host-gw, udp, vxlan',
-      'Backend.Type: backend "magic" is unknown; there are alloc, host-gw, udp, vxlan',
+      'Backend.Type: backend "magic" is unknown; there are alloc, aws-vpc, gce, host-gw, udp, vxlan',
       "Backend.VNI: must be a whole number from 0 to 16777215, not 16777216",
     ]);
     expect(said[0]).toMatch(/is not JSON/);
