@@ -14,14 +14,14 @@ let steps = 0;
 export class StepFailed extends Error {}
 
 /** Runs a program quietly. @param whole whether its line is printed at its end, since others run meanwhile @throws {StepFailed} after showing its output */
-export async function quietly(title, command, args, { env = process.env, whole = false } = {}) {
+export async function quietly(title, command, args, { env = process.env, cwd = root, whole = false } = {}) {
   const start = performance.now();
   const beginning = `${title} … `;
   if (!whole) process.stdout.write(beginning);
   logs ??= mkdtempSync(join(tmpdir(), "flannel-prepare-"));
   const log = join(logs, `${command.replaceAll("/", "_")}-${++steps}.log`);
   const fd = openSync(log, "w");
-  const code = await run(command, args, { env, stdio: ["ignore", fd, fd] });
+  const code = await run(command, args, { env, cwd, stdio: ["ignore", fd, fd] });
   if (code !== 0) {
     console.log(`${whole ? beginning : ""}failed (${code}): ${command} ${args.join(" ")}`);
     process.stderr.write(readFileSync(log, "utf8"));
@@ -39,8 +39,8 @@ export async function step(title, command, args, options = {}) {
  * Runs a program and resolves with its exit code, or the signal's name, or why it could not be started.
  * @returns {Promise<number | string>}
  */
-export function run(command, args, { env = process.env, stdio = "inherit" } = {}) {
-  const child = spawn(command, args, { cwd: root, env, stdio });
+export function run(command, args, { env = process.env, cwd = root, stdio = "inherit" } = {}) {
+  const child = spawn(command, args, { cwd, env, stdio });
   return new Promise((resolve) => {
     child.on("error", (error) => resolve(error.message));
     child.on("close", (code, signal) => resolve(code ?? signal));

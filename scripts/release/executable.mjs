@@ -68,7 +68,7 @@ export async function makeExecutable(arch, { files }, directory) {
     writeFileSync(path(`${name}.compiled`), compile(source, name, [...arch.emulator, node]));
   }
   const config = {
-    main: path("main.cjs"),
+    main: "main.cjs", // it becomes part of the executable, where the directory of whoever builds has no place
     executable: node,
     output: path("flannel"),
     disableExperimentalSEAWarning: true,
@@ -77,7 +77,9 @@ export async function makeExecutable(arch, { files }, directory) {
     assets,
   };
   writeFileSync(path("sea.json"), JSON.stringify(config));
-  await step(`${arch.name}: one executable`, projectNode(), ["--build-sea", path("sea.json")]);
+  await step(`${arch.name}: one executable`, projectNode(), ["--build-sea", path("sea.json")], {
+    cwd: directory,
+  });
   // Last, since the step before takes no file that this one has changed.
   await step(`${arch.name}: its library path`, "patchelf", ["--set-rpath", LIBRARIES, path("flannel")]);
   slim(path("flannel"));
