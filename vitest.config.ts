@@ -1,6 +1,11 @@
 import { defineConfig } from "vitest/config";
 
-const SERVERS = ["test/store/**/*.test.ts", "test/remote/**/*.test.ts", "test/kube/**/*.test.ts"];
+/** They mostly wait, for servers and other programs, and measure nothing. */
+const PATIENT = ["store", "remote", "kube", "cloud", "cni", "firewall", "host"].map(
+  (folder) => `test/${folder}/**/*.test.ts`,
+);
+/** Builds for minutes, and asks Debian's registry: by itself, `npm run test:release`. */
+const RELEASE = ["test/release/**/*.test.ts"];
 
 const SYSTEM = {
   globalSetup: "scripts/build-first.mjs",
@@ -22,11 +27,10 @@ export default defineConfig({
         },
       },
       {
-        // What mostly waits for a server: three files at a time.
         test: {
           ...SYSTEM,
-          name: "servers",
-          include: SERVERS,
+          name: "patient",
+          include: PATIENT,
           maxWorkers: 3,
         },
       },
@@ -35,7 +39,15 @@ export default defineConfig({
           ...SYSTEM,
           name: "system",
           include: ["test/**/*.test.ts"],
-          exclude: SERVERS,
+          exclude: [...PATIENT, ...RELEASE],
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          ...SYSTEM,
+          name: "release",
+          include: RELEASE,
           fileParallelism: false,
         },
       },

@@ -32,7 +32,7 @@ await main(async () => {
   const found = objections(build, readFileSync(join(root, "CHANGELOG.md"), "utf8"));
   if (found.length > 0) throw new StepFailed(found.map((objection) => `not released: ${objection}`).join("\n"));
   const files = await dist({ build, fresh: true });
-  const tests = await tool("vitest", ["run", "--project", "system", "test/release"]);
+  const tests = await tool("vitest", ["run", "--project", "release"]);
   if (tests !== 0) throw new StepFailed("not released: the tests of the release failed");
   const { stdout } = spawnSync("sha256sum", ["-c", "SHA256SUMS"], { cwd: released, encoding: "utf8" });
   const good = stdout.split("\n").filter((line) => line.endsWith(": OK")).length;

@@ -1,6 +1,6 @@
 // What comes from Debian, of either architecture: unpacked, not installed, so that nothing of it has to run.
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { step } from "../steps.mjs";
 import { cache } from "./parts.mjs";
@@ -31,6 +31,7 @@ export async function debianParts(arch, { fresh = false } = {}) {
   const directory = join(cache, `debian-${arch.name}-${key}`);
   if (existsSync(directory) && !fresh) return directory;
   const unpacked = `${directory}.new`;
+  mkdirSync(cache, { recursive: true });
   rmSync(unpacked, { recursive: true, force: true });
   await step(`${arch.name}: unpacking Debian's parts`, "mmdebstrap", [
     "--mode=root",

@@ -70,3 +70,21 @@ test("ServiceManager says once that it cannot be told, and throws nothing", () =
     },
   ]);
 });
+
+test("ServiceManager tells a manager that was too busy again, READY=1 first, and does not complain", () => {
+  const logger = new RecordingLogger();
+  const told: string[] = [];
+  let isBusy = true;
+  const send = (_: string, bytes: Uint8Array) => {
+    if (isBusy) throw Object.assign(new Error("sendto: EAGAIN"), { code: "EAGAIN" });
+    told.push(new TextDecoder().decode(bytes));
+  };
+  const manager = new ServiceManager({ socket: "/busy", send, logger });
+  manager.status("Starting.");
+  manager.ready();
+  isBusy = false;
+  manager.status("Starting.");
+  manager.status("Starting.");
+  expect(told).toEqual(["READY=1", "STATUS=Starting."]);
+  expect(logger.lines).toEqual([]);
+});

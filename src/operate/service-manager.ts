@@ -19,6 +19,8 @@ export class ServiceManager {
   readonly #options: ServiceManagerOptions;
   readonly #complaints = new Set<string>();
   #status = "";
+  /** It had no room for READY=1. */
+  #owesReady = false;
   #isStopping = false;
 
   constructor(options: ServiceManagerOptions) {
@@ -32,16 +34,19 @@ export class ServiceManager {
 
   /** What we are there for is done: who depends on it may begin. May be told again. */
   ready(): void {
-    this.#tell("READY=1");
+    this.#owesReady = !this.#tell("READY=1");
   }
 
-  /** What we are doing, for a person. What was told last is not told again, and nothing once we are stopping. */
+  /**
+   * What we are doing, for a person. What was told last is not told again, and nothing once we are stopping. A manager that is too busy to
+   * take it gets it with the next call, and READY=1 before it if that had no room either.
+   */
   status(text: string): void {
     const line = text.replaceAll(/\s+/g, " ").trim();
     const status = line.length > LONGEST_STATUS ? `${line.slice(0, LONGEST_STATUS - 1)}…` : line;
-    if (status === this.#status || this.#isStopping) return;
-    this.#status = status;
-    this.#tell(`STATUS=${status}`);
+    if (this.#isStopping) return;
+    if (this.#owesReady) this.ready();
+    if (status !== this.#status && this.#tell(`STATUS=${status}`)) this.#status = status;
   }
 
   /** We are well; to be told at least as often as it asked for. */
@@ -56,15 +61,23 @@ export class ServiceManager {
     this.#tell("STOPPING=1\nSTATUS=Stopping.");
   }
 
-  #tell(message: string): void {
+  /** @returns whether it need not be told again: it was, or cannot be */
+  #tell(message: string): boolean {
     const { socket, send, logger } = this.#options;
-    if (socket === undefined || socket === "") return;
+    if (socket === undefined || socket === "") return true;
     try {
       send(socket, new TextEncoder().encode(message));
     } catch (error) {
+      if (isBusy(error)) return false;
       const reason = describeError(error);
       if (!this.#complaints.has(reason)) logger.warn("cannot tell the service manager how we are", { reason });
       this.#complaints.add(reason);
     }
+    return true;
   }
+}
+
+/** Whether the manager's queue is full, which has room for ten messages by default (net.unix.max_dgram_qlen). */
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "EAGAIN";
 }
