@@ -9,8 +9,9 @@ import { describeError, isAbort } from "../lib/errors.ts";
 import { Scope } from "../lib/scope.ts";
 import type { Handover } from "../operate/handover.ts";
 import { HostStateFile, NO_STATE } from "./host-state.ts";
-import { type NetworkOptions, runNetwork } from "./network.ts";
+import { runNetwork } from "./network.ts";
 import { NetworkClaims } from "./network-claims.ts";
+import type { NetworkOptions } from "./network-options.ts";
 import { type NetworkStatus, STARTING } from "./network-status.ts";
 import { retire } from "./retire.ts";
 

@@ -1,0 +1,77 @@
+import type { ExternalInterface, PreparedBackend } from "../backend/backend.ts";
+import { backendType } from "../backend/types.ts";
+import type { NetworkConfig } from "../lease/network-config.ts";
+import type { Abortable } from "../lib/abortable.ts";
+import { InvalidConfigError } from "../lib/errors.ts";
+import { untilItWorks } from "../lib/until-it-works.ts";
+import { type Heritage, heritage } from "./heritage.ts";
+import type { HostMemory } from "./host-memory.ts";
+import { overlapWithHost } from "./host-overlap.ts";
+import type { NetworkOptions } from "./network-options.ts";
+import { readPublished } from "./published.ts";
+import { limitMtu, parseUnderlayMtu } from "./underlay-mtu.ts";
+
+/** A config that this host can serve, and a backend that is ready for a lease. */
+export interface Configured {
+  readonly config: NetworkConfig;
+  readonly external: ExternalInterface;
+  readonly heritage: Heritage;
+  readonly prepared: PreparedBackend;
+}
+
+type Parts = Omit<NetworkOptions, "renewMargin" | "onReady" | "onStatus" | "filters"> & {
+  readonly memory: HostMemory;
+};
+
+/** Waits for a config that this host can serve: what is wrong is said once, and a better one is found within a second. */
+export function whenConfigured(
+  parts: Parts,
+  { signal, onFailure }: Abortable & { readonly onFailure: (reason: string) => void },
+): Promise<Configured> {
+  const { clock, logger } = parts;
+  return untilItWorks(() => configure(parts, { signal }), "no usable network config yet; waiting for one", {
+    clock,
+    logger,
+    signal,
+    onFailure,
+  });
+}
+
+async function configure(parts: Parts, { signal }: Abortable): Promise<Configured> {
+  const { store, name, kernel, keeper, cloud, underlay, logger, memory } = parts;
+  const config = await store.networkConfig(name, { signal });
+  const external = underlay.current;
+  const mtu = parseUnderlayMtu(config.backend);
+  const type = backendType(config.backend.type);
+  parts.claims?.claim(name, config);
+  const [published, links, addresses] = await Promise.all([
+    readPublished(parts.subnetFile),
+    kernel.listLinks({ signal }),
+    kernel.listAddresses({ signal }),
+  ]);
+  const inherited = heritage(config, memory.state, published, links, addresses);
+  const overlap = overlapWithHost(config, links, addresses);
+  // Where flannel works already, the host is not to be cut off by an upgrade.
+  if (overlap !== undefined && inherited.previous.length === 0) throw new InvalidConfigError("Network", overlap);
+  const prepared = await type.prepare(
+    {
+      options: type.parseOptions(config.backend.options),
+      config,
+      external: limitMtu(external, mtu),
+      leaseFormat: store.leaseFormat,
+      kernel,
+      keeper,
+      routes: inherited.routes,
+      logger,
+      rememberedMac: memory.state.mac,
+      notes: memory.notes,
+      cloud,
+    },
+    { signal },
+  );
+  if (overlap !== undefined) logger.warn("pods or neighbours of this host may be out of reach", { reason: overlap });
+  if (mtu !== undefined && mtu > external.link.mtu)
+    logger.warn("Backend.MTU is more than the interface takes", { mtu, interface: external.link.mtu });
+  for (const warning of config.warnings) logger.warn("network config", { warning });
+  return { config, external, prepared, heritage: inherited };
+}

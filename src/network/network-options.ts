@@ -1,0 +1,38 @@
+import type { Cloud } from "../cloud/cloud.ts";
+import type { DescriptorKeeper } from "../kernel/descriptor-keeper.ts";
+import type { Kernel } from "../kernel/kernel.ts";
+import type { NetworkName } from "../lease/lease.ts";
+import type { SubnetManager } from "../lease/subnet-manager.ts";
+import type { Clock, Milliseconds } from "../lib/clock.ts";
+import type { Logger } from "../lib/logger.ts";
+import type { Liveness } from "../operate/liveness.ts";
+import type { NetworkFirewallOptions } from "./firewall/network-firewall.ts";
+import type { HostStateFile } from "./host-state.ts";
+import type { NetworkClaims } from "./network-claims.ts";
+import type { NetworkStatus } from "./network-status.ts";
+import type { UnderlaySource } from "./overtaken.ts";
+
+export interface NetworkOptions {
+  readonly name: NetworkName;
+  readonly store: SubnetManager;
+  readonly kernel: Kernel;
+  readonly keeper: DescriptorKeeper;
+  /** What the host's other networks have taken, if there are any. */
+  readonly claims?: NetworkClaims;
+  readonly cloud: Cloud;
+  readonly underlay: UnderlaySource;
+  /** The host's packet filters, and what is wanted of them; none: nobody looks after them. */
+  readonly filters?: Pick<NetworkFirewallOptions, "firewall" | "policy"> | undefined;
+  /** Where `FLANNEL_*` is published. */
+  readonly subnetFile: string;
+  readonly state: HostStateFile;
+  readonly renewMargin: Milliseconds;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Called each time the subnet is held, its device stands and the file is written. */
+  readonly onReady: () => void;
+  /** Told whenever the network is another way than before; what it is given says how, also later. */
+  readonly onStatus?: (status: () => NetworkStatus) => void;
+  /** Has an eye on what must never be stuck. */
+  readonly liveness?: Liveness;
+}

@@ -1,0 +1,261 @@
+import type { Backend } from "../backend/backend.ts";
+import type { Dataplane } from "../dataplane/dataplane.ts";
+import { addToAddress } from "../ip/address.ts";
+import { LeaseLostError } from "../lease/errors.ts";
+import type { Lease, LeaseUpdate } from "../lease/lease.ts";
+import { peerSelector } from "../lease/peers.ts";
+import type { SubnetEnv } from "../lease/subnet-env.ts";
+import type { Abortable } from "../lib/abortable.ts";
+import { type BackoffRange, backoff } from "../lib/backoff.ts";
+import type { Milliseconds } from "../lib/clock.ts";
+import { Scope } from "../lib/scope.ts";
+import { untilItWorks } from "../lib/until-it-works.ts";
+import type { Configured } from "./configured.ts";
+import { checkForwarding } from "./firewall/forwarding-check.ts";
+import type { NetworkFirewall } from "./firewall/network-firewall.ts";
+import { watchObstacles } from "./firewall/watch-obstacles.ts";
+import type { HostMemory } from "./host-memory.ts";
+import type { KnownLeases } from "./known-leases.ts";
+import { twin } from "./lease-claim.ts";
+import type { NetworkOptions } from "./network-options.ts";
+import { watchConfig, watchUnderlay } from "./overtaken.ts";
+import { OwnLease } from "./own-lease.ts";
+import { PeerReport } from "./peer-report.ts";
+import { publish } from "./published.ts";
+import { retire } from "./retire.ts";
+import { watchBridges } from "./stale-bridges.ts";
+import type { StatusTeller } from "./status-teller.ts";
+
+/** How often it is looked whether something that was kept may go. */
+const LOOK_EVERY: Milliseconds = 60_000;
+/** Container runtimes start when the subnet is published, and set up the host then. */
+const RUNTIME_STARTS: Milliseconds = 60_000;
+const RETIREMENT_RETRY: BackoffRange = { first: 1_000, most: 60_000 };
+
+/** What outlives a session: the next one goes on with it. */
+export interface LifeParts {
+  readonly options: NetworkOptions;
+  readonly dataplane: Dataplane;
+  readonly firewall: NetworkFirewall | undefined;
+  readonly memory: HostMemory;
+  readonly known: KnownLeases;
+  readonly status: StatusTeller;
+}
+
+/** A network that is configured, leased and wanted in the kernel, as long as that is so. */
+export class Session {
+  readonly #parts: LifeParts;
+  readonly #configured: Configured;
+  readonly #backend: Backend;
+  readonly #own: OwnLease;
+  readonly #select: ReturnType<typeof peerSelector>;
+  readonly #report: PeerReport;
+
+  constructor(parts: LifeParts, configured: Configured, backend: Backend) {
+    const { store, name, kernel, logger, clock, renewMargin } = parts.options;
+    const { config, external } = configured;
+    this.#parts = parts;
+    this.#configured = configured;
+    this.#backend = backend;
+    this.#own = new OwnLease(backend.lease, {
+      store,
+      network: name,
+      renewMargin,
+      clock,
+      logger,
+      twin: (options) => twin({ kernel, external, logger }, options),
+    });
+    this.#select = peerSelector(backend.lease, config);
+    this.#report = new PeerReport(logger);
+  }
+
+  /** Ours, as it is now. */
+  get lease(): Lease {
+    return this.#own.lease;
+  }
+
+  /** Ends only by the signal. @throws {LeaseLostError} {Overtaken} */
+  async run({ signal }: Abortable): Promise<never> {
+    const { store, name, clock, logger, underlay } = this.#parts.options;
+    const { config, external } = this.#configured;
+    await this.#remember();
+    this.#program();
+    if (this.#masquerades) this.#filter({ signal });
+    await using scope = new Scope(signal);
+    scope.spawn((signal) => watchUnderlay(underlay, external, { signal }));
+    scope.spawn((signal) => watchConfig(config, { store, network: name, clock, logger, signal }));
+    scope.spawn(async (signal) => {
+      await this.#parts.dataplane.founded({ signal }); // before anyone is told of the subnet
+      this.#begin(scope);
+    });
+    await scope.join();
+    throw signal.reason;
+  }
+
+  #begin(scope: Scope): void {
+    const { kernel, clock, logger } = this.#parts.options;
+    const { config, heritage } = this.#configured;
+    const backend = this.#backend;
+    const begin = () =>
+      backend.run !== undefined && scope.spawn((signal) => backend.run?.({ signal }) ?? Promise.resolve());
+    const networks = [config.network, ...heritage.networks];
+    scope.spawn((signal) => this.#publish({ signal }));
+    scope.spawn((signal) => this.#own.keep({ signal }));
+    scope.spawn((signal) => this.#followPeers(begin, { signal }));
+    scope.spawn((signal) => this.#forgetInTime({ signal }));
+    scope.spawn((signal) => this.#retireFormer({ signal }));
+    scope.spawn((signal) => watchBridges({ kernel, subnet: backend.lease.subnet, networks, clock, logger, signal }));
+    this.#watchObstacles(scope);
+  }
+
+  /** Of what is made from now on, the next start must know that it is ours, whenever we are killed. */
+  #remember(): Promise<void> {
+    const { lease, links, mac } = this.#backend;
+    const { config, heritage } = this.#configured;
+    return this.#parts.memory.remember({
+      network: config.network,
+      subnet: lease.subnet,
+      publicIP: lease.attributes.publicIP,
+      links: [...new Set([...links, ...heritage.links])],
+      networks: [config.network, ...heritage.networks],
+      ...(mac !== undefined && { mac }),
+    });
+  }
+
+  async #publish({ signal }: Abortable): Promise<void> {
+    const { firewall, status, options } = this.#parts;
+    const { subnetFile, clock, logger, onReady } = options;
+    const { lease, mtu } = this.#backend;
+    const { subnet } = lease;
+    const env: SubnetEnv = {
+      network: this.#configured.config.network,
+      subnet: { address: addToAddress(subnet.address, 1n), length: subnet.length },
+      mtu,
+      ipMasq: this.#masquerades,
+    };
+    await untilItWorks(() => publish(subnetFile, env), "subnet file cannot be written", {
+      clock,
+      logger,
+      signal,
+      onFailure: status.waitsFor(`${subnetFile} to be written`),
+    });
+    if (this.#masquerades) await firewall?.settled({ signal });
+    logger.info("ready", { subnet, mtu, file: subnetFile });
+    this.#isUp();
+    onReady();
+    if (!this.#masquerades) this.#filter({ signal }); // pods can be started meanwhile
+  }
+
+  #isUp(): void {
+    const { status, known, dataplane } = this.#parts;
+    status.is(() => ({
+      phase: "up",
+      subnet: this.#backend.lease.subnet,
+      backend: this.#configured.config.backend.type,
+      peers: this.#select(known.all).peers.length,
+      problems: dataplane.problems.map(({ table, row, error: { message } }) =>
+        message.includes(row) ? message : `${table} ${row}: ${message}`,
+      ),
+    }));
+  }
+
+  get #masquerades(): boolean {
+    return this.#parts.options.filters?.policy.masquerade ?? false;
+  }
+
+  #filter(options: Abortable): void {
+    this.#parts.firewall?.want(this.#configured.config.network, this.#backend.lease.subnet, options);
+  }
+
+  #watchObstacles(scope: Scope): void {
+    const { filters, kernel, clock, logger } = this.#parts.options;
+    if (filters === undefined || filters.policy.flavour === "none") return;
+    const { firewall } = filters;
+    const { config, external } = this.#configured;
+    const { network } = config;
+    const { subnet } = this.#backend.lease;
+    const link = this.#backend.links[0] ?? external.link.name;
+    scope.spawn(async (signal) => {
+      await clock.sleep(RUNTIME_STARTS, { signal });
+      await checkForwarding(kernel, network.address.family, { logger, signal });
+    });
+    scope.spawn((signal) => watchObstacles({ firewall, kernel, network, subnet, link, clock, logger, signal }));
+  }
+
+  /** @param onInPlace is called once, when all peers there were are in place */
+  async #followPeers(onInPlace: () => void, { signal }: Abortable): Promise<void> {
+    const { known, dataplane, firewall, status, options } = this.#parts;
+    const since = known.cursor;
+    let areInPlace = since !== undefined;
+    let isAdmitting = false;
+    if (areInPlace) onInPlace();
+    for await (const update of options.store.watchLeases(options.name, {
+      signal,
+      ...(since !== undefined && { since }),
+    })) {
+      const change = known.apply(update);
+      this.#followOwn(update);
+      this.#program();
+      await dataplane.attempted({ signal }); // the kernel first, then the log; and what comes meanwhile is one batch
+      if (!areInPlace) onInPlace();
+      areInPlace = true;
+      if (known.isComplete && !isAdmitting) firewall?.peersKnown(this.#backend.admission, { signal });
+      isAdmitting ||= known.isComplete;
+      this.#report.changed(change, this.#own.lease);
+      status.again();
+    }
+  }
+
+  /** @throws {LeaseLostError} if the store does not have our lease any more, or has it as another's */
+  #followOwn(update: LeaseUpdate): void {
+    const { subnet, revision } = this.#own.lease;
+    if (update.type === "events" && update.cursor.index < revision) return; // from before we took it
+    const stored = this.#parts.known.stored(subnet);
+    if (stored === undefined) throw new LeaseLostError(subnet, "the store does not have it any more");
+    this.#own.follow(stored);
+  }
+
+  /** Declares what the peers need. */
+  #program(): void {
+    const { known, firewall, dataplane } = this.#parts;
+    const { config } = this.#configured;
+    dataplane.want(() => {
+      const { peers, rejected } = this.#select(known.all);
+      const { layers, unreachable } = this.#backend.desired(peers);
+      this.#report.ignored(rejected, unreachable);
+      const admitted = firewall?.peers(config.network, this.#backend.admission, peers);
+      return { layers: admitted === undefined ? layers : [admitted, ...layers], spareUnknown: !known.isComplete };
+    });
+  }
+
+  /** Lets go what was kept only because the store's history was reset. */
+  async #forgetInTime({ signal }: Abortable): Promise<never> {
+    const { known, options } = this.#parts;
+    const { clock, logger } = options;
+    for (let wasComplete = known.isComplete; ; wasComplete = known.isComplete) {
+      await clock.sleep(Math.min(known.nextEnd - clock.now(), LOOK_EVERY), { signal });
+      known.rememberCursor();
+      const ended = known.dropEnded();
+      if (ended.length > 0) logger.info("leases that the store forgot have ended", { count: ended.length });
+      if (ended.length > 0 || wasComplete !== known.isComplete) this.#program();
+    }
+  }
+
+  /** Removes what earlier configs of this network left, once the present one is in place and all peers are known. */
+  async #retireFormer({ signal }: Abortable): Promise<void> {
+    const { known, dataplane, firewall, memory, options } = this.#parts;
+    const { kernel, clock, logger } = options;
+    const { config, heritage } = this.#configured;
+    const { networks } = heritage;
+    const links = heritage.links.filter((link) => !this.#backend.links.includes(link));
+    for (let attempts = 1; ; attempts++) {
+      if (known.isComplete) {
+        await dataplane.attempted({ signal });
+        const rules = await firewall?.leftovers([config.network, ...networks], networks, { signal });
+        if (await retire(kernel, { links, networks, rules }, { logger, signal })) break;
+      }
+      await clock.sleep(backoff(attempts, RETIREMENT_RETRY), { signal });
+    }
+    await memory.remember({ links: this.#backend.links, networks: [config.network] });
+  }
+}
