@@ -164,7 +164,8 @@ export class Session {
   }
 
   #filter(options: Abortable): void {
-    this.#parts.firewall?.want(this.#configured.config.network, this.#backend.lease.subnet, options);
+    const { network } = this.#configured.config;
+    this.#parts.firewall?.want([{ network, subnet: this.#backend.lease.subnet }], options);
   }
 
   #watchObstacles(scope: Scope): void {

@@ -1,7 +1,7 @@
 import type { UnderlayAdmission } from "../../backend/backend.ts";
 import { Dataplane } from "../../dataplane/dataplane.ts";
 import { type Layer, layer, type Table } from "../../dataplane/table.ts";
-import type { Address } from "../../ip/address.ts";
+import type { Address, Family } from "../../ip/address.ts";
 import type { Prefix } from "../../ip/prefix.ts";
 import { formatPrefix } from "../../ip/prefix.ts";
 import type { Firewall, FirewallSurvey, XtablesKind } from "../../kernel/firewall/firewall.ts";
@@ -38,8 +38,10 @@ const LONGEST_WAIT: Milliseconds = 5_000;
 
 const KINDS: readonly XtablesKind[] = ["nft", "legacy"];
 
-interface Wanted {
+/** What of a network's is in one address family: rules are made for each by itself. */
+export interface Overlay {
   readonly network: Prefix;
+  /** What of it is this host's. */
   readonly subnet: Prefix;
 }
 
@@ -63,14 +65,14 @@ export class NetworkFirewall {
   readonly #said = new Set<string>();
   /** Something is wanted of the dataplane. */
   readonly #declared = Promise.withResolvers<void>();
-  #wanted: Wanted | undefined;
+  #wanted: readonly Overlay[] = [];
   /** Until then nothing of ours is removed: what an earlier run made keeps strangers out meanwhile. */
   #awaitsPeers = true;
   #admission: UnderlayAdmission | undefined;
-  /** Packets refused as the log said last. */
-  #refused = 0;
+  /** Packets refused as the log said last, by network. */
+  readonly #refused = new Map<string, number>();
   /** Chosen once: rules that move about would be worse than rules in a place that is not the best any more. */
-  #flavour: ChosenFlavour | undefined;
+  readonly #flavours = new Map<Family, ChosenFlavour>();
   #asked: Promise<void> = Promise.resolve();
 
   constructor({ firewall, policy, clock, logger }: NetworkFirewallOptions) {
@@ -96,7 +98,9 @@ export class NetworkFirewall {
   peers(network: Prefix, admission: UnderlayAdmission | undefined, leases: readonly Lease[]): Layer | undefined {
     if (!this.#admits || admission === undefined) return undefined;
     const table = this.#tablesOf(network).peers;
-    const addresses = leases.map(({ attributes }) => attributes.publicIP);
+    const addresses = leases.flatMap(({ attributes: { publicIP, publicIPv6 } }) =>
+      publicIPv6 === undefined ? [publicIP] : [publicIP, publicIPv6],
+    );
     if (table !== undefined)
       return layer(
         table,
@@ -117,9 +121,9 @@ export class NetworkFirewall {
     return this.#policy.admission && this.#policy.flavour !== "none";
   }
 
-  /** Declares whose rules are wanted. Rules of a subnet that was held before give way to these. */
-  want(network: Prefix, subnet: Prefix, options: Abortable): void {
-    this.#wanted = { network, subnet };
+  /** Declares whose rules are wanted, at most one of each family. Rules of a subnet that was held before give way to these. */
+  want(overlays: readonly Overlay[], options: Abortable): void {
+    this.#wanted = overlays;
     this.#renew(options);
   }
 
@@ -159,16 +163,17 @@ export class NetworkFirewall {
   /** Looks at the host and declares the layers; one look after the other. */
   #renew(options: Abortable): void {
     const wanted = this.#wanted;
-    if (wanted === undefined) return;
+    if (wanted.length === 0) return;
     const before = this.#asked;
     this.#asked = this.#lookAndDeclare(before, wanted, options);
   }
 
-  async #lookAndDeclare(before: Promise<void>, wanted: Wanted, options: Abortable): Promise<void> {
+  async #lookAndDeclare(before: Promise<void>, wanted: readonly Overlay[], options: Abortable): Promise<void> {
     await before;
     try {
-      const survey = await this.#firewall.survey(wanted.network, options);
-      const layers = this.#layers(wanted, survey);
+      const layers: Layer[] = [];
+      for (const overlay of wanted)
+        layers.push(...this.#layers(overlay, await this.#firewall.survey(overlay.network, options)));
       this.#dataplane.want(() => ({ layers, spareUnknown: this.#awaitsPeers }));
       this.#declared.resolve();
     } catch (error) {
@@ -176,16 +181,17 @@ export class NetworkFirewall {
     }
   }
 
-  #layers(wanted: Wanted, survey: FirewallSurvey): readonly Layer[] {
+  #layers(overlay: Overlay, survey: FirewallSurvey): readonly Layer[] {
     const { masquerade, excluded, flavour: choice } = this.#policy;
-    const flavour = this.#choose(wanted, survey);
-    const tables = this.#tablesOf(wanted.network);
+    const flavour = this.#choose(overlay, survey);
+    const tables = this.#tablesOf(overlay.network);
     const rowsOf = (which: string) =>
-      masquerade && flavour === which ? [masqueradeChain({ ...wanted, excluded })] : [];
+      masquerade && flavour === which ? [masqueradeChain({ ...overlay, excluded })] : [];
     const layers: Layer[] = [];
     if (survey.nftables) {
       const masqueradeRows = rowsOf("nftables");
-      const admission = this.#admission === undefined ? [] : [underlayChain(this.#admission)];
+      const admission =
+        this.#admission === undefined ? [] : [underlayChain(this.#admission, overlay.network.address.family)];
       layers.push(layer(tables.nft, [...masqueradeRows, ...admission], { isFoundation: masqueradeRows.length > 0 }));
     }
     for (const kind of KINDS) {
@@ -197,17 +203,18 @@ export class NetworkFirewall {
         continue;
       }
       const masqueradeRows = rowsOf(`iptables-${kind}`);
-      const rows = [...masqueradeRows, ...(isForwardFiltered ? [forwardChain(wanted.network)] : [])];
+      const rows = [...masqueradeRows, ...(isForwardFiltered ? [forwardChain(overlay.network)] : [])];
       layers.push(layer(table, rows, { isFoundation: masqueradeRows.length > 0 }));
     }
     return layers;
   }
 
-  #choose({ network }: Wanted, survey: FirewallSurvey): string | undefined {
+  #choose({ network }: Overlay, survey: FirewallSurvey): string | undefined {
     const { flavour: choice, masquerade } = this.#policy;
     if (choice === "none") return undefined;
-    this.#flavour ??= chooseFlavour(choice, survey);
-    if (this.#flavour === undefined) {
+    const { family } = network.address;
+    const chosen = this.#flavours.get(family) ?? chooseFlavour(choice, survey);
+    if (chosen === undefined) {
       const needed = choice === "auto" ? "neither nft nor iptables" : `${choice} is not`;
       this.#say(
         masquerade ? "cannot masquerade as asked by --ip-masq" : "cannot look after forwarding and the underlay",
@@ -218,9 +225,12 @@ export class NetworkFirewall {
               : `--firewall=${choice}, which ${needed} usable here`,
         },
       );
-    } else if (masquerade) {
-      const { flavour, reason } = this.#flavour;
-      this.#sayOnce("masquerading", () =>
+      return undefined;
+    }
+    this.#flavours.set(family, chosen);
+    if (masquerade) {
+      const { flavour, reason } = chosen;
+      this.#sayOnce(`masquerading ${formatPrefix(network)}`, () =>
         this.#logger.info("masquerading what leaves the overlay", {
           network: formatPrefix(network),
           by: flavour,
@@ -228,7 +238,7 @@ export class NetworkFirewall {
         }),
       );
     }
-    return this.#flavour?.flavour;
+    return chosen.flavour;
   }
 
   #tablesOf(network: Prefix): FamilyTables {
@@ -249,13 +259,11 @@ export class NetworkFirewall {
 
   /** Said when there are twice as many as were said of last. */
   #countRefused(network: Prefix, packets: number): void {
-    if (packets < this.#refused) this.#refused = 0; // the table was made anew
-    if (packets < 2 * this.#refused || packets === 0) return;
-    this.#refused = packets;
-    this.#logger.warn("packets of the overlay that came from no peer were refused", {
-      network: formatPrefix(network),
-      packets,
-    });
+    const name = formatPrefix(network);
+    const said = this.#refused.get(name) ?? 0;
+    if (packets === 0 || (packets >= said && packets < 2 * said)) return; // fewer: the table was made anew
+    this.#refused.set(name, packets);
+    this.#logger.warn("packets of the overlay that came from no peer were refused", { network: name, packets });
   }
 
   #say(message: string, fields: Readonly<Record<string, unknown>> = {}): void {

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import type { Family } from "../../ip/address.ts";
 import { parsePrefix } from "../../ip/prefix.ts";
 import { formatRule, nftTableName, xtablesChainName } from "../../kernel/firewall/rule.ts";
 import { forwardChain, masqueradeChain, underlayChain } from "./rules.ts";
@@ -38,12 +39,14 @@ test("forwardChain() accepts what comes from the overlay and what goes there", (
 });
 
 test("underlayChain() drops only what is of our port and VNI, and comes from nobody who may send it", () => {
-  const acceptFrom = [parsePrefix("198.51.100.0/24")];
-  expect(underlayChain({ port: 8472, vni: 7, acceptFrom }).rules.map(formatRule)).toEqual([
+  const acceptFrom = [parsePrefix("198.51.100.0/24"), parsePrefix("2001:db8::/32")];
+  const rules = (family: Family) => underlayChain({ port: 8472, vni: 7, acceptFrom }, family).rules.map(formatRule);
+  expect(rules(4)).toEqual([
     "-p udp --dport 8472 vni 7 from peers -j RETURN",
     "-p udp --dport 8472 vni 7 -s 198.51.100.0/24 -j RETURN",
     "-p udp --dport 8472 vni 7 -j DROP",
   ]);
+  expect(rules(6)[1]).toBe("-p udp --dport 8472 vni 7 -s 2001:db8::/32 -j RETURN");
 });
 
 test.each([

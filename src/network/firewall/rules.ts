@@ -38,14 +38,18 @@ export function masqueradeChain({ network, subnet, excluded }: MasqueradeOptions
   return { purpose: "masquerade", rules };
 }
 
-/** Packets of our vxlan network come from peers only, or from whom the config lets in. Those of others on the same port pass. */
-export function underlayChain({ port, vni, acceptFrom }: UnderlayAdmission): FirewallChain {
+/**
+ * Packets of our vxlan network come from peers only, or from whom the config lets in. Those of others on the same port pass.
+ * @param family of the hosts' own addresses
+ */
+export function underlayChain({ port, vni, acceptFrom }: UnderlayAdmission, family: Family): FirewallChain {
   const vxlan = { port, vni };
+  const accepted = acceptFrom.filter(({ address }) => address.family === family);
   return {
     purpose: "underlay",
     rules: [
       { vxlan, fromPeer: true, verdict: "return" },
-      ...acceptFrom.map((prefix): FirewallRule => ({ vxlan, source: inside(prefix), verdict: "return" })),
+      ...accepted.map((prefix): FirewallRule => ({ vxlan, source: inside(prefix), verdict: "return" })),
       { vxlan, verdict: "drop" },
     ],
   };
