@@ -181,6 +181,18 @@ const HOST_FLAGS = {
     default: 60,
     help: "how long before its end a lease is renewed, 1 to 1439",
   },
+  "healthz-ip": {
+    kind: "string",
+    value: "ADDRESS",
+    default: "0.0.0.0",
+    help: "with --healthz-port: address of this host to listen on",
+  },
+  "healthz-port": {
+    kind: "int",
+    value: "PORT",
+    default: 0,
+    help: "answer GET /healthz (no loop is stuck) and /readyz (this host has a subnet) here over HTTP; 0: not at all",
+  },
   "handover-timeout": {
     kind: "int",
     value: "SECONDS",

@@ -1,3 +1,4 @@
+import { tryParseAddress } from "../ip/address.ts";
 import { networkOf, type Prefix, parsePrefix } from "../ip/prefix.ts";
 import type { NetworkName } from "../lease/lease.ts";
 import type { Milliseconds } from "../lib/clock.ts";
@@ -7,6 +8,7 @@ import type { TlsFiles } from "../lib/tls-source.ts";
 import type { FlavourChoice } from "../network/firewall/flavour.ts";
 import type { FirewallPolicy } from "../network/firewall/network-firewall.ts";
 import { type InterfaceRules, parseInterfaceRules } from "../network/interface-rules.ts";
+import type { HealthAddress } from "../operate/health-server.ts";
 import type { AuthorizationOptions } from "../remote/authorization.ts";
 import { type ListenAddress, parseListenAddress } from "../remote/listen-address.ts";
 import { parseRemoteEndpoints, parseRemoteFiles, type RemoteOptions } from "../remote/remote-options.ts";
@@ -38,6 +40,8 @@ export interface FlanneldOptions {
   readonly renewMargin: Milliseconds;
   /** How long a small process keeps what packets wait in for the next daemon. */
   readonly handoverTimeout: Milliseconds;
+  /** Where to tell by HTTP how we are; undefined: nowhere. */
+  readonly health: HealthAddress | undefined;
   readonly firewall: FirewallPolicy;
   readonly log: LogOptions;
 }
@@ -161,6 +165,10 @@ function outOfRange(values: Values, env: Environment): string[] {
   const handover = values["handover-timeout"];
   if (handover < 0 || handover > LONGEST_HANDOVER)
     wrong.push(`--handover-timeout is ${handover}, but must be 0 to ${LONGEST_HANDOVER} seconds`);
+  const port = values["healthz-port"];
+  if (port < 0 || port > 65_535) wrong.push(`--healthz-port is ${port}, but must be 0 to 65535`);
+  if (tryParseAddress(values["healthz-ip"]) === undefined)
+    wrong.push(`--healthz-ip is ${JSON.stringify(values["healthz-ip"])}, but must be an address, as 127.0.0.1`);
   if (!["2", "3", "auto"].includes(values["etcd-api"]))
     wrong.push(`--etcd-api is ${JSON.stringify(values["etcd-api"])}, but must be 2, 3 or auto`);
   if (!["text", "json"].includes(values["log-format"]))
@@ -202,6 +210,7 @@ function options(values: Values, env: Environment): FlanneldOptions {
     interfaces: interfaceRules(values),
     renewMargin: values["subnet-lease-renew-margin"] * 60_000,
     handoverTimeout: values["handover-timeout"] * 1_000,
+    health: values["healthz-port"] === 0 ? undefined : { host: values["healthz-ip"], port: values["healthz-port"] },
     firewall: {
       flavour: values.firewall as FlavourChoice, // checked before
       masquerade: values["ip-masq"],

@@ -35,7 +35,7 @@ export async function runFlanneld(
   const { descriptors: inherited, complaints } = takeInherited(env, process.pid);
   if (inherited.length > 0) closeAllOnExec();
   for (const complaint of complaints) logger.warn("not all that the service manager passed is there", { complaint });
-  await using supervision = new Supervision(env, { signal, logger });
+  await using supervision = new Supervision(env, options.health, { signal, logger });
   const { liveness, health } = supervision;
   using kernel = openKernel({ logger });
   const cloud = openCloud({ clock, env });
@@ -75,7 +75,10 @@ export async function runFlanneld(
   if (options.networks.length > 0 || options.watchNetworks) {
     const { subnetDir } = options;
     const states = new Map<NetworkName, () => NetworkStatus>();
-    supervision.describe(() => describeNetworks(new Map([...states].map(([name, status]) => [name, status()]))));
+    supervision.describe(
+      () => describeNetworks(new Map([...states].map(([name, status]) => [name, status()]))),
+      () => states.size > 0 && [...states.values()].every(isUp),
+    );
     const onStatus = (name: NetworkName, status: (() => NetworkStatus) | undefined) => {
       if (status === undefined) states.delete(name);
       else states.set(name, status);
@@ -115,7 +118,11 @@ export async function runFlanneld(
     clock,
     logger,
     liveness,
-    onStatus: (status: () => NetworkStatus) => supervision.describe(() => describeNetwork(status())),
+    onStatus: (status: () => NetworkStatus) =>
+      supervision.describe(
+        () => describeNetwork(status()),
+        () => isUp(status),
+      ),
     onReady: () => {
       supervision.ready();
       keeper.ready({ signal }).catch(() => {}); // rejects only by the signal
@@ -124,4 +131,8 @@ export async function runFlanneld(
   };
   scope.spawn((signal) => runNetwork(network, { signal }));
   await scope.join();
+}
+
+function isUp(status: () => NetworkStatus): boolean {
+  return status().phase === "up";
 }

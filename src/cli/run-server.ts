@@ -16,18 +16,25 @@ import { Supervision } from "./supervision.ts";
 
 /** Serves the leases of a store to other hosts until the signal. @throws {InvalidConfigError} for what only a restart can mend */
 export async function runServer(
-  { store: storeOptions, stateDir, renewMargin }: FlanneldOptions,
+  { store: storeOptions, stateDir, renewMargin, health }: FlanneldOptions,
   { address, files, authorization, keyPrefix }: ServerOptions,
   { signal, logger }: Abortable & { readonly logger: Logger },
 ): Promise<void> {
   const clock = systemClock;
   const { descriptors, complaints } = takeInherited(process.env, process.pid);
   for (const complaint of complaints) logger.warn("not all that the service manager passed is there", { complaint });
-  await using supervision = new Supervision(process.env, { signal, logger });
-  const { health } = supervision;
+  await using supervision = new Supervision(process.env, health, { signal, logger });
   if (storeOptions.kind === "remote") throw new InvalidConfigError("--listen", "a server cannot be a client, too");
   const target = listenTarget(address, descriptors);
-  const opening: OpenRegistryOptions = { stateDir, networks: "all", renewMargin, clock, logger, health, signal };
+  const opening: OpenRegistryOptions = {
+    stateDir,
+    networks: "all",
+    renewMargin,
+    clock,
+    logger,
+    health: supervision.health,
+    signal,
+  };
   await using store = await untilItWorks(() => openServedStore(storeOptions, opening), "the store cannot be used yet", {
     clock,
     logger,
@@ -50,6 +57,7 @@ export async function runServer(
         supervision.describe(
           () =>
             `Serving leases of ${store.name} at ${where} ${how}; ${count(waiting(), "client")} waiting for changes.`,
+          () => true,
         );
         supervision.ready();
       },

@@ -4,21 +4,27 @@ import type { Abortable } from "../lib/abortable.ts";
 import { systemClock } from "../lib/clock.ts";
 import type { Logger } from "../lib/logger.ts";
 import { Scope } from "../lib/scope.ts";
+import { type HealthAddress, serveHealth } from "../operate/health-server.ts";
 import { Liveness } from "../operate/liveness.ts";
 import { ServiceManager } from "../operate/service-manager.ts";
 import { StatusLine } from "../operate/status-line.ts";
 import { runWatchdog, takeWatchdogTimeout } from "../operate/watchdog.ts";
 
-/** What stands between us and the service manager: what it is told, and by whom it is found out. */
+/** What stands between us and the service manager, and whoever asks how we are: what they are told, and by whom it is found out. */
 export class Supervision implements AsyncDisposable {
   readonly manager: ServiceManager;
   readonly liveness = new Liveness();
   readonly health: StoreHealth;
   readonly #line: StatusLine;
   readonly #scope: Scope;
+  #isReady = () => false;
 
-  /** Begins at once. @param env variables that are meant for this process only are removed from it */
-  constructor(env: Record<string, string | undefined>, { signal, logger }: Abortable & { readonly logger: Logger }) {
+  /** Begins at once. @param env variables that are meant for this process only are removed from it @param health where we may be asked */
+  constructor(
+    env: Record<string, string | undefined>,
+    health: HealthAddress | undefined,
+    { signal, logger }: Abortable & { readonly logger: Logger },
+  ) {
     const clock = systemClock;
     const timeout = takeWatchdogTimeout(env, process.pid);
     this.manager = new ServiceManager({ socket: env["NOTIFY_SOCKET"], send: sendDatagram, logger });
@@ -33,10 +39,19 @@ export class Supervision implements AsyncDisposable {
       const { manager, liveness } = this;
       this.#scope.spawn((signal) => runWatchdog({ timeout, liveness, manager, clock, logger, signal }));
     }
+    if (health !== undefined) {
+      const { liveness } = this;
+      const isReady = () => this.#isReady();
+      this.#scope.spawn((signal) => serveHealth({ address: health, liveness, isReady, clock, logger, signal }));
+    }
   }
 
-  /** Has the service manager's line say from now on what this says, and whether the store is away. */
-  describe(what: () => string): void {
+  /**
+   * Has the service manager's line say from now on what this says, and whether the store is away.
+   * @param isReady whether what we are there for is done at present
+   */
+  describe(what: () => string, isReady: () => boolean = () => false): void {
+    this.#isReady = isReady;
     this.#line.set(() => {
       const { outage } = this.health;
       if (outage === undefined) return what();

@@ -43,9 +43,10 @@ export async function runWatchdog({
   logger,
   signal,
 }: WatchdogOptions): Promise<never> {
+  const look = liveness.observer();
   let wasStuck = "";
   for (;;) {
-    const stuck = liveness.stuck().join(", ");
+    const stuck = look().join(", ");
     if (stuck === "") manager.alive();
     else if (stuck !== wasStuck)
       logger.error("something is stuck: unless it goes on, the service manager starts us anew", { stuck });

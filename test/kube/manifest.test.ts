@@ -9,6 +9,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { load } from "js-yaml";
 import { DaemonSet } from "kubernetes-models/apps/v1/DaemonSet";
 import { ClusterRole } from "kubernetes-models/rbac.authorization.k8s.io/v1/ClusterRole";
 import { ClusterRoleBinding } from "kubernetes-models/rbac.authorization.k8s.io/v1/ClusterRoleBinding";
@@ -22,6 +23,7 @@ import { parseNetworkConfig } from "../../src/lease/network-config.ts";
 import { flanneld, root, run, temporaryDirectory } from "../cli/program.ts";
 import { callPlugin } from "../cni/plugin.ts";
 import { complaints, hostsOf, untilPing } from "../e2e/hosts.ts";
+import { httpProbe } from "../support/http-probe.ts";
 import { FakeApiServer } from "./fake-api-server.ts";
 import { MANIFEST, type ManifestObject, manifestFile, manifestObject, manifestObjects } from "./manifest.ts";
 
@@ -62,6 +64,16 @@ describe("dist/kube-flannel.yml", () => {
       writeFileSync(join(directory.path, "templates/x.yaml"), expression);
       expect(() => renderChart(directory.path), expression).toThrow(`x.yaml: ${expression} is no value of values.yaml`);
     }
+  });
+
+  test("every value of the chart is documented", () => {
+    const values = load(readFileSync(join(root, "dist/flannel-chart/values.yaml"), "utf8")) as object;
+    const leaves = (value: unknown, path: string): readonly string[] =>
+      typeof value === "object" && value !== null
+        ? Object.entries(value).flatMap(([key, each]) => leaves(each, path === "" ? key : `${path}.${key}`))
+        : [path];
+    const documents = readFileSync(join(root, "docs/kubernetes-install.md"), "utf8");
+    for (const path of leaves(values, "")) expect(documents).toContain(`\`${path.replace(/^resources\./, "")}\``);
   });
 
   test("the role grants what flanneld asks of the API, and nothing else", async () => {
@@ -111,25 +123,30 @@ describe("dist/kube-flannel.yml", () => {
     expect(parseNetworkConfig(manifestFile("net-conf.json"))).toMatchObject({ backend: { type: "vxlan" } });
   });
 
-  test("flanneld does its work with the two capabilities that the DaemonSet leaves it, and /proc/sys read-only", async () => {
-    const { containers } = manifestObject("DaemonSet").spec.template.spec;
-    const securityContext = containers[0]?.securityContext;
+  test("flanneld does its work, and is well and ready by the DaemonSet's probes, with the two capabilities left to it and /proc/sys read-only", async () => {
+    const [container] = manifestObject("DaemonSet").spec.template.spec.containers;
+    if (container === undefined) throw new Error("no container");
+    const { args, securityContext, livenessProbe, readinessProbe } = container;
     expect(securityContext).toMatchObject({
       privileged: false,
       capabilities: { drop: ["ALL"], add: ["NET_ADMIN", "NET_RAW"] },
     });
-    const kept = (securityContext?.capabilities.add ?? []).map((name) => `+${name.toLowerCase()}`).join(",");
+    const kept = securityContext.capabilities.add.map((name) => `+${name.toLowerCase()}`).join(",");
     using directory = temporaryDirectory();
     const confined = join(directory.path, "flanneld");
     const inside = `mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys && exec setpriv --bounding-set=-all,${kept} --inh-caps=-all --no-new-privs "$@"`;
     writeFileSync(confined, `#!/bin/sh\nexec unshare -m sh -c '${inside}' sh ${flanneld} "$@"\n`, { mode: 0o755 });
     const { signal } = new AbortController();
-    await using lab = await Lab.up({ hosts: 2, flanneld: [confined], flags: ["--ip-masq"], signal });
+    const flags = args.filter((arg) => /^--(ip-masq|healthz-)/.test(arg));
+    await using lab = await Lab.up({ hosts: 2, flanneld: [confined], flags, signal });
     const [a, b] = hostsOf(lab, 2);
     if (a === undefined || b === undefined) throw new Error("no hosts");
     await untilPing(a.pod, b.pod, 6_000);
     expect(await a.run(["grep", "CapEff", `/proc/${a.daemon.pid}/status`])).toContain("0000000000003000");
     expect(complaints(a).filter((line) => !line.includes("table=sysctl"))).toEqual([]);
+    expect(await httpProbe(a, livenessProbe.httpGet)).toBe("200 flanneld is running");
+    expect(await httpProbe(a, readinessProbe.httpGet)).toBe("200 flanneld is ready");
+    expect(await httpProbe(b, { ...livenessProbe.httpGet, host: a.address })).toBe("");
   });
 });
 

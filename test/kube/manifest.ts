@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadAll } from "js-yaml";
 import { root } from "../cli/program.ts";
+import type { HttpProbe } from "../support/http-probe.ts";
 
 /** An object of Kubernetes, as it stands in a manifest. */
 export interface ManifestObject {
@@ -32,6 +33,8 @@ interface Shapes {
 }
 
 interface Container {
+  readonly livenessProbe: { readonly httpGet: HttpProbe };
+  readonly readinessProbe: { readonly httpGet: HttpProbe };
   readonly args: readonly string[];
   readonly securityContext: { readonly capabilities: { readonly add: readonly string[] } };
 }
