@@ -1,4 +1,4 @@
-import type { Cloud } from "../cloud/cloud.ts";
+import type { Cloud, RouteClaim } from "../cloud/cloud.ts";
 import type { Layer } from "../dataplane/table.ts";
 import type { Address } from "../ip/address.ts";
 import type { MacAddress } from "../ip/mac-address.ts";
@@ -65,6 +65,8 @@ export interface Backend extends AsyncDisposable {
   readonly mtu: number;
   /** Names of the devices it makes. */
   readonly links: readonly string[];
+  /** What it writes outside of this host. */
+  readonly claim?: RouteClaim;
   /** How its packets between hosts are known, if the host's packet filter is to let in those of peers only. */
   readonly admission?: UnderlayAdmission;
   /** The device's MAC, to be remembered across restarts. */

@@ -1,4 +1,11 @@
-import type { CloudHost, CloudRoute, CloudScope, CloudTables } from "../cloud/cloud.ts";
+import {
+  type CloudHost,
+  type CloudRoute,
+  type CloudScope,
+  type CloudTables,
+  type RouteClaim,
+  tablesOf,
+} from "../cloud/cloud.ts";
 import { layer } from "../dataplane/table.ts";
 import { formatPrefix, overlaps } from "../ip/prefix.ts";
 import { fitsConfig } from "../lease/allocation.ts";
@@ -16,7 +23,7 @@ export const USUAL_CHECK_INTERVAL = 600;
 
 /** The rows of a cloud's tables that a host of this network cares for. */
 export function cloudScope({ subnet }: Lease, config: NetworkConfig): CloudScope {
-  return { network: config.network, subnet, isSubnet: (prefix) => fitsConfig(prefix, config) };
+  return { networks: [config.network], subnets: [subnet], isSubnet: (prefix) => fitsConfig(prefix, config) };
 }
 
 /** @throws {InvalidConfigError} if the cloud would not let the Network's routes count */
@@ -36,14 +43,14 @@ export interface CloudParts {
   readonly external: ExternalInterface;
   readonly host: CloudHost;
   readonly tables: CloudTables;
-  /** The tables that every host writes to; undefined is the only one, or the subnet's. */
-  readonly routeTables: readonly (string | undefined)[];
+  readonly claim: Pick<RouteClaim, "cloud" | "routeTables">;
 }
 
 /** Every host has the cloud send it what is for its own subnet; how to reach others is their business. Nothing changes in the kernel. */
-export function cloudRoutes({ type, lease, external, host, tables, routeTables }: CloudParts): Backend {
-  const own = routeTables.map(
-    (table): CloudRoute => ({ table, destination: lease.subnet, target: host.target, leadsTo: "self" }),
+export function cloudRoutes({ type, lease, external, host, tables, claim }: CloudParts): Backend {
+  const subnets = [lease.subnet];
+  const own = tablesOf(claim).flatMap((table) =>
+    subnets.map((destination): CloudRoute => ({ table, destination, target: host.target, leadsTo: "self" })),
   );
   const held = perPeer(({ subnet }) => ({ subnet }));
   const forwarding = layer(tables.forwarding, [{ instance: host.instance, isOn: true }]);
@@ -52,6 +59,7 @@ export function cloudRoutes({ type, lease, external, host, tables, routeTables }
     lease,
     mtu: external.link.mtu,
     links: [],
+    claim: { ...claim, address: external.address, subnets },
     desired(peers) {
       const { unreachable } = speaks(type, peers);
       return { layers: [layer(tables.held, peers.map(held)), forwarding, routes], unreachable };

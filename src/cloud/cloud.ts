@@ -42,11 +42,27 @@ export interface CloudTables {
 
 /** Which rows of the cloud's route tables are one network's. */
 export interface CloudScope {
-  readonly network: Prefix;
-  /** Our own. */
-  readonly subnet: Prefix;
+  /** One of each family that the network has. */
+  readonly networks: readonly Prefix[];
+  /** Our own, likewise. */
+  readonly subnets: readonly Prefix[];
   /** Whether a host of this network could hold it. */
   isSubnet(prefix: Prefix): boolean;
+}
+
+/** What this host wrote into a cloud's route tables, or was about to: enough for a later run to find it there. */
+export interface RouteClaim {
+  readonly cloud: "vpc" | "compute-engine";
+  /** As of a {@link CloudRequest}. */
+  readonly address: Address;
+  /** As of a {@link VpcRequest}. */
+  readonly routeTables: readonly string[];
+  readonly subnets: readonly Prefix[];
+}
+
+/** A claim's tables, as they stand in a {@link CloudRoute}. */
+export function tablesOf({ routeTables }: Pick<RouteClaim, "routeTables">): readonly (string | undefined)[] {
+  return routeTables.length === 0 ? [undefined] : routeTables;
 }
 
 /** This host as an instance of a cloud. */
@@ -58,6 +74,8 @@ export interface CloudHost {
   /** What the cloud routes itself: no Network may overlap it. */
   readonly ranges: readonly Prefix[];
   tables(scope: CloudScope): CloudTables;
+  /** Routes to this instance that are left of a claim in this cloud. @param kept what this host claims now: its routes are not among them */
+  formerRoutes(claim: RouteClaim, kept: RouteClaim | undefined): Table<CloudRoute>;
 }
 
 export interface CloudRequest {

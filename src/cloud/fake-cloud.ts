@@ -5,11 +5,15 @@ import type { Abortable } from "../lib/abortable.ts";
 import type { Notes } from "../lib/notes.ts";
 import type { Cloud, CloudHost, CloudRequest, CloudRoute, CloudScope, CloudTables, VpcRequest } from "./cloud.ts";
 import { CloudError } from "./cloud-error.ts";
+import { FormerRoutes } from "./former-routes.ts";
 import { type ForwardingApi, ForwardingTable } from "./forwarding-table.ts";
 import { HeldSubnets } from "./held-subnets.ts";
 import { pace } from "./pace.ts";
 import type { RouteApi } from "./route-api.ts";
 import { CloudRouteTable } from "./route-table.ts";
+
+/** What undefined stands for. */
+const SUBNETS_TABLE = "rtb-1";
 
 /** A cloud's route tables in memory. */
 export class FakeRouteApi implements RouteApi {
@@ -46,6 +50,10 @@ export class FakeRouteApi implements RouteApi {
     const routes = [...this.#routes];
     this.afterList();
     return routes;
+  }
+
+  tableOf(table: string | undefined): string {
+    return table ?? SUBNETS_TABLE;
   }
 
   async create(route: CloudRoute, { signal }: Abortable): Promise<void> {
@@ -88,7 +96,10 @@ export class FakeRouteApi implements RouteApi {
 }
 
 function isOf(route: CloudRoute, destination: Prefix, table: string | undefined): boolean {
-  return route.table === table && formatPrefix(route.destination) === formatPrefix(destination);
+  return (
+    (route.table ?? SUBNETS_TABLE) === (table ?? SUBNETS_TABLE) &&
+    formatPrefix(route.destination) === formatPrefix(destination)
+  );
 }
 
 /** A cloud in memory, in which this host is `i-1` and routes to it name `eni-1`. */
@@ -132,6 +143,7 @@ export class FakeCloud implements Cloud, ForwardingApi {
           forwarding: new ForwardingTable(this, "i-1", every),
         };
       },
+      formerRoutes: (claim, kept) => new FormerRoutes({ claim, api }, kept && { claim: kept, api }),
     };
   }
 }

@@ -1,8 +1,8 @@
 import type { Plan, RowFailure, Table } from "../dataplane/table.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Milliseconds } from "../lib/clock.ts";
-import { isAbort } from "../lib/errors.ts";
 import type { ForwardingRow } from "./cloud.ts";
+import { eachRow } from "./each-row.ts";
 import type { Pace } from "./pace.ts";
 
 /** What a cloud must do so that an instance's leave to forward is a table. */
@@ -58,14 +58,6 @@ export class ForwardingTable implements Table<ForwardingRow> {
   /** It is never turned off: others may rely on it. */
   async apply({ puts }: Plan<ForwardingRow>, options: Abortable): Promise<readonly RowFailure<ForwardingRow>[]> {
     options.signal.throwIfAborted();
-    const failures: RowFailure<ForwardingRow>[] = [];
-    for (const row of puts)
-      try {
-        await this.#api.turnOn(options);
-      } catch (error) {
-        if (isAbort(error, options.signal) || !(error instanceof Error)) throw error;
-        failures.push({ row, error });
-      }
-    return failures;
+    return await eachRow(puts, () => this.#api.turnOn(options), options);
   }
 }

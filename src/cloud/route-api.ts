@@ -13,6 +13,8 @@ export interface RouteApi {
   create(route: CloudRoute, options: Abortable): Promise<void>;
   /** Makes `found` what `route` is. @throws of kind `gone` if it is not there any more */
   replace(found: CloudRoute, route: CloudRoute, options: Abortable): Promise<void>;
+  /** What a table is called by itself, once the routes have been listed. @param table as it stands in a route */
+  tableOf(table: string | undefined): string | undefined;
   /** Succeeds if it is gone. */
   remove(found: CloudRoute, options: Abortable): Promise<void>;
 }

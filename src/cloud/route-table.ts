@@ -2,10 +2,10 @@ import type { Plan, RowFailure, Table } from "../dataplane/table.ts";
 import { containsPrefix, equalPrefix, formatPrefix, type Prefix } from "../ip/prefix.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Milliseconds } from "../lib/clock.ts";
-import { isAbort } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
 import type { CloudRoute, CloudScope } from "./cloud.ts";
 import { CloudError, type CloudErrorKind, isCloudError } from "./cloud-error.ts";
+import { eachRow } from "./each-row.ts";
 import type { Pace } from "./pace.ts";
 import type { RouteApi } from "./route-api.ts";
 
@@ -73,35 +73,34 @@ export class CloudRouteTable implements Table<CloudRoute> {
     options.signal.throwIfAborted();
     // The API has no "delete if": a black hole may have come to life since it was seen.
     if (this.#isStale || removals.length > 0) await this.#look(options);
-    const failures: RowFailure<CloudRoute>[] = [];
-    const attempt = async (row: CloudRoute, change: () => Promise<void>) => {
-      try {
-        await change();
-      } catch (error) {
-        if (isAbort(error, options.signal) || !(error instanceof Error)) throw error;
-        if (!isCloudError(error, ...OF_NO_ROUTE)) this.#isStale = true;
-        failures.push({ row, error });
-      }
-    };
-    for (const row of puts) await attempt(row, () => this.#put(row, options));
-    for (const row of removals) await attempt(row, () => this.#remove(row, options));
+    const failures = [
+      ...(await eachRow(puts, (row) => this.#put(row, options), options)),
+      ...(await eachRow(removals, (row) => this.#remove(row, options), options)),
+    ];
+    this.#isStale ||= failures.some(({ error }) => !isCloudError(error, ...OF_NO_ROUTE));
     return failures;
   }
 
   async #look(options: Abortable): Promise<void> {
     const { api, scope } = this.#options;
     const routes = await api.list(options);
-    const inside = routes.filter(({ destination }) => containsPrefix(scope.network, destination));
+    const inside = routes.filter(({ destination }) =>
+      scope.networks.some((network) => containsPrefix(network, destination)),
+    );
     this.#found = new Map(inside.map((route) => [this.key(route), route]));
     this.#isStale = false;
-    for (const [key, route] of this.#found)
-      if (route.leadsTo === "self" && equalPrefix(route.destination, scope.subnet)) this.#ours.add(key);
+    for (const [key, route] of this.#found) if (route.leadsTo === "self" && this.#isOwn(route)) this.#ours.add(key);
+  }
+
+  /** Whether it is to a subnet of this host's. */
+  #isOwn({ destination }: CloudRoute): boolean {
+    return this.#options.scope.subnets.some((subnet) => equalPrefix(subnet, destination));
   }
 
   #isOurBusiness(route: CloudRoute): boolean {
     const { scope, isHeld } = this.#options;
     const { destination, leadsTo } = route;
-    if (equalPrefix(destination, scope.subnet)) return leadsTo !== "instance" || this.#ours.has(this.key(route));
+    if (this.#isOwn(route)) return leadsTo !== "instance" || this.#ours.has(this.key(route));
     if (leadsTo === "self") return scope.isSubnet(destination);
     return leadsTo === "nowhere" && !isHeld(destination);
   }

@@ -15,6 +15,14 @@ const FULL: HostState = {
   publicIP: parseAddress("192.0.2.1"),
   links: ["flannel.1"],
   networks: [parsePrefix("10.5.0.0/16"), parsePrefix("10.77.0.0/16")],
+  claims: [
+    {
+      cloud: "vpc",
+      address: parseAddress("192.0.2.1"),
+      routeTables: ["rtb-0a1b2c3d"],
+      subnets: [parsePrefix("10.5.20.0/24"), parsePrefix("fd00:5:0:14::/64")],
+    },
+  ],
   mac: parseMacAddress("66:72:44:0d:7e:01"),
   cursor: { history: "cdf818194e3a8c32", index: 18_446_744_073_709_551_615n },
   spareUntil: 1_770_000_000_000,

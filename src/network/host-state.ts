@@ -1,6 +1,7 @@
 import { chmod, mkdir, readdir, readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import * as v from "valibot";
+import type { RouteClaim } from "../cloud/cloud.ts";
 import { type Address, formatAddress, parseAddress } from "../ip/address.ts";
 import { type MacAddress, parseMacAddress } from "../ip/mac-address.ts";
 import { formatPrefix, type Prefix, parsePrefix } from "../ip/prefix.ts";
@@ -20,6 +21,8 @@ export interface HostState {
   readonly links: readonly string[];
   /** Networks whose rows may still be in the kernel. */
   readonly networks: readonly Prefix[];
+  /** What may still be in a cloud's route tables. */
+  readonly claims: readonly RouteClaim[];
   /** The MAC of the device that peers know. */
   readonly mac?: MacAddress;
   /** Where the store's history stood. */
@@ -30,7 +33,7 @@ export interface HostState {
   readonly notes?: Readonly<Record<string, string>>;
 }
 
-export const NO_STATE: HostState = { links: [], networks: [] };
+export const NO_STATE: HostState = { links: [], networks: [], claims: [] };
 
 const StoredState = v.object({
   network: v.optional(v.string()),
@@ -38,6 +41,17 @@ const StoredState = v.object({
   publicIP: v.optional(v.string()),
   links: v.optional(v.array(v.string()), []),
   networks: v.optional(v.array(v.string()), []),
+  claims: v.optional(
+    v.array(
+      v.object({
+        cloud: v.picklist(["vpc", "compute-engine"]),
+        address: v.string(),
+        routeTables: v.array(v.string()),
+        subnets: v.array(v.string()),
+      }),
+    ),
+    [],
+  ),
   mac: v.optional(v.string()),
   cursor: v.optional(v.object({ history: v.string(), index: v.pipe(v.string(), v.regex(/^\d{1,20}$/)) })),
   spareUntil: v.optional(v.pipe(v.number(), v.finite())),
@@ -128,6 +142,11 @@ function decode(text: string): HostState {
   return {
     links: stored.links,
     networks: stored.networks.map(parsePrefix),
+    claims: stored.claims.map(({ address, subnets, ...claim }) => ({
+      ...claim,
+      address: parseAddress(address),
+      subnets: subnets.map(parsePrefix),
+    })),
     ...(stored.network !== undefined && { network: parsePrefix(stored.network) }),
     ...(stored.subnet !== undefined && { subnet: parsePrefix(stored.subnet) }),
     ...(stored.publicIP !== undefined && { publicIP: parseAddress(stored.publicIP) }),
@@ -140,13 +159,20 @@ function decode(text: string): HostState {
   };
 }
 
-function encode({ network, subnet, publicIP, links, networks, mac, cursor, spareUntil, notes }: HostState): string {
+function encode(host: HostState): string {
+  const { network, subnet, publicIP, links, networks, claims, mac, cursor, spareUntil, notes } = host;
   const state: v.InferInput<typeof StoredState> = {
     network: network && formatPrefix(network),
     subnet: subnet && formatPrefix(subnet),
     publicIP: publicIP && formatAddress(publicIP),
     links: [...links],
     networks: networks.map(formatPrefix),
+    claims: claims.map(({ cloud, address, routeTables, subnets }) => ({
+      cloud,
+      address: formatAddress(address),
+      routeTables: [...routeTables],
+      subnets: subnets.map(formatPrefix),
+    })),
     mac,
     cursor: cursor && { history: cursor.history, index: String(cursor.index) },
     spareUntil,

@@ -1,10 +1,13 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { RouteClaim } from "../cloud/cloud.ts";
+import { formatClaim } from "../cloud/former-claim.ts";
 import type { NetworkName } from "../lease/lease.ts";
 import type { NetworkDirectory } from "../lease/network-directory.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { BackoffRange } from "../lib/backoff.ts";
 import { backoff } from "../lib/backoff.ts";
+import type { Milliseconds } from "../lib/clock.ts";
 import { describeError, isAbort } from "../lib/errors.ts";
 import { Scope } from "../lib/scope.ts";
 import type { Handover } from "../operate/handover.ts";
@@ -14,6 +17,7 @@ import { NetworkClaims } from "./network-claims.ts";
 import type { NetworkOptions } from "./network-options.ts";
 import { type NetworkStatus, STARTING } from "./network-status.ts";
 import { retire } from "./retire.ts";
+import { retireClaim } from "./retire-claims.ts";
 
 /** After a failure of ours, which ought not to be. */
 const AGAIN: BackoffRange = { first: 1_000, most: 60_000 };
@@ -110,7 +114,7 @@ const NETWORK_NAME = /^[A-Za-z0-9_][\w.-]{0,200}$/;
 
 /** Removes what the network has left on this host: device, routes, file. */
 async function dismantle(name: NetworkName, options: NetworksOptions, { signal }: Abortable): Promise<void> {
-  const { kernel, stateDir, subnetDir, clock, openKeeper } = options;
+  const { kernel, cloud, stateDir, subnetDir, clock, openKeeper } = options;
   const logger = options.logger.child({ network: name });
   const subnetFile = join(subnetDir, `${name}.env`);
   await rm(subnetFile, { force: true });
@@ -119,16 +123,34 @@ async function dismantle(name: NetworkName, options: NetworksOptions, { signal }
   const file = new HostStateFile(stateDir, subnetFile, logger);
   const state = await file.read();
   const { networks } = state;
+  const claims: RouteClaim[] = [];
+  for (const claim of state.claims)
+    try {
+      await retireClaim(cloud, claim, {
+        logger,
+        signal: AbortSignal.any([signal, AbortSignal.timeout(LONGEST_CLAIM)]),
+      });
+    } catch (error) {
+      if (isAbort(error, signal)) throw error;
+      claims.push(claim);
+      logger.warn("routes of the network stay in the cloud's table; flannel cleanup removes them", {
+        routes: formatClaim(claim),
+        reason: describeError(error),
+      });
+    }
   const rules = options.filters?.firewall.leftovers({ others: [], allOthers: false, ours: networks });
   for (let attempts = 1; attempts <= MOST_ATTEMPTS; attempts++) {
     if (await retire(kernel, { ...state, rules }, { logger, signal })) {
-      await file.write(NO_STATE);
+      await file.write({ ...NO_STATE, claims });
       logger.info("network was removed, and all of it from this host");
       return;
     }
     await clock.sleep(backoff(attempts, AGAIN), { signal });
   }
 }
+
+/** A cloud that answers slowly keeps other networks from coming and going no longer than this. */
+const LONGEST_CLAIM: Milliseconds = 30_000;
 
 /** Then what is left is told in the log, and the next start of the network takes it over. */
 const MOST_ATTEMPTS = 5;

@@ -1,4 +1,6 @@
 import type { Backend } from "../backend/backend.ts";
+import type { RouteClaim } from "../cloud/cloud.ts";
+import { formatClaim, sameClaim } from "../cloud/former-claim.ts";
 import type { Dataplane } from "../dataplane/dataplane.ts";
 import { addToAddress } from "../ip/address.ts";
 import { LeaseLostError } from "../lease/errors.ts";
@@ -23,6 +25,7 @@ import { OwnLease } from "./own-lease.ts";
 import { PeerReport } from "./peer-report.ts";
 import { publish } from "./published.ts";
 import { retire } from "./retire.ts";
+import { retireClaim } from "./retire-claims.ts";
 import { watchBridges } from "./stale-bridges.ts";
 import type { StatusTeller } from "./status-teller.ts";
 
@@ -31,6 +34,10 @@ const LOOK_EVERY: Milliseconds = 60_000;
 /** Container runtimes start when the subnet is published, and set up the host then. */
 const RUNTIME_STARTS: Milliseconds = 60_000;
 const RETIREMENT_RETRY: BackoffRange = { first: 1_000, most: 60_000 };
+/** Until then other hosts have learnt of a changed config, too, and need a former route no longer. */
+const OTHERS_FOLLOW: Milliseconds = 60_000;
+/** A cloud is everybody's: what it refuses is mended by people. */
+const CLAIM_RETRY: BackoffRange = { first: 10_000, most: 600_000 };
 
 /** What outlives a session: the next one goes on with it. */
 export interface LifeParts {
@@ -104,13 +111,14 @@ export class Session {
     scope.spawn((signal) => this.#followPeers(begin, { signal }));
     scope.spawn((signal) => this.#forgetInTime({ signal }));
     scope.spawn((signal) => this.#retireFormer({ signal }));
+    for (const claim of this.#formerClaims) scope.spawn((signal) => this.#retireClaim(claim, { signal }));
     scope.spawn((signal) => watchBridges({ kernel, subnet: backend.lease.subnet, networks, clock, logger, signal }));
     this.#watchObstacles(scope);
   }
 
   /** Of what is made from now on, the next start must know that it is ours, whenever we are killed. */
   #remember(): Promise<void> {
-    const { lease, links, mac } = this.#backend;
+    const { lease, links, mac, claim } = this.#backend;
     const { config, heritage } = this.#configured;
     return this.#parts.memory.remember({
       network: config.network,
@@ -118,6 +126,7 @@ export class Session {
       publicIP: lease.attributes.publicIP,
       links: [...new Set([...links, ...heritage.links])],
       networks: [config.network, ...heritage.networks],
+      claims: [...(claim === undefined ? [] : [claim]), ...this.#formerClaims],
       ...(mac !== undefined && { mac }),
     });
   }
@@ -240,6 +249,27 @@ export class Session {
       if (ended.length > 0) logger.info("leases that the store forgot have ended", { count: ended.length });
       if (ended.length > 0 || wasComplete !== known.isComplete) this.#program();
     }
+  }
+
+  /** What earlier configs of this network have left in a cloud's tables, or may have. */
+  get #formerClaims(): readonly RouteClaim[] {
+    const { claim } = this.#backend;
+    return this.#parts.memory.state.claims.filter((former) => claim === undefined || !sameClaim(former, claim));
+  }
+
+  /** Removes it, once nobody needs it any more. */
+  async #retireClaim(former: RouteClaim, { signal }: Abortable): Promise<void> {
+    const { known, memory, options } = this.#parts;
+    const { cloud, clock, logger } = options;
+    do await clock.sleep(OTHERS_FOLLOW, { signal });
+    while (!known.isComplete);
+    let failures = 0;
+    await untilItWorks(
+      () => retireClaim(cloud, former, { kept: this.#backend.claim, logger, signal }),
+      `routes of an earlier config cannot be removed: ${formatClaim(former)}`,
+      { clock, logger, signal, delay: () => backoff(++failures, CLAIM_RETRY) },
+    );
+    await memory.remember({ claims: memory.state.claims.filter((claim) => claim !== former) });
   }
 
   /** Removes what earlier configs of this network left, once the present one is in place and all peers are known. */

@@ -6,7 +6,7 @@ import { ceiling, complaints, deleteLease, hostsOf, subnetOf, untilPing, withPod
 import { tcpDelivers } from "../support/tcp.ts";
 import { SECRETS } from "./aws.ts";
 import { AwsLab } from "./aws-lab.ts";
-import { strangeLines } from "./cloud-lab.ts";
+import { cleanUp, strangeLines } from "./cloud-lab.ts";
 import { SUBNET_TABLE } from "./fake-vpc.ts";
 
 const { signal } = new AbortController();
@@ -56,6 +56,16 @@ test("three hosts of a VPC: pods reach each other, restarts change nothing, drif
   await untilPing(a.pod, withPod(c).pod, ceiling(2_000));
 
   expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual(right);
+
+  // What one host leaves behind is taken away by its own command, and no other's.
+  await b.daemon.stop();
+  const own = `${subnetOf(b)} via ${aws.instance(b).networkInterface} in ${SUBNET_TABLE}`;
+  expect(await cleanUp(b, "--dry-run")).toEqual([own]);
+  expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual(right);
+  expect(await cleanUp(b)).toEqual([own]);
+  expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual(right.filter((route) => !route.startsWith(subnetOf(b))));
+  expect(await cleanUp(b)).toEqual([]);
+
   for (const host of [a, b, c]) {
     expect(complaints(host)).toEqual([]);
     expect(strangeLines(host)).toEqual([]);

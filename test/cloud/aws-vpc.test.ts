@@ -1,7 +1,8 @@
 // The aws-vpc backend against an EC2 endpoint and an instance metadata service as AWS describes them.
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { CloudRoute } from "../../src/cloud/cloud.ts";
+import type { CloudRoute, RouteClaim } from "../../src/cloud/cloud.ts";
 import { memoryNotes } from "../../src/cloud/fake-cloud.ts";
+import { formerRoutes } from "../../src/cloud/former-claim.ts";
 import { openCloud } from "../../src/cloud/open-cloud.ts";
 import { parseAddress } from "../../src/ip/address.ts";
 import { parsePrefix } from "../../src/ip/prefix.ts";
@@ -173,7 +174,11 @@ describe("aws-vpc", () => {
     const options = { signal: AbortSignal.timeout(20_000) };
     const cloud = await openCloud({ clock: systemClock, env: process.env }).openVpc(request, options);
     const subnet = parsePrefix("fd00:5:0:3::/64");
-    const { routes } = cloud.tables({ network: parsePrefix("fd00:5::/48"), subnet, isSubnet: () => true });
+    const { routes } = cloud.tables({
+      networks: [parsePrefix("fd00:5::/48")],
+      subnets: [subnet],
+      isSubnet: () => true,
+    });
     const own: CloudRoute = { table: undefined, destination: subnet, target: cloud.target, leadsTo: "self" };
     expect(await routes.list(options)).toEqual([]);
     expect(await routes.apply({ puts: [own], removals: [] }, options)).toEqual([]);
@@ -181,6 +186,27 @@ describe("aws-vpc", () => {
     expect(await routes.list(options)).toEqual([own]);
     expect(await routes.apply({ puts: [], removals: [own] }, options)).toEqual([]);
     expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual([]);
+  });
+
+  test("of a claim that was given up only what leads here goes, and not what is claimed now by the table's other name", async () => {
+    const other = aws.vpc.launch("192.0.2.2");
+    for (const table of [MAIN_TABLE, SUBNET_TABLE]) await aws.vpc.set(table, SUBNET, aws.self.networkInterface);
+    await aws.vpc.set(SUBNET_TABLE, "10.5.4.0/24", other.networkInterface);
+    const options = { signal: AbortSignal.timeout(20_000) };
+    const cloud = openCloud({ clock: systemClock, env: process.env });
+    const claim = (routeTables: readonly string[], ...subnets: readonly string[]): RouteClaim => ({
+      cloud: "vpc",
+      address: parseAddress("192.0.2.1"),
+      routeTables,
+      subnets: subnets.map(parsePrefix),
+    });
+    const former = claim([MAIN_TABLE, SUBNET_TABLE], SUBNET, "10.5.4.0/24");
+    const table = await formerRoutes(cloud, former, claim([], SUBNET), options);
+    const removals = await table.list(options);
+    expect(removals.map((route) => table.format(route))).toEqual([`${SUBNET} via ${eni()} in ${MAIN_TABLE}`]);
+    expect(await table.apply({ puts: [], removals }, options)).toEqual([]);
+    expect(aws.vpc.routesOf(MAIN_TABLE)).toEqual([]);
+    expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual([`${SUBNET} ${eni()}`, `10.5.4.0/24 ${other.networkInterface}`]);
   });
 
   test("a Network that overlaps the VPC is refused by name", async () => {

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { formatAddress } from "../../src/ip/address.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
+import { launcher } from "../../src/lab/launcher.ts";
 import { makeCertificates } from "../support/certificates.ts";
 import { saysOnce } from "../support/tcp.ts";
 import { answering, type Handler } from "./listen.ts";
@@ -111,6 +112,15 @@ export function strangeLines(host: LabHost): readonly string[] {
     .log()
     .split("\n")
     .filter((line) => line !== "" && !/^[IWE]\d{4} /.test(line));
+}
+
+/** Runs `flannel cleanup` on a host. @returns the routes that it names as removed @throws if it fails */
+export async function cleanUp(host: LabHost, ...args: readonly string[]): Promise<readonly string[]> {
+  const files = [`--state-dir=${host.stateDirectory}`, `--subnet-file=${host.subnetFile}`, "--subnet-dir=/nowhere"];
+  const report = JSON.parse(await host.run([launcher("flannel"), "cleanup", "--json", ...files, ...args])) as {
+    readonly removed: readonly { readonly kind: string; readonly name: string }[];
+  };
+  return report.removed.filter(({ kind }) => kind === "route").map(({ name }) => name);
 }
 
 /** Serves on a socket file what the forwarding program passes on; `open` makes the server for who asks. */

@@ -1,19 +1,23 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { FakeCloud } from "../../src/cloud/fake-cloud.ts";
 import { parseMacAddress } from "../../src/ip/mac-address.ts";
 import { formatPrefix, parsePrefix } from "../../src/ip/prefix.ts";
 import { FakeDescriptorKeeper } from "../../src/kernel/fake-descriptor-keeper.ts";
 import { FakeKernel } from "../../src/kernel/fake-kernel.ts";
+import type { Abortable } from "../../src/lib/abortable.ts";
 import { FakeClock } from "../../src/lib/fake-clock.ts";
 import { RecordingLogger } from "../../src/lib/recording-logger.ts";
 import { Scope } from "../../src/lib/scope.ts";
 import { HostStateFile } from "../../src/network/host-state.ts";
 import { DEFAULT_ROUTE_ONLY } from "../../src/network/interface-rules.ts";
 import { runNetwork } from "../../src/network/network.ts";
-import { describeNetwork, STARTING } from "../../src/network/network-status.ts";
+import type { NetworkOptions } from "../../src/network/network-options.ts";
+import { describeNetwork, type NetworkStatus, STARTING } from "../../src/network/network-status.ts";
+import { runNetworks } from "../../src/network/networks.ts";
 import { Underlay } from "../../src/network/underlay.ts";
+import { Handover } from "../../src/operate/handover.ts";
 import { Liveness } from "../../src/operate/liveness.ts";
 import { MemoryRegistry } from "../../src/store/memory/memory-registry.ts";
 import { MemoryStore } from "../../src/store/memory/memory-store.ts";
@@ -87,6 +91,11 @@ export function macOf(number: number) {
   return parseMacAddress(`66:72:44:0d:7e:${String(number).padStart(2, "0")}`);
 }
 
+type SharedParts = Pick<
+  NetworkOptions,
+  "kernel" | "cloud" | "renewMargin" | "clock" | "logger" | "liveness" | "underlay"
+> & { readonly store: RegistrySubnetManager };
+
 export class Host implements AsyncDisposable {
   readonly kernel = new FakeKernel();
   readonly keeper = new FakeDescriptorKeeper();
@@ -117,38 +126,52 @@ export class Host implements AsyncDisposable {
 
   /** @param beforeReady is called before each READY */
   start(beforeReady: () => void = () => {}): void {
-    const { clock } = this.#fleet;
-    this.#controller = new AbortController();
-    this.ready = 0;
-    this.#running = this.#run({
+    const own = {
       name: "",
-      store: new RegistrySubnetManager(this.registry, { clock, logger: this.logger, random: IN_ORDER }),
-      kernel: this.kernel,
       keeper: this.keeper,
-      cloud: this.cloud,
       subnetFile: this.subnetFile,
       state: new HostStateFile(this.stateDir, this.subnetFile, this.logger),
-      renewMargin: 60 * 60 * 1000,
-      clock,
-      logger: this.logger,
-      liveness: this.liveness,
-      onStatus: (status) => {
+      onStatus: (status: () => NetworkStatus) => {
         this.#status = status;
       },
       onReady: () => {
         beforeReady();
         this.ready++;
       },
-    }).catch((error: unknown) => error);
+    };
+    this.#start((shared, options) => runNetwork({ ...shared, ...own }, options));
   }
 
-  async #run(options: Omit<Parameters<typeof runNetwork>[0], "underlay">): Promise<void> {
+  /** Joins every network of the store that has a name. Each publishes its subnet beside {@link subnetFile}. */
+  startNetworks(): void {
+    const own = {
+      names: [],
+      subnetDir: dirname(this.subnetFile),
+      stateDir: this.stateDir,
+      openKeeper: () => new Handover([this.keeper]),
+    };
+    this.#start((shared, options) => runNetworks({ ...shared, ...own, directory: shared.store }, options));
+  }
+
+  #start(run: (shared: SharedParts, options: Abortable) => Promise<void>): void {
+    const { clock } = this.#fleet;
+    const { kernel, cloud, logger, liveness } = this;
+    const store = new RegistrySubnetManager(this.registry, { clock, logger, random: IN_ORDER });
+    const parts = { store, kernel, cloud, renewMargin: 60 * 60 * 1000, clock, logger, liveness };
+    this.#controller = new AbortController();
+    this.ready = 0;
+    this.#running = this.#run((underlay, options) => run({ ...parts, underlay }, options)).catch(
+      (error: unknown) => error,
+    );
+  }
+
+  async #run(run: (underlay: Underlay, options: Abortable) => Promise<void>): Promise<void> {
     await using scope = new Scope(this.#controller.signal);
     const { clock } = this.#fleet;
     const rules = { ...DEFAULT_ROUTE_ONLY, ifaces: ["eth0"] };
     const underlay = await Underlay.open(this.kernel, rules, { clock, logger: this.logger, signal: scope.signal });
     scope.spawn((signal) => underlay.run({ signal }));
-    scope.spawn((signal) => runNetwork({ ...options, underlay }, { signal }));
+    scope.spawn((signal) => run(underlay, { signal }));
     await scope.join();
   }
 

@@ -12,6 +12,5 @@ export function awsVpcRoutes(
   host: CloudHost,
   tables: CloudTables,
 ): Backend {
-  const ids = routeTables.length === 0 ? [undefined] : routeTables;
-  return cloudRoutes({ type: "aws-vpc", lease, external, host, tables, routeTables: ids });
+  return cloudRoutes({ type: "aws-vpc", lease, external, host, tables, claim: { cloud: "vpc", routeTables } });
 }

@@ -5,5 +5,6 @@ import { cloudRoutes } from "../cloud-routes.ts";
 
 /** gce: one route of the project's, from the host's own subnet to its instance. The network carries the packets. */
 export function gceRoutes(lease: Lease, external: ExternalInterface, host: CloudHost, tables: CloudTables): Backend {
-  return cloudRoutes({ type: "gce", lease, external, host, tables, routeTables: [undefined] });
+  const claim = { cloud: "compute-engine", routeTables: [] } as const;
+  return cloudRoutes({ type: "gce", lease, external, host, tables, claim });
 }

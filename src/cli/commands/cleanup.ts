@@ -1,4 +1,5 @@
 import type { ArgumentsCamelCase, Argv, CommandModule } from "yargs";
+import { openCloud } from "../../cloud/open-cloud.ts";
 import { type Prefix, parsePrefix } from "../../ip/prefix.ts";
 import { closeAllOnExec } from "../../kernel/descriptors.ts";
 import type { Firewall } from "../../kernel/firewall/firewall.ts";
@@ -10,6 +11,7 @@ import type { Abortable } from "../../lib/abortable.ts";
 import { systemClock } from "../../lib/clock.ts";
 import type { Logger } from "../../lib/logger.ts";
 import { type CleanUpReport, cleanUp } from "../../network/cleanup/clean-up.ts";
+import { cloudLeftovers } from "../../network/cleanup/cloud-leftovers.ts";
 import { envFileLeftovers, stateLeftovers } from "../../network/cleanup/file-leftovers.ts";
 import { firewallLeftovers } from "../../network/cleanup/firewall-leftovers.ts";
 import { type HostRecord, readHostRecord } from "../../network/cleanup/host-record.ts";
@@ -106,7 +108,7 @@ async function run(args: ArgumentsCamelCase<CleanupArguments>, { signal }: Abort
   const report = await cleanUp(sourcesOf(args, record, { remains, firewall, logger }), { isRehearsal: dryRun, signal });
   // From now on these names and networks may be somebody else's.
   if (!dryRun && !args.state && report.failed.length === 0)
-    for (const file of record.states) await file.write({ ...(await file.read()), links: [], networks: [] });
+    for (const file of record.states) await file.write({ ...(await file.read()), links: [], networks: [], claims: [] });
   if (json) printJson({ dryRun, ...report });
   else print(...describe(report, dryRun));
   if (report.failed.length > 0) process.exitCode = 1;
@@ -131,6 +133,7 @@ function sourcesOf(
     processLeftovers(stateDir, openKeeper),
     firewallLeftovers(firewall, record.networks),
     kernelLeftovers(remains, record),
+    cloudLeftovers(openCloud({ clock: systemClock, env: process.env }), record.claims),
     ...(envFiles ? [envFileLeftovers(record, [DOCKER_FILE])] : []),
     ...(state ? [stateLeftovers(stateDir)] : []),
   ];

@@ -1,6 +1,8 @@
 import type { Abortable } from "../../lib/abortable.ts";
-import type { CloudHost, VpcRequest } from "../cloud.ts";
+import { silentLogger } from "../../lib/logger.ts";
+import type { CloudHost, RouteClaim, VpcRequest } from "../cloud.ts";
 import type { CloudParts } from "../cloud-parts.ts";
+import { type ClaimedRoutes, FormerRoutes } from "../former-routes.ts";
 import { ForwardingTable } from "../forwarding-table.ts";
 import { HeldSubnets } from "../held-subnets.ts";
 import { pace } from "../pace.ts";
@@ -20,6 +22,10 @@ export async function openVpc(
   const { instance, region, networkInterface, ranges } = self;
   logger.info("this host is an EC2 instance", { instance, region, networkInterface, vpc: self.vpc });
   const ec2 = new Ec2(self, env);
+  const claimed = (claim: RouteClaim): ClaimedRoutes => ({
+    claim,
+    api: new VpcRoutes(ec2, self, claim.routeTables, silentLogger),
+  });
   return {
     target: networkInterface,
     instance,
@@ -34,5 +40,6 @@ export async function openVpc(
         forwarding: new ForwardingTable(new SourceDestCheck(ec2, self, { notes, logger }), instance, every),
       };
     },
+    formerRoutes: (claim, kept) => new FormerRoutes(claimed(claim), kept && claimed(kept)),
   };
 }

@@ -43,7 +43,7 @@ export class VpcRoutes implements RouteApi {
   }
 
   async create(route: CloudRoute, options: Abortable): Promise<void> {
-    const table = this.#idOf(route);
+    const table = this.tableOf(route.table);
     try {
       await this.#ec2.createRoute({ ...this.#destination(route, table), NetworkInterfaceId: route.target }, options);
     } catch (error) {
@@ -52,7 +52,7 @@ export class VpcRoutes implements RouteApi {
   }
 
   async replace(found: CloudRoute, route: CloudRoute, options: Abortable): Promise<void> {
-    const input = { ...this.#destination(route, this.#idOf(route)), NetworkInterfaceId: route.target };
+    const input = { ...this.#destination(route, this.tableOf(route.table)), NetworkInterfaceId: route.target };
     try {
       await this.#ec2.replaceRoute(input, options);
     } catch (error) {
@@ -67,7 +67,7 @@ export class VpcRoutes implements RouteApi {
 
   async remove(found: CloudRoute, options: Abortable): Promise<void> {
     try {
-      await this.#ec2.deleteRoute(this.#destination(found, this.#idOf(found)), options);
+      await this.#ec2.deleteRoute(this.#destination(found, this.tableOf(found.table)), options);
     } catch (error) {
       if (!isCloudError(error, "gone")) throw error;
     }
@@ -113,9 +113,9 @@ export class VpcRoutes implements RouteApi {
     return NetworkInterfaceId !== undefined || InstanceId !== undefined ? "instance" : "elsewhere";
   }
 
-  #idOf({ table }: CloudRoute): string {
+  tableOf(table: string | undefined): string {
     const id = table ?? this.#subnetsTable;
-    if (id === undefined) throw new Error("a route is written before its table was looked for");
+    if (id === undefined) throw new Error("the subnet's route table was not looked for yet");
     return id;
   }
 

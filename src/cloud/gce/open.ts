@@ -1,6 +1,7 @@
 import type { Abortable } from "../../lib/abortable.ts";
-import type { CloudHost, CloudRequest } from "../cloud.ts";
+import type { CloudHost, CloudRequest, RouteClaim } from "../cloud.ts";
 import type { CloudParts } from "../cloud-parts.ts";
+import { type ClaimedRoutes, FormerRoutes } from "../former-routes.ts";
 import { ForwardingTable } from "../forwarding-table.ts";
 import { HeldSubnets } from "../held-subnets.ts";
 import { pace } from "../pace.ts";
@@ -20,6 +21,7 @@ export async function openComputeEngine(
   const { project, zone, name, network, ranges } = self;
   logger.info("this host is a Compute Engine instance", { instance: name, project, zone, network });
   const compute = new ComputeApi(self, env, clock);
+  const claimed = (claim: RouteClaim): ClaimedRoutes => ({ claim, api: new GceRoutes(compute, self) });
   return {
     target: self.path,
     instance: name,
@@ -34,5 +36,6 @@ export async function openComputeEngine(
         forwarding: new ForwardingTable(new IpForwarding(compute, self, logger), name, every),
       };
     },
+    formerRoutes: (claim, kept) => new FormerRoutes(claimed(claim), kept && claimed(kept)),
   };
 }

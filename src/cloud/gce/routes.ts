@@ -60,6 +60,11 @@ export class GceRoutes implements RouteApi {
     return routes;
   }
 
+  /** There is only one. */
+  tableOf(): undefined {
+    return undefined;
+  }
+
   async create({ destination }: CloudRoute, options: Abortable): Promise<void> {
     const name = routeName(destination);
     const body = {
@@ -116,9 +121,9 @@ export class GceRoutes implements RouteApi {
   }
 }
 
-/** `flannel-10-3-4-0-24` for 10.3.4.0/24. */
+/** `flannel-10-3-4-0-24` for 10.3.4.0/24; `flannel-fd00-3-4---64` for fd00:3:4::/64. */
 export function routeName(destination: Prefix): string {
-  return `${PREFIX}${formatPrefix(destination).replaceAll(/[./:]+/g, "-")}`;
+  return `${PREFIX}${formatPrefix(destination).replaceAll(/[./:]/g, "-")}`;
 }
 
 function urlOf(path: string): string {

@@ -24,6 +24,7 @@ export async function cleanUp(
   for (const source of sources) {
     const found = await source.find({ signal });
     leftAlone.push(...found.leftAlone);
+    failed.push(...(found.failed ?? []));
     for (const leftover of found.leftovers) {
       const { kind, name } = leftover;
       try {

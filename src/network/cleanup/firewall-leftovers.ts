@@ -1,6 +1,7 @@
 import type { Prefix } from "../../ip/prefix.ts";
 import type { Firewall } from "../../kernel/firewall/firewall.ts";
 import type { LeftoverSource } from "./leftover.ts";
+import { tableLeftovers } from "./table-leftovers.ts";
 
 /**
  * Rules, chains and tables of every flannel in the host's packet filters. Single rules of 0.7.0 carry no name.
@@ -10,18 +11,7 @@ export function firewallLeftovers(firewall: Firewall, networks: readonly Prefix[
   return {
     async find(options) {
       const table = firewall.leftovers({ others: networks, allOthers: true, ours: "all" });
-      const rows = await table.list(options);
-      return {
-        leftovers: rows.map((row) => ({
-          kind: "rules",
-          name: table.format(row),
-          remove: async (options) => {
-            const [failure] = await table.apply({ puts: [], removals: [row] }, options);
-            if (failure !== undefined) throw failure.error;
-          },
-        })),
-        leftAlone: [],
-      };
+      return { leftovers: await tableLeftovers("rules", table, options), leftAlone: [] };
     },
   };
 }

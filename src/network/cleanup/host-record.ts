@@ -1,5 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { RouteClaim } from "../../cloud/cloud.ts";
 import { equalPrefix, formatPrefix, networkOf, type Prefix } from "../../ip/prefix.ts";
 import { parseSubnetEnv } from "../../lease/subnet-env.ts";
 import type { Logger } from "../../lib/logger.ts";
@@ -12,6 +13,8 @@ export interface HostRecord {
   readonly held: readonly { readonly network: Prefix; readonly subnet: Prefix }[];
   /** Devices made for them. */
   readonly links: readonly string[];
+  /** What may be in clouds' route tables. */
+  readonly claims: readonly RouteClaim[];
   /** Files in which subnets were published, those that are there. */
   readonly subnetFiles: readonly string[];
   readonly states: readonly HostStateFile[];
@@ -34,12 +37,14 @@ export async function readHostRecord(places: RecordPlaces, logger: Logger): Prom
   const networks: Prefix[] = [...places.networks];
   const held: { network: Prefix; subnet: Prefix }[] = [];
   const links: string[] = [];
+  const claims: RouteClaim[] = [];
   const subnetFiles: string[] = [];
   for (const state of states) {
-    const { network, subnet, links: made, networks: former } = await state.read();
-    networks.push(...former, ...(network === undefined ? [] : [network]));
+    const { network, subnet, ...made } = await state.read();
+    networks.push(...made.networks, ...(network === undefined ? [] : [network]));
     if (network !== undefined && subnet !== undefined) held.push({ network, subnet });
-    links.push(...made);
+    links.push(...made.links);
+    claims.push(...made.claims);
   }
   for (const file of new Set(candidates)) {
     const text = await readFile(file, "utf8").catch(() => undefined);
@@ -58,6 +63,7 @@ export async function readHostRecord(places: RecordPlaces, logger: Logger): Prom
     networks: distinct.toSorted((a, b) => (formatPrefix(a) < formatPrefix(b) ? -1 : 1)),
     held,
     links: [...new Set(links)],
+    claims,
     subnetFiles,
     states,
   };

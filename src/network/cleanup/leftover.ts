@@ -21,6 +21,8 @@ export interface Findings {
   /** In the order in which they are to be removed. */
   readonly leftovers: readonly Leftover[];
   readonly leftAlone: readonly LeftAlone[];
+  /** What should go and cannot even be looked for, and why. */
+  readonly failed?: readonly LeftAlone[];
 }
 
 /** Looks for what flannels left in one part of the host. */
