@@ -1,24 +1,24 @@
 import { addressBits, compareAddress } from "../ip/address.ts";
 import { firstAddress, formatPrefix, isNetwork, lastAddress, overlaps, type Prefix } from "../ip/prefix.ts";
-import type { NetworkConfig } from "./network-config.ts";
+import type { SubnetRange } from "./network-config.ts";
 
 /** A new lease is one of this many first free subnets, at random, so that hosts that start together seldom want the same one. */
 export const CANDIDATES = 100;
 
-/** Whether a lease on `subnet` could have been made under this config. */
-export function fitsConfig(subnet: Prefix, config: NetworkConfig): boolean {
+/** Whether a lease on `subnet` could have been made under this range. */
+export function fitsConfig(subnet: Prefix, range: SubnetRange): boolean {
   return (
-    subnet.length === config.subnetLength &&
+    subnet.length === range.subnetLength &&
     isNetwork(subnet) &&
-    compareAddress(config.subnetMin, subnet.address) <= 0 &&
-    compareAddress(subnet.address, config.subnetMax) <= 0
+    compareAddress(range.subnetMin, subnet.address) <= 0 &&
+    compareAddress(subnet.address, range.subnetMax) <= 0
   );
 }
 
-/** The first `limit` subnets of the config that overlap no taken one of whatever length, in order. O(n log n) in the taken ones, whatever their size. */
-export function freeSubnets(config: NetworkConfig, taken: Iterable<Prefix>, limit = CANDIDATES): Prefix[] {
-  const { family } = config.subnetMin;
-  const size = 1n << BigInt(addressBits(family) - config.subnetLength);
+/** The first `limit` subnets of the range that overlap no taken one of whatever length, in order. O(n log n) in the taken ones, whatever their size. */
+export function freeSubnets(range: SubnetRange, taken: Iterable<Prefix>, limit = CANDIDATES): Prefix[] {
+  const { family } = range.subnetMin;
+  const size = 1n << BigInt(addressBits(family) - range.subnetLength);
   const ranges = [...taken]
     .filter((prefix) => prefix.address.family === family)
     .map((prefix) => ({ first: firstAddress(prefix).value, last: lastAddress(prefix).value }))
@@ -26,11 +26,11 @@ export function freeSubnets(config: NetworkConfig, taken: Iterable<Prefix>, limi
   const free: Prefix[] = [];
   let next = 0;
   let covered = -1n; // the highest address of the ranges that begin before the candidate's end
-  for (let value = config.subnetMin.value; value <= config.subnetMax.value && free.length < limit; ) {
-    for (let range = ranges[next]; range !== undefined && range.first < value + size; range = ranges[++next])
-      if (range.last > covered) covered = range.last;
+  for (let value = range.subnetMin.value; value <= range.subnetMax.value && free.length < limit; ) {
+    for (let held = ranges[next]; held !== undefined && held.first < value + size; held = ranges[++next])
+      if (held.last > covered) covered = held.last;
     if (covered < value) {
-      free.push({ address: { family, value }, length: config.subnetLength });
+      free.push({ address: { family, value }, length: range.subnetLength });
       value += size;
     } else value = (covered / size + 1n) * size;
   }
@@ -44,7 +44,7 @@ export function isFree(subnet: Prefix, taken: Iterable<Prefix>): boolean {
 }
 
 /** For messages: `10.5.1.0/24 to 10.5.255.0/24`. */
-export function formatRange(config: NetworkConfig): string {
-  const end = (address: NetworkConfig["subnetMin"]) => formatPrefix({ address, length: config.subnetLength });
-  return `${end(config.subnetMin)} to ${end(config.subnetMax)}`;
+export function formatRange(range: SubnetRange): string {
+  const end = (address: SubnetRange["subnetMin"]) => formatPrefix({ address, length: range.subnetLength });
+  return `${end(range.subnetMin)} to ${end(range.subnetMax)}`;
 }

@@ -1,4 +1,4 @@
-import { type Address, addressBits, formatAddress, tryParseAddress } from "../ip/address.ts";
+import { type Address, addressBits, formatAddress, isUnspecified, tryParseAddress } from "../ip/address.ts";
 import { isNetwork, type Prefix } from "../ip/prefix.ts";
 import { InvalidConfigError } from "../lib/errors.ts";
 import { parseJson, shown } from "./json-fields.ts";
@@ -11,22 +11,31 @@ export interface LeaseSubnets {
   readonly ipv6Subnet?: Prefix;
 }
 
-/** The last part of a lease's key: `10.5.34.0-24`, in dual-stack networks of later releases `10.5.34.0-24&fc00::-64`. */
+/** What later releases write where there is no IPv4 subnet. */
+const NO_IPV4 = "0.0.0.0-0";
+
+/** The last part of a lease's key: `10.5.34.0-24`, of both families `10.5.34.0-24&fc00::-64`, of IPv6 alone `0.0.0.0-0&fc00::-64`. */
 export function formatLeaseKey({ subnet, ipv6Subnet }: LeaseSubnets): string {
-  const part = (prefix: Prefix) => `${formatAddress(prefix.address)}-${prefix.length}`;
-  return ipv6Subnet === undefined ? part(subnet) : `${part(subnet)}&${part(ipv6Subnet)}`;
+  if (subnet.address.family === 6) return `${NO_IPV4}&${keyPart(subnet)}`;
+  return ipv6Subnet === undefined ? keyPart(subnet) : `${keyPart(subnet)}&${keyPart(ipv6Subnet)}`;
 }
 
-/** @throws {InvalidConfigError} if it names no IPv4 subnet, saying why */
+function keyPart(prefix: Prefix): string {
+  return `${formatAddress(prefix.address)}-${prefix.length}`;
+}
+
+/** @throws {InvalidConfigError} if it names no subnet, saying why */
 export function parseLeaseKey(key: string): LeaseSubnets {
   const ampersand = key.indexOf("&");
-  const subnet = parseKeyPart(ampersand < 0 ? key : key.slice(0, ampersand));
-  if (subnet?.address.family !== 4 || subnet.length === 0)
+  const first = ampersand < 0 ? key : key.slice(0, ampersand);
+  const subnet = parseKeyPart(first);
+  if (subnet?.address.family !== 4 || (subnet.length === 0 && (ampersand < 0 || first !== NO_IPV4)))
     throw new InvalidConfigError(key, "is not the key of a lease, as 10.5.34.0-24");
   if (ampersand < 0) return { subnet };
   const ipv6Subnet = parseKeyPart(key.slice(ampersand + 1));
-  if (ipv6Subnet?.address.family !== 6) throw new InvalidConfigError(key, "names no IPv6 subnet after the &");
-  return { subnet, ipv6Subnet };
+  if (ipv6Subnet?.address.family !== 6 || ipv6Subnet.length === 0)
+    throw new InvalidConfigError(key, "names no IPv6 subnet after the &");
+  return first === NO_IPV4 ? { subnet: ipv6Subnet } : { subnet, ipv6Subnet };
 }
 
 function parseKeyPart(text: string): Prefix | undefined {
@@ -52,18 +61,27 @@ function parseLength(text: string, start: number): number | undefined {
   return length;
 }
 
-/** The exact text that this format's flannels write as a lease's value. */
+/** The exact text that this format's flannels write as a lease's value; flannels of 0.7 know no IPv6, and pass over it. */
 export function formatAttributes(attributes: LeaseAttributes, format: LeaseFormat): string {
-  const text = (address: Address | undefined) => (address === undefined ? null : formatAddress(address));
+  const { backendType, owner } = attributes;
+  const isIPv6Only = attributes.publicIP.family === 6;
+  const publicIPv6 = isIPv6Only ? attributes.publicIP : attributes.publicIPv6;
+  const backendData = isIPv6Only ? undefined : attributes.backendData;
+  const backendV6Data = isIPv6Only ? attributes.backendData : attributes.backendV6Data;
   return JSON.stringify({
-    PublicIP: text(attributes.publicIP),
-    ...(format === "later" && { PublicIPv6: text(attributes.publicIPv6) }),
-    ...(attributes.backendType !== undefined && { BackendType: attributes.backendType }),
-    ...(attributes.backendData !== undefined && { BackendData: attributes.backendData }),
-    ...(attributes.backendV6Data !== undefined && { BackendV6Data: attributes.backendV6Data }),
-    ...(attributes.owner !== undefined && { Owner: attributes.owner }),
+    PublicIP: isIPv6Only ? NO_ADDRESS : formatAddress(attributes.publicIP),
+    ...(publicIPv6 !== undefined
+      ? { PublicIPv6: formatAddress(publicIPv6) }
+      : format === "later" && { PublicIPv6: null }),
+    ...(backendType !== undefined && { BackendType: backendType }),
+    ...(backendData !== undefined && { BackendData: backendData }),
+    ...(backendV6Data !== undefined && { BackendV6Data: backendV6Data }),
+    ...(owner !== undefined && { Owner: owner }),
   });
 }
+
+/** What later releases write where a host has no IPv4 address. */
+const NO_ADDRESS = "0.0.0.0";
 
 /** @throws {InvalidConfigError} naming the field and its value */
 export function parseAttributes(text: string): LeaseAttributes {
@@ -104,11 +122,13 @@ export function attributesFromJson(value: unknown): LeaseAttributes {
   const publicIP = parseField("PublicIP", fields.PublicIP, 4);
   if (publicIP === undefined) throw new InvalidConfigError("PublicIP", "is missing");
   const publicIPv6 = parseField("PublicIPv6", fields.PublicIPv6, 6);
-  const attributes: Writable<LeaseAttributes> = { publicIP };
-  if (publicIPv6 !== undefined) attributes.publicIPv6 = publicIPv6;
+  const isIPv6Only = publicIPv6 !== undefined && !isUnspecified(publicIPv6) && isUnspecified(publicIP);
+  const attributes: Writable<LeaseAttributes> = { publicIP: isIPv6Only ? publicIPv6 : publicIP };
+  if (publicIPv6 !== undefined && !isIPv6Only) attributes.publicIPv6 = publicIPv6;
   if (backendType !== undefined && backendType !== "") attributes.backendType = backendType;
-  if (fields.BackendData !== undefined) attributes.backendData = fields.BackendData as Json;
-  if (fields.BackendV6Data !== undefined) attributes.backendV6Data = fields.BackendV6Data as Json;
+  const data = isIPv6Only ? fields.BackendV6Data : fields.BackendData;
+  if (data !== undefined) attributes.backendData = data as Json;
+  if (fields.BackendV6Data !== undefined && !isIPv6Only) attributes.backendV6Data = fields.BackendV6Data as Json;
   if (typeof fields.Owner === "string" && fields.Owner !== "") attributes.owner = fields.Owner;
   return attributes;
 }

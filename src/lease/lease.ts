@@ -13,22 +13,25 @@ export type Revision = bigint;
 
 /** What a lease says of its host. */
 export interface LeaseAttributes {
-  /** Where other hosts send packets for the subnet. IPv4; in later releases' leases of IPv6-only hosts 0.0.0.0. */
+  /** Where other hosts send packets for the subnet; of the subnet's family. */
   readonly publicIP: Address;
+  /** The same for the IPv6 subnet of a lease that has one besides. */
   readonly publicIPv6?: Address;
   /** Absent in leases of udp and alloc hosts. */
   readonly backendType?: string;
   /** Whatever the backend's other end needs; vxlan's MAC. Comes from others: hostile until parsed. */
   readonly backendData?: Json;
+  /** The same for the IPv6 subnet. */
   readonly backendV6Data?: Json;
   /** Whose certificate made the lease, where a flannel server minds that; only the server and the store know. */
   readonly owner?: string;
 }
 
-/** A host's claim on a subnet. */
+/** A host's claim on a subnet, in a network of both families on one of each. */
 export interface Lease {
+  /** Of IPv4; of IPv6 where the network has no other family. */
   readonly subnet: Prefix;
-  /** In the leases that later releases make in dual-stack networks. */
+  /** Only besides an IPv4 subnet. */
   readonly ipv6Subnet?: Prefix;
   readonly attributes: LeaseAttributes;
   /** Absent in a reservation, which never expires, and where the store did not tell (etcd v3 tells only of single leases). */

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { addressBits, compareAddress, formatAddress } from "../ip/address.ts";
 import { containsPrefix, formatPrefix, isNetwork } from "../ip/prefix.ts";
 import { InvalidConfigError } from "../lib/errors.ts";
-import { parseNetworkConfig } from "./network-config.ts";
+import { parseNetworkConfig, rangesOf, type SubnetRange } from "./network-config.ts";
 
 /** As one line: `10.5.0.0/16 10.5.1.0-10.5.255.0/24 udp`. */
 function summary(text: string): string {
@@ -84,10 +84,10 @@ describe("warnings", () => {
     ]);
   });
 
-  test("parseNetworkConfig() says that it leaves IPv6 out", () => {
-    expect(parseNetworkConfig('{"Network":"10.5.0.0/16","EnableIPv6":true}').warnings).toEqual([
-      expect.stringContaining("EnableIPv6"),
-    ]);
+  test("parseNetworkConfig() says that an IPv6Network counts only with EnableIPv6", () => {
+    const { ipv6, warnings } = parseNetworkConfig('{"Network":"10.5.0.0/16","IPv6Network":"fd00::/48"}');
+    expect(ipv6).toBeUndefined();
+    expect(warnings).toEqual(["IPv6Network is ignored, since EnableIPv6 is not true"]);
   });
 });
 
@@ -202,5 +202,80 @@ describe("any input", () => {
         expect(() => parseNetworkConfig(text)).toThrow(InvalidConfigError);
       }),
     );
+  });
+});
+
+describe("IPv6", () => {
+  const dual = (fields: string) => `{"Network":"10.5.0.0/16","EnableIPv6":true${fields}}`;
+  const range = ({ network, subnetMin, subnetMax, subnetLength }: SubnetRange) =>
+    `${formatPrefix(network)} ${formatAddress(subnetMin)}-${formatAddress(subnetMax)}/${subnetLength}`;
+
+  test.each([
+    ['"fd00:5::/32"', "fd00:5::/32 fd00:5:0:1::-fd00:5:ffff:ffff::/64"],
+    ['"fd00:5::7/48"', "fd00:5::/48 fd00:5:0:1::-fd00:5:0:ffff::/64"],
+    ['"fd00:5::/62"', "fd00:5::/62 fd00:5:0:1::-fd00:5:0:3::/64"],
+    ['"fd00:5::/63"', "fd00:5::/63 fd00:5:0:0:8000::-fd00:5:0:1:8000::/65"],
+    ['"fd00:5::/124"', "fd00:5::/124 fd00:5::4-fd00:5::c/126"],
+    ['"fd00:5::/48","IPv6SubnetLen":56', "fd00:5::/48 fd00:5:0:100::-fd00:5:0:ff00::/56"],
+    ['"fd00:5::/48","IPv6SubnetMin":"::","IPv6SubnetMax":"::"', "fd00:5::/48 fd00:5:0:1::-fd00:5:0:ffff::/64"],
+    [
+      '"fd00:5::/48","IPv6SubnetMin":"fd00:5:0:10::","IPv6SubnetMax":"fd00:5:0:1f::"',
+      "fd00:5::/48 fd00:5:0:10::-fd00:5:0:1f::/64",
+    ],
+  ])("parseNetworkConfig() has the second range of IPv6Network %s as later releases", (text, expected) => {
+    const config = parseNetworkConfig(dual(`,"IPv6Network":${text}`));
+    expect(config.ipv6 && range(config.ipv6)).toBe(expected);
+    expect(range(config)).toBe("10.5.0.0/16 10.5.1.0-10.5.255.0/24");
+    expect(config.warnings).toEqual([]);
+    expect(rangesOf(config)).toEqual([config, config.ipv6]);
+  });
+
+  test("parseNetworkConfig() of a network without IPv4 has IPv6 as its own range, and no other", () => {
+    const config = parseNetworkConfig('{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:5::/48"}');
+    expect(range(config)).toBe("fd00:5::/48 fd00:5:0:1::-fd00:5:0:ffff::/64");
+    expect(rangesOf(config)).toEqual([config]);
+  });
+
+  test("parseNetworkConfig() gives a config without IPv6 nothing that it had not before", () => {
+    expect(Object.keys(parseNetworkConfig('{"Network":"10.5.0.0/16"}')).toSorted()).toEqual(
+      ["backend", "network", "subnetLength", "subnetMax", "subnetMin", "warnings"].toSorted(),
+    );
+  });
+
+  test.each([
+    ["", "IPv6Network: is missing"],
+    [',"IPv6Network":"10.6.0.0/16"', 'IPv6Network: must be an IPv6 network, not "10.6.0.0/16"'],
+    [',"IPv6Network":"fd00::"', 'IPv6Network: not a network in CIDR form, as 10.5.0.0/16: "fd00::"'],
+    [',"IPv6Network":"::/0"', 'IPv6Network: must not be the whole Internet: "::/0"'],
+    [',"IPv6Network":"fe80::/64"', 'IPv6Network: no host can have an address in "fe80::/64"'],
+    [',"IPv6Network":"ff00::/8"', 'IPv6Network: no host can have an address in "ff00::/8"'],
+    [
+      ',"IPv6Network":"fd00::/125"',
+      "IPv6SubnetLen: a IPv6Network of /125 leaves no room for subnets of at most /126: fd00::/125",
+    ],
+    [',"IPv6Network":"fd00::/48","IPv6SubnetLen":127', "IPv6SubnetLen: must be a whole number from 0 to 126, not 127"],
+    [
+      ',"IPv6Network":"fd00::/48","IPv6SubnetLen":32',
+      "IPv6SubnetLen: 32 is a larger network than IPv6Network fd00::/48",
+    ],
+    [
+      ',"IPv6Network":"fd00::/48","IPv6SubnetMin":"10.5.0.0"',
+      'IPv6SubnetMin: must be an IPv6 address, not the IPv4 address "10.5.0.0"',
+    ],
+    [
+      ',"IPv6Network":"fd00::/48","IPv6SubnetMax":"fd01::"',
+      "IPv6SubnetMax: fd01:: is not in the range of the IPv6Network fd00::/48",
+    ],
+    [
+      ',"IPv6Network":"fd00::/48","IPv6SubnetMin":"fd00:0:0:9::","IPv6SubnetMax":"fd00:0:0:8::"',
+      "IPv6SubnetMin: no /64 lies between IPv6SubnetMin fd00:0:0:9:: and IPv6SubnetMax fd00:0:0:8::",
+    ],
+  ])("parseNetworkConfig() refuses %s by field and value", (fields, message) => {
+    expect(() => parseNetworkConfig(dual(fields))).toThrow(message);
+  });
+
+  test("parseNetworkConfig() refuses a network without any family", () => {
+    const text = '{"Network":"10.5.0.0/16","EnableIPv4":false}';
+    expect(() => parseNetworkConfig(text)).toThrow("EnableIPv4: must not be false where EnableIPv6 is not true");
   });
 });

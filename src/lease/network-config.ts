@@ -4,7 +4,9 @@ import {
   addressBits,
   addToAddress,
   compareAddress,
+  type Family,
   formatAddress,
+  isLinkLocal,
   isLoopback,
   isMulticast,
   tryParseAddress,
@@ -19,52 +21,60 @@ export interface BackendConfig {
   readonly options: Readonly<Record<string, unknown>>;
 }
 
-/** The config of one network, with defaults. Subnets are taken from `subnetMin` to `subnetMax`, the first addresses of the first and the last one. */
-export interface NetworkConfig {
+/** Where the subnets of one family are taken from: from `subnetMin` to `subnetMax`, the first addresses of the first and the last one. */
+export interface SubnetRange {
   readonly network: Prefix;
   readonly subnetLength: number;
   readonly subnetMin: Address;
   readonly subnetMax: Address;
+}
+
+/** The config of one network, with defaults. Its own range is of IPv4, or of IPv6 where that is the only family. */
+export interface NetworkConfig extends SubnetRange {
+  /** The IPv6 range of a network that has both families. */
+  readonly ipv6?: SubnetRange;
   readonly backend: BackendConfig;
   /** What an administrator should know, though the config works. */
   readonly warnings: readonly string[];
 }
 
+/** One range for each family of the network, IPv4 first. */
+export function rangesOf(config: NetworkConfig): readonly SubnetRange[] {
+  return config.ipv6 === undefined ? [config] : [config, config.ipv6];
+}
+
 const ConfigFields = v.object({
-  Network: v.string(),
+  Network: v.optional(v.string()),
   SubnetLen: v.optional(integer(0, 30)),
   SubnetMin: v.optional(v.string()),
   SubnetMax: v.optional(v.string()),
   Backend: v.optional(v.unknown()),
   EnableIPv4: v.optional(v.boolean(), true),
   EnableIPv6: v.optional(v.boolean(), false),
+  IPv6Network: v.optional(v.string()),
+  IPv6SubnetLen: v.optional(integer(0, 126)),
+  IPv6SubnetMin: v.optional(v.string()),
+  IPv6SubnetMax: v.optional(v.string()),
 });
 const BackendFields = v.object({ Type: v.optional(v.string(), "udp") });
 
 /**
- * The JSON text at `<prefix>/config`. Defaults are those of 0.7.0.
+ * The JSON text at `<prefix>/config`. Defaults are those of 0.7.0, for IPv6 those of later releases.
  * @throws {InvalidConfigError} naming the field, its value and what it should be
  */
 export function parseNetworkConfig(text: string): NetworkConfig {
   const fields = parseFields(ConfigFields, parseJson(text), "");
   const warnings: string[] = [];
-  if (!fields.EnableIPv4)
-    throw new InvalidConfigError("EnableIPv4", "must not be false: this build has IPv4 overlays only");
-  if (fields.EnableIPv6) warnings.push("EnableIPv6 is ignored: this build has IPv4 overlays only");
-  const network = parseNetwork(fields.Network);
-  const subnetLength = fields.SubnetLen || defaultSubnetLength(network, warnings);
-  if (subnetLength > 30)
-    throw new InvalidConfigError(
-      "SubnetLen",
-      `a Network of /${network.length} leaves no room for subnets of at most /30: ${formatPrefix(network)}`,
-    );
-  if (subnetLength < network.length)
-    throw new InvalidConfigError(
-      "SubnetLen",
-      `${subnetLength} is a larger network than Network ${formatPrefix(network)}`,
-    );
-  const range = subnetRange(network, subnetLength, fields.SubnetMin, fields.SubnetMax, warnings);
-  return { network, subnetLength, ...range, backend: parseBackend(fields.Backend ?? {}), warnings };
+  if (!fields.EnableIPv4 && !fields.EnableIPv6)
+    throw new InvalidConfigError("EnableIPv4", "must not be false where EnableIPv6 is not true: no family is left");
+  if (fields.IPv6Network !== undefined && !fields.EnableIPv6)
+    warnings.push("IPv6Network is ignored, since EnableIPv6 is not true");
+  const ipv4 = fields.EnableIPv4 ? parseRange(IPV4, fields, warnings) : undefined;
+  const ipv6 = fields.EnableIPv6 ? parseRange(IPV6, fields, warnings) : undefined;
+  const [own, second] = [ipv4, ipv6].filter((range) => range !== undefined);
+  if (own === undefined) throw new Error("a network without a family");
+  const backend = parseBackend(fields.Backend ?? {});
+  return { ...own, ...(second !== undefined && { ipv6: second }), backend, warnings };
 }
 
 function parseBackend(json: unknown): BackendConfig {
@@ -72,69 +82,126 @@ function parseBackend(json: unknown): BackendConfig {
   return { type: Type.toLowerCase() || "udp", options: { ...(json as Readonly<Record<string, unknown>>) } };
 }
 
-function parseNetwork(text: string): Prefix {
-  let prefix: Prefix;
-  try {
-    prefix = parsePrefix(text.slice(0, 60)); // none is that long; the message need not be either
-  } catch (error) {
-    throw new InvalidConfigError("Network", error instanceof Error ? error.message : String(error));
-  }
-  if (prefix.address.family !== 4)
-    throw new InvalidConfigError("Network", `must be an IPv4 network, not ${shown(text)}`);
-  if (prefix.length === 0) throw new InvalidConfigError("Network", `must not be the whole Internet: ${shown(text)}`);
-  if (isLoopback(prefix.address) || isMulticast(prefix.address))
-    throw new InvalidConfigError("Network", `no host can have an address in ${shown(text)}`);
-  return networkOf(prefix.address, prefix.length);
+/** What differs from family to family. */
+interface RangeKind {
+  readonly family: Family;
+  /** `IPv6` before the names of the family's fields, or nothing. */
+  readonly prefix: "" | "IPv6";
+  readonly zeros: string;
+  /** A host needs two bits: for its bridge, and for containers. */
+  readonly longestSubnet: number;
+  readonly defaultLength: (network: Prefix, warnings: string[]) => number;
 }
 
-function defaultSubnetLength(network: Prefix, warnings: string[]): number {
-  const length = network.length < 24 ? 24 : network.length + 1;
-  const inLaterReleases = network.length <= 22 ? 24 : network.length + 2;
-  if (length !== inLaterReleases)
-    warnings.push(
-      `SubnetLen is not given: /${length} is used, as in flannel 0.7; releases since 0.20 would use /${inLaterReleases}. Set SubnetLen where both run`,
+const IPV4: RangeKind = {
+  family: 4,
+  prefix: "",
+  zeros: "0.0.0.0",
+  longestSubnet: 30,
+  defaultLength(network, warnings) {
+    const length = network.length < 24 ? 24 : network.length + 1;
+    const inLaterReleases = network.length <= 22 ? 24 : network.length + 2;
+    if (length !== inLaterReleases)
+      warnings.push(
+        `SubnetLen is not given: /${length} is used, as in flannel 0.7; releases since 0.20 would use /${inLaterReleases}. Set SubnetLen where both run`,
+      );
+    return length;
+  },
+};
+
+const IPV6: RangeKind = {
+  family: 6,
+  prefix: "IPv6",
+  zeros: "::",
+  longestSubnet: 126,
+  defaultLength: (network) => (network.length <= 62 ? 64 : network.length + 2),
+};
+
+type RangeFields = v.InferOutput<typeof ConfigFields>;
+
+function parseRange(kind: RangeKind, fields: RangeFields, warnings: string[]): SubnetRange {
+  const { prefix, longestSubnet } = kind;
+  const network = parseNetwork(kind, fields[`${prefix}Network`]);
+  const subnetLength = fields[`${prefix}SubnetLen`] || kind.defaultLength(network, warnings);
+  if (subnetLength > longestSubnet)
+    throw new InvalidConfigError(
+      `${prefix}SubnetLen`,
+      `a ${prefix}Network of /${network.length} leaves no room for subnets of at most /${longestSubnet}: ${formatPrefix(network)}`,
     );
-  return length;
+  if (subnetLength < network.length)
+    throw new InvalidConfigError(
+      `${prefix}SubnetLen`,
+      `${subnetLength} is a larger network than ${prefix}Network ${formatPrefix(network)}`,
+    );
+  const given = { min: fields[`${prefix}SubnetMin`], max: fields[`${prefix}SubnetMax`] };
+  return { network, subnetLength, ...subnetRange(kind, network, subnetLength, given, warnings) };
+}
+
+function parseNetwork({ family, prefix }: RangeKind, text: string | undefined): Prefix {
+  const field = `${prefix}Network`;
+  if (text === undefined) throw new InvalidConfigError(field, "is missing");
+  let network: Prefix;
+  try {
+    network = parsePrefix(text.slice(0, 60)); // none is that long; the message need not be either
+  } catch (error) {
+    throw new InvalidConfigError(field, error instanceof Error ? error.message : String(error));
+  }
+  if (network.address.family !== family)
+    throw new InvalidConfigError(field, `must be an IPv${family} network, not ${shown(text)}`);
+  if (network.length === 0) throw new InvalidConfigError(field, `must not be the whole Internet: ${shown(text)}`);
+  if (isLoopback(network.address) || isMulticast(network.address) || (family === 6 && isLinkLocal(network.address)))
+    throw new InvalidConfigError(field, `no host can have an address in ${shown(text)}`);
+  return networkOf(network.address, network.length);
 }
 
 function subnetRange(
+  kind: RangeKind,
   network: Prefix,
   length: number,
-  min: string | undefined,
-  max: string | undefined,
+  { min, max }: { readonly min: string | undefined; readonly max: string | undefined },
   warnings: string[],
-) {
-  const size = 1n << BigInt(addressBits(network.address.family) - length);
+): Pick<SubnetRange, "subnetMin" | "subnetMax"> {
+  const fieldMin = `${kind.prefix}SubnetMin`;
+  const fieldMax = `${kind.prefix}SubnetMax`;
+  const size = 1n << BigInt(addressBits(kind.family) - length);
   const lastSubnet = networkOf(lastAddress(network), length).address;
-  // The first subnet holds the network's own address, which some programs refuse to use; 0.7.0 skips it too.
+  // The first subnet holds the network's own address, which some programs refuse to use; every flannel skips it.
   const firstSubnet = length === network.length ? network.address : addToAddress(network.address, size);
-  const given = { min: rangeEnd("SubnetMin", min, network), max: rangeEnd("SubnetMax", max, network) };
+  const given = { min: rangeEnd(kind, fieldMin, min, network), max: rangeEnd(kind, fieldMax, max, network) };
   const subnetMin = given.min === undefined ? firstSubnet : (roundUp(given.min, length, size) ?? given.min);
   const subnetMax = given.max === undefined ? lastSubnet : networkOf(given.max, length).address;
   if (given.min !== undefined && compareAddress(given.min, subnetMin) !== 0)
     warnings.push(
-      `SubnetMin ${formatAddress(given.min)} is not the first address of a /${length}: ${formatAddress(subnetMin)} is used`,
+      `${fieldMin} ${formatAddress(given.min)} is not the first address of a /${length}: ${formatAddress(subnetMin)} is used`,
     );
   if (given.max !== undefined && compareAddress(given.max, subnetMax) !== 0)
     warnings.push(
-      `SubnetMax ${formatAddress(given.max)} is not the first address of a /${length}: ${formatAddress(subnetMax)} is used`,
+      `${fieldMax} ${formatAddress(given.max)} is not the first address of a /${length}: ${formatAddress(subnetMax)} is used`,
     );
   if (compareAddress(subnetMin, subnetMax) > 0)
     throw new InvalidConfigError(
-      "SubnetMin",
-      `no /${length} lies between SubnetMin ${formatAddress(given.min ?? subnetMin)} and SubnetMax ${formatAddress(given.max ?? subnetMax)}`,
+      fieldMin,
+      `no /${length} lies between ${fieldMin} ${formatAddress(given.min ?? subnetMin)} and ${fieldMax} ${formatAddress(given.max ?? subnetMax)}`,
     );
   return { subnetMin, subnetMax };
 }
 
-function rangeEnd(field: string, text: string | undefined, network: Prefix): Address | undefined {
-  if (text === undefined || text === "0.0.0.0") return undefined; // in 0.7.0, too, zeros mean the default
+function rangeEnd(
+  { family, prefix, zeros }: RangeKind,
+  field: string,
+  text: string | undefined,
+  network: Prefix,
+): Address | undefined {
+  if (text === undefined || text === zeros) return undefined; // in every flannel zeros mean the default
   const address = tryParseAddress(text);
-  if (address === undefined) throw new InvalidConfigError(field, `must be an IPv4 address, not ${shown(text)}`);
-  if (address.family !== 4)
-    throw new InvalidConfigError(field, `must be an IPv4 address, not the IPv6 address ${shown(text)}`);
+  if (address === undefined) throw new InvalidConfigError(field, `must be an IPv${family} address, not ${shown(text)}`);
+  if (address.family !== family)
+    throw new InvalidConfigError(
+      field,
+      `must be an IPv${family} address, not the IPv${address.family} address ${shown(text)}`,
+    );
   if (!containsAddress(network, address))
-    throw new InvalidConfigError(field, `${text} is not in the range of the Network ${formatPrefix(network)}`);
+    throw new InvalidConfigError(field, `${text} is not in the range of the ${prefix}Network ${formatPrefix(network)}`);
   return address;
 }
 

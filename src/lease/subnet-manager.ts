@@ -12,14 +12,16 @@ export type LeaseFormat = "0.7" | "later";
 
 /** What a host asks for. */
 export interface LeaseRequest {
-  /** The host's identity: its own lease is the one with this address. */
+  /** The host's identity: its own lease is the one with this address. Of the network's first family. */
   readonly publicIP: Address;
+  /** That of a host which is to have an IPv6 subnet besides, in a network of both families. */
+  readonly publicIPv6?: Address | undefined;
   readonly config: NetworkConfig;
   /** What to write, given the own lease that is already there, if any. */
   attributes(existing: Lease | undefined): LeaseAttributes;
   /** Asked before a lease that is there already is taken for our own. @throws if it is another host's, which keeps it then */
   claim?(existing: Lease, options: Abortable): Promise<void>;
-  /** Subnets held before, best first: taken again if free and still allowed by the config. */
+  /** Subnets held before, of either family, best first: taken again if free and still allowed by the config. */
   readonly previous: readonly Prefix[];
 }
 
@@ -52,6 +54,7 @@ export interface SubnetManager extends AsyncDisposable {
 /** A subnet kept for a host, whether that host runs or not. */
 export interface Reservation {
   readonly subnet: Prefix;
+  readonly ipv6Subnet?: Prefix;
   readonly publicIP: Address;
 }
 

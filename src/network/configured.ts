@@ -41,6 +41,9 @@ async function configure(parts: Parts, { signal }: Abortable): Promise<Configure
   const { store, name, kernel, keeper, cloud, underlay, logger, memory } = parts;
   const config = await store.networkConfig(name, { signal });
   const external = underlay.current;
+  if (config.network.address.family === 6)
+    throw new InvalidConfigError("EnableIPv4", "must not be false: this build has IPv4 overlays only");
+  if (config.ipv6 !== undefined) logger.warn("EnableIPv6 is ignored: this build has IPv4 overlays only");
   const mtu = parseUnderlayMtu(config.backend);
   const type = backendType(config.backend.type);
   parts.claims?.claim(name, config);

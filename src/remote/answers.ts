@@ -1,5 +1,5 @@
 import { tryParseAddress } from "../ip/address.ts";
-import { type Prefix, parsePrefix } from "../ip/prefix.ts";
+import { formatPrefix, type Prefix, parsePrefix } from "../ip/prefix.ts";
 import {
   ConfigNotFoundError,
   LeaseLostError,
@@ -9,10 +9,11 @@ import {
   StoreUnavailableError,
 } from "../lease/errors.ts";
 import type { LeaseAttributes } from "../lease/lease.ts";
-import { attributesFromJson } from "../lease/lease-codec.ts";
+import { attributesFromJson, type LeaseSubnets } from "../lease/lease-codec.ts";
 import type { NetworkEvent, NetworkUpdate } from "../lease/network-directory.ts";
 import type { Reservation } from "../lease/subnet-manager.ts";
 import { describeError, InvalidConfigError, UnsupportedError } from "../lib/errors.ts";
+import { NO_SUBNET } from "./api-json.ts";
 import { GO_ZERO_TIME } from "./go-json.ts";
 import { HEADERS } from "./headers.ts";
 import type { HttpAnswer } from "./http-client.ts";
@@ -20,6 +21,7 @@ import type { HttpAnswer } from "./http-client.ts";
 /** A lease as a server tells it. */
 export interface ToldLease {
   readonly subnet: Prefix;
+  readonly ipv6Subnet?: Prefix;
   readonly attributes: LeaseAttributes;
   /** Undefined for a reservation. */
   readonly expiration: Date | undefined;
@@ -82,32 +84,43 @@ function readEvent(json: unknown): ToldEvent {
   if (type === "added") return { type, lease: readLease(lease) };
   if (type !== "removed")
     throw new InvalidConfigError("type", `is neither added nor removed: ${excerpt(String(type))}`);
-  return { type, subnet: readSubnet(lease) };
+  return { type, subnet: readSubnets(lease).subnet };
 }
 
 /** @throws {InvalidConfigError} saying what is wrong with it */
 export function readLease(json: unknown): ToldLease {
-  const subnet = readSubnet(json);
+  const subnets = readSubnets(json);
   const { Attrs, Expiration, Revision } = json as Readonly<Record<string, unknown>>;
   const expiration =
     Expiration === GO_ZERO_TIME ? undefined : new Date(typeof Expiration === "string" ? Expiration : "");
   if (Number.isNaN(expiration?.getTime()))
     throw new InvalidConfigError("Expiration", `is no time: ${excerpt(JSON.stringify(Expiration) ?? "")}`);
+  const attributes = attributesFromJson(Attrs);
+  if (attributes.publicIP.family !== subnets.subnet.address.family)
+    throw new InvalidConfigError("PublicIP", `is not of the family of ${formatPrefix(subnets.subnet)}`);
   return {
-    subnet,
-    attributes: attributesFromJson(Attrs),
+    ...subnets,
+    attributes,
     expiration,
-    text: () => JSON.stringify([Attrs, Expiration]),
+    text: () => JSON.stringify([subnets.ipv6Subnet && formatPrefix(subnets.ipv6Subnet), Attrs, Expiration]),
     revision: typeof Revision === "string" && /^\d{1,19}$/.test(Revision) ? BigInt(Revision) : undefined,
   };
 }
 
-function readSubnet(json: unknown): Prefix {
-  const text = isRecord(json) ? json["Subnet"] : undefined;
+function readSubnets(json: unknown): LeaseSubnets {
+  const { Subnet, IPv6Subnet } = isRecord(json) ? json : {};
+  const subnet = Subnet === NO_SUBNET && IPv6Subnet !== undefined ? undefined : readPrefix("Subnet", Subnet);
+  const ipv6Subnet = IPv6Subnet === undefined ? undefined : readPrefix("IPv6Subnet", IPv6Subnet);
+  if (ipv6Subnet === undefined) return { subnet: subnet ?? readPrefix("Subnet", Subnet) };
+  if (ipv6Subnet.address.family !== 6) throw new InvalidConfigError("IPv6Subnet", "is not of IPv6");
+  return subnet === undefined ? { subnet: ipv6Subnet } : { subnet, ipv6Subnet };
+}
+
+function readPrefix(field: string, value: unknown): Prefix {
   try {
-    return parsePrefix(String(text).slice(0, 60));
+    return parsePrefix(String(value).slice(0, 60));
   } catch (error) {
-    throw new InvalidConfigError("Subnet", describeError(error));
+    throw new InvalidConfigError(field, describeError(error));
   }
 }
 
@@ -133,7 +146,7 @@ export function readReservations(answer: HttpAnswer): readonly Reservation[] {
     const text = isRecord(each) ? each["PublicIP"] : undefined;
     const publicIP = tryParseAddress(String(text));
     if (publicIP === undefined) throw new StoreUnavailableError(answer.endpoint, "told of a reservation for nobody");
-    return { subnet: readSubnet(each), publicIP };
+    return { ...readSubnets(each), publicIP };
   });
 }
 

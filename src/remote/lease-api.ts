@@ -76,6 +76,7 @@ export class LeaseApi {
       network,
       {
         publicIP: attributes.publicIP,
+        publicIPv6: attributes.publicIPv6,
         config,
         previous: previousSubnets(request),
         attributes: (existing) => {

@@ -1,4 +1,4 @@
-import { equalAddress, formatAddress } from "../ip/address.ts";
+import { compareAddress, equalAddress, formatAddress } from "../ip/address.ts";
 import { equalPrefix, formatPrefix, type Prefix } from "../ip/prefix.ts";
 import { fitsConfig } from "../lease/allocation.ts";
 import { LeaseLostError, LeaseTakenError, StoreUnavailableError } from "../lease/errors.ts";
@@ -14,7 +14,7 @@ import type { Clock, Milliseconds } from "../lib/clock.ts";
 import { UnsupportedError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
 import { failureOf, readChanges, readJson, readLease, readNetworks, readReservations } from "./answers.ts";
-import { formatSubnetSegment, reservationJson, UNNAMED } from "./api-json.ts";
+import { formatSubnetSegment, formatSubnets, reservationJson, UNNAMED } from "./api-json.ts";
 import { formatGoTime } from "./go-json.ts";
 import { HEADERS } from "./headers.ts";
 import { readCursor, writeCursor } from "./history-names.ts";
@@ -121,7 +121,7 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
     options: Abortable,
   ): Promise<Lease> {
     if (!this.#isExtended) await this.#requireOurs(network, lease, options);
-    const body = `{"Subnet":"${formatPrefix(lease.subnet)}","Attrs":${formatAttributes(attributes, this.#leaseFormat)},"Expiration":"${formatGoTime(lease.isReservation ? undefined : lease.expiration)}"}`;
+    const body = `{${formatSubnets(lease)},"Attrs":${formatAttributes(attributes, this.#leaseFormat)},"Expiration":"${formatGoTime(lease.isReservation ? undefined : lease.expiration)}"}`;
     const headers = this.#isExtended ? { "If-Match": `"${lease.revision}"` } : {};
     const request: HttpRequest = { method: "PUT", path: leasePath(network, lease.subnet), headers, body };
     try {
@@ -209,7 +209,7 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
 
   async listLeases(network: NetworkName, options: Abortable): Promise<readonly Lease[]> {
     const { leases } = await this.#list(network, options);
-    return leases.toSorted((a, b) => (a.subnet.address.value < b.subnet.address.value ? -1 : 1));
+    return leases.toSorted((a, b) => compareAddress(a.subnet.address, b.subnet.address));
   }
 
   async revokeLease(network: NetworkName, subnet: Prefix, options: Abortable): Promise<void> {

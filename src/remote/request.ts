@@ -1,11 +1,11 @@
-import { type Address, tryParseAddress } from "../ip/address.ts";
-import { equalPrefix, type Prefix, parsePrefix } from "../ip/prefix.ts";
+import { type Address, type Family, tryParseAddress } from "../ip/address.ts";
+import { isNetwork, type Prefix, parsePrefix } from "../ip/prefix.ts";
 import type { LeaseAttributes, NetworkName, Revision } from "../lease/lease.ts";
-import { attributesFromJson, parseLeaseKey } from "../lease/lease-codec.ts";
+import { attributesFromJson, type LeaseSubnets, parseLeaseKey } from "../lease/lease-codec.ts";
 import type { Reservation } from "../lease/subnet-manager.ts";
 import type { Milliseconds } from "../lib/clock.ts";
 import { InvalidConfigError } from "../lib/errors.ts";
-import { type Dialect, UNNAMED } from "./api-json.ts";
+import { type Dialect, NO_SUBNET, UNNAMED } from "./api-json.ts";
 import { goSyntaxError } from "./go-json.ts";
 import { HEADERS } from "./headers.ts";
 import { RequestError } from "./request-error.ts";
@@ -94,7 +94,7 @@ export function attributesIn({ body }: ApiRequest): LeaseAttributes {
 /** The lease in the body of a PUT. */
 export function leaseIn({ body }: ApiRequest): { readonly subnet: Prefix; readonly attributes: LeaseAttributes } {
   return decoded(body, (json) => ({
-    subnet: prefixField(json, "Subnet"),
+    subnet: subnetsField(json).subnet,
     attributes: withoutOwner(attributesFromJson(field(json, "Attrs"))),
   }));
 }
@@ -109,8 +109,10 @@ export function reservationIn({ body }: ApiRequest): Reservation {
   return decoded(body, (json) => {
     const text = field(json, "PublicIP");
     const publicIP = typeof text === "string" ? tryParseAddress(text) : undefined;
-    if (publicIP?.family !== 4) throw new InvalidConfigError("PublicIP", "must be an IPv4 address");
-    return { subnet: prefixField(json, "Subnet"), publicIP };
+    const subnets = subnetsField(json);
+    const { family } = subnets.subnet.address;
+    if (publicIP?.family !== family) throw new InvalidConfigError("PublicIP", `must be an IPv${family} address`);
+    return { ...subnets, publicIP };
   });
 }
 
@@ -137,11 +139,18 @@ function field(json: unknown, name: string): unknown {
   return key === undefined ? undefined : (json as Readonly<Record<string, unknown>>)[key];
 }
 
-function prefixField(json: unknown, name: string): Prefix {
-  const text = field(json, name);
+function subnetsField(json: unknown): LeaseSubnets {
+  const ipv6 = field(json, "IPv6Subnet");
+  const ipv6Subnet = ipv6 === undefined ? undefined : prefixOf("IPv6Subnet", ipv6, 6);
+  const ipv4 = field(json, "Subnet");
+  if (ipv6Subnet !== undefined && ipv4 === NO_SUBNET) return { subnet: ipv6Subnet };
+  const subnet = prefixOf("Subnet", ipv4, 4);
+  return ipv6Subnet === undefined ? { subnet } : { subnet, ipv6Subnet };
+}
+
+function prefixOf(name: string, text: unknown, family: Family): Prefix {
   const prefix = typeof text === "string" ? tryParsePrefix(text) : undefined;
-  if (prefix?.address.family !== 4) throw new InvalidConfigError(name, "must be an IPv4 subnet, as 10.5.34.0/24");
-  const key = parseLeaseKey(`${text?.toString().replace("/", "-")}`).subnet;
-  if (!equalPrefix(key, prefix)) throw new InvalidConfigError(name, "must be an IPv4 subnet, as 10.5.34.0/24");
-  return prefix;
+  if (prefix?.address.family === family && prefix.length > 0 && isNetwork(prefix)) return prefix;
+  const example = family === 4 ? "10.5.34.0/24" : "fd00:5:34::/64";
+  throw new InvalidConfigError(name, `must be an IPv${family} subnet, as ${example}`);
 }

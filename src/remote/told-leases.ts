@@ -52,11 +52,12 @@ export class ToldLeases {
   }
 
   #lease(network: NetworkName, told: ToldLease, index: bigint, ahead: number): Lease {
-    const { subnet, attributes, expiration } = told;
+    const { subnet, ipv6Subnet, attributes, expiration } = told;
+    const subnets = { subnet, ...(ipv6Subnet !== undefined && { ipv6Subnet }) };
     const revision = told.revision ?? this.#revision(key(network, subnet), told.text(), index);
-    if (expiration === undefined) return { subnet, attributes, isReservation: true, revision };
+    if (expiration === undefined) return { ...subnets, attributes, isReservation: true, revision };
     const left = expiration.getTime() - ahead - this.#clock.wallClock().getTime();
-    return { subnet, attributes, isReservation: false, revision, expiresAt: this.#clock.now() + left, expiration };
+    return { ...subnets, attributes, isReservation: false, revision, expiresAt: this.#clock.now() + left, expiration };
   }
 
   #revision(where: string, text: string, index: bigint): bigint {

@@ -1,3 +1,5 @@
+import { formatAddress } from "../ip/address.ts";
+import { formatPrefix } from "../ip/prefix.ts";
 import type { LeaseAttributes } from "../lease/lease.ts";
 import { type LeaseSubnets, parseAttributes, parseLeaseKey } from "../lease/lease-codec.ts";
 import { InvalidConfigError } from "../lib/errors.ts";
@@ -28,6 +30,11 @@ export class EntryReader {
     try {
       const { subnet, ipv6Subnet } = parseLeaseKey(key);
       const attributes = parseAttributes(value);
+      if (attributes.publicIP.family !== subnet.address.family)
+        throw new InvalidConfigError(
+          "PublicIP",
+          `must lead to the subnet ${formatPrefix(subnet)}, and ${formatAddress(attributes.publicIP)} is of the other family`,
+        );
       return ipv6Subnet === undefined ? { subnet, attributes } : { subnet, ipv6Subnet, attributes };
     } catch (error) {
       if (!(error instanceof InvalidConfigError)) throw error;

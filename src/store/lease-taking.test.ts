@@ -3,6 +3,7 @@ import { parseAddress } from "../ip/address.ts";
 import { formatPrefix, parsePrefix } from "../ip/prefix.ts";
 import { LeaseTakenError, OutOfSubnetsError, StoreRefusedError, StoreUnavailableError } from "../lease/errors.ts";
 import { LEASE_TTL, type Lease } from "../lease/lease.ts";
+import { formatLeaseKey } from "../lease/lease-codec.ts";
 import { parseNetworkConfig } from "../lease/network-config.ts";
 import type { LeaseRequest } from "../lease/subnet-manager.ts";
 import { FakeClock } from "../lib/fake-clock.ts";
@@ -290,5 +291,104 @@ describe("updateLease() of a lease that was written meanwhile", () => {
     reserve(subnetOf(lease), "192.0.2.1");
     const renewed = await manager.updateLease("", lease, lease.attributes, options);
     expect(renewed.isReservation).toBe(true);
+  });
+});
+
+describe("acquireLease() in a network of both families", () => {
+  const DUAL = '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48"}';
+  const OURS_V6 = parseAddress("2001:db8::1");
+  const attributes = () => ({ publicIP: OURS, publicIPv6: OURS_V6 });
+  const dual = { text: DUAL, publicIPv6: OURS_V6, attributes };
+  const theirs = '{"PublicIP":"192.0.2.9","PublicIPv6":"2001:db8::9"}';
+  const only = (text: string) => text.replace('{"Network":"10.5.0.0/16"', '{"EnableIPv4":false');
+
+  test("acquireLease() takes a subnet of each family, and both again", async () => {
+    const { take, keys } = bench();
+    const lease = await take(dual);
+    expect(keys()).toEqual([formatLeaseKey(lease)]);
+    expect(formatPrefix(lease.ipv6Subnet ?? lease.subnet)).toMatch(/^fd00:5:0:[0-9a-f]+::\/64$/);
+    expect(lease.attributes).toEqual(attributes());
+    expect(formatLeaseKey(await take(dual))).toBe(formatLeaseKey(lease));
+  });
+
+  test("acquireLease() gives a host without IPv6, as one of 0.7.0, no IPv6 subnet", async () => {
+    const { take, keys } = bench();
+    const lease = await take({ text: DUAL });
+    expect(lease).not.toHaveProperty("ipv6Subnet");
+    expect(keys()).toEqual([formatLeaseKey({ subnet: lease.subnet })]);
+  });
+
+  test("acquireLease() keeps the IPv4 subnet, and a reservation, when IPv6 comes and goes", async () => {
+    const { take, reserve, keys } = bench();
+    reserve("10.5.77.0/24", "192.0.2.1");
+    const both = await take({ ...dual, previous: [parsePrefix("fd00:5:0:7::/64")] });
+    expect(both).toMatchObject({ isReservation: true, ipv6Subnet: parsePrefix("fd00:5:0:7::/64") });
+    expect(keys()).toEqual(["10.5.77.0-24&fd00:5:0:7::-64"]);
+    expect(await take()).toMatchObject({ isReservation: true });
+    expect(keys()).toEqual(["10.5.77.0-24"]);
+  });
+
+  test("acquireLease() takes another IPv6 subnet when the config moves it, and only that", async () => {
+    const { take } = bench();
+    const before = await take(dual);
+    const after = await take({ ...dual, text: DUAL.replace("fd00:5::", "fd00:6::") });
+    expect(subnetOf(after)).toBe(subnetOf(before));
+    expect(formatPrefix(after.ipv6Subnet ?? after.subnet)).toMatch(/^fd00:6:/);
+  });
+
+  test("acquireLease() takes no IPv6 subnet that overlaps another's, whatever IPv4 subnet that one has", async () => {
+    const { store, take } = bench();
+    const text = '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/62"}';
+    store.put("", "10.5.1.0-24&fd00:5:0:1::-64", theirs, LEASE_TTL);
+    store.put("", "0.0.0.0-0&fd00:5:0:2::-64", '{"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::8"}', LEASE_TTL);
+    const previous = [parsePrefix("fd00:5:0:1::/64")];
+    expect(formatPrefix((await take({ ...dual, text, previous })).ipv6Subnet ?? parsePrefix("::/0"))).toBe(
+      "fd00:5:0:3::/64",
+    );
+    const late = { ...dual, text, publicIP: parseAddress("192.0.2.7"), publicIPv6: parseAddress("2001:db8::7") };
+    expect(await failure(take(late))).toMatchObject({
+      code: "out-of-subnets",
+      message: expect.stringContaining("out of IPv6 subnets: all from fd00:5:0:1::/64 to fd00:5:0:3::/64"),
+    });
+  });
+
+  test("acquireLease() leaves an IPv6 subnet to who had it first by a moment, and takes another, alone or with a new lease", async () => {
+    for (const isNew of [true, false]) {
+      const { store, take, registry } = bench(() => 0);
+      if (!isNew) await take();
+      const first = "fd00:5:0:1::/64";
+      const write = isNew ? "createLease" : "updateLease";
+      const original = registry[write].bind(registry) as (...args: unknown[]) => Promise<Lease>;
+      let isRaced = false;
+      const race = async (...args: unknown[]) => {
+        if (!isRaced) store.put("", "10.5.99.0-24&fd00:5:0:1::-64", theirs, LEASE_TTL);
+        isRaced = true;
+        return await original(...args);
+      };
+      Object.assign(registry, { [write]: race });
+      const lease = await take(dual);
+      expect(formatPrefix(lease.ipv6Subnet ?? parsePrefix("::/0"))).not.toBe(first);
+      expect([...store.entries("").keys()].filter((key) => key.includes("&fd00:5:0:1::-64"))).toHaveLength(1);
+    }
+  });
+
+  test("acquireLease() of a network of IPv6 alone takes an IPv6 subnet, and refuses a host that has only IPv4", async () => {
+    const { take, keys } = bench();
+    const request = { text: only(DUAL), publicIP: OURS_V6 };
+    const lease = await take(request);
+    expect(lease.subnet.address.family).toBe(6);
+    expect(keys()).toEqual([`0.0.0.0-0&${formatPrefix(lease.subnet).replace("/", "-")}`]);
+    expect((await take(request)).subnet).toEqual(lease.subnet);
+    expect(await failure(take({ text: only(DUAL) }))).toMatchObject({
+      message: expect.stringContaining("192.0.2.1 is not of IPv6"),
+    });
+  });
+
+  test("acquireLease() knows its own lease again when a network of IPv6 alone gets IPv4", async () => {
+    const { take, keys } = bench();
+    const before = await take({ text: only(DUAL), publicIP: OURS_V6 });
+    const after = await take({ ...dual, previous: [before.subnet] });
+    expect(after.ipv6Subnet).toEqual(before.subnet);
+    expect(keys()).toEqual([formatLeaseKey(after)]);
   });
 });

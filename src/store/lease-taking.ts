@@ -1,4 +1,4 @@
-import { equalAddress } from "../ip/address.ts";
+import { type Address, equalAddress } from "../ip/address.ts";
 import { equalPrefix, formatPrefix, overlaps, type Prefix } from "../ip/prefix.ts";
 import { CANDIDATES, fitsConfig, formatRange, freeSubnets, isFree } from "../lease/allocation.ts";
 import {
@@ -8,7 +8,10 @@ import {
   StoreRefusedError,
   StoreUnavailableError,
 } from "../lease/errors.ts";
+import { subnetsOf } from "../lease/halves.ts";
 import type { Lease, NetworkName } from "../lease/lease.ts";
+import type { LeaseSubnets } from "../lease/lease-codec.ts";
+import type { SubnetRange } from "../lease/network-config.ts";
 import type { LeaseRequest } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { backoff } from "../lib/backoff.ts";
@@ -43,6 +46,8 @@ export class LeaseTaking {
   readonly #request: LeaseRequest;
   readonly #options: Abortable;
   #unanswered = 0;
+  /** Of IPv6, that others turned out to have had before us. */
+  readonly #refused: Prefix[] = [];
 
   constructor(parts: LeaseTakingParts, network: NetworkName, request: LeaseRequest, options: Abortable) {
     this.#parts = parts;
@@ -85,12 +90,19 @@ export class LeaseTaking {
   }
 
   async #renew(found: Lease, { leases, cursor }: LeaseListing): Promise<TakenLease | undefined> {
-    const claim = { attributes: this.#request.attributes(found), isReservation: found.isReservation };
+    const attributes = this.#request.attributes(found);
+    const subnets = this.#withIPv6(found.subnet, found.ipv6Subnet, leases);
+    const change = { attributes, isReservation: found.isReservation, subnets };
     const lease = await this.#attempt(() =>
-      this.#parts.registry.updateLease(this.#network, found, claim, this.#options),
+      this.#parts.registry.updateLease(this.#network, found, change, this.#options),
     );
     if (lease === undefined) return undefined;
-    return { lease, listing: { leases: leases.map((each) => (each === found ? lease : each)), cursor } };
+    const listing = { leases: leases.map((each) => (each === found ? lease : each)), cursor };
+    if (lease.ipv6Subnet === undefined || isSame(lease.ipv6Subnet, found.ipv6Subnet)) return { lease, listing };
+    const listed = await this.#list(); // nothing but looking afterwards keeps two from the same IPv6 subnet
+    if (this.#isFirst(lease, listed)) return { lease, listing: listed };
+    this.#refused.push(lease.ipv6Subnet);
+    return undefined;
   }
 
   /** A new lease, or `undefined` if others were quicker everywhere. @throws {OutOfSubnetsError} */
@@ -109,7 +121,8 @@ export class LeaseTaking {
         `out of subnets: all from ${formatRange(this.#request.config)} are taken by ${leases.length} leases`,
       );
     for (const subnet of candidates) {
-      const claim = { subnet, attributes, isReservation: false };
+      const subnets = this.#withIPv6(subnet, undefined, leases);
+      const claim = { ...subnets, attributes, isReservation: false };
       const unanswered = this.#unanswered;
       const lease = await this.#attempt(() => this.#parts.registry.createLease(this.#network, claim, this.#options));
       if (lease !== undefined) return await this.#confirm(lease, listing);
@@ -118,13 +131,35 @@ export class LeaseTaking {
     return undefined;
   }
 
-  /** Former subnets in their order, then the first free ones in a random one. */
   #candidates(leases: readonly Lease[]): readonly Prefix[] {
-    const { config, previous } = this.#request;
-    const taken = leases.map((lease) => lease.subnet);
-    const former = previous.filter((subnet) => fitsConfig(subnet, config) && isFree(subnet, taken));
-    const free = freeSubnets(config, [...taken, ...former], CANDIDATES);
+    return this.#freeIn(this.#request.config, leases.flatMap(subnetsOf));
+  }
+
+  /** Former subnets in their order, then the first free ones in a random one. */
+  #freeIn(range: SubnetRange, taken: readonly Prefix[]): readonly Prefix[] {
+    const { previous } = this.#request;
+    const former = previous.filter((subnet) => fitsConfig(subnet, range) && isFree(subnet, taken));
+    const free = freeSubnets(range, [...taken, ...former], CANDIDATES);
     return [...former, ...this.#shuffled(free)];
+  }
+
+  /**
+   * What the lease on `subnet` is to hold: an IPv6 subnet too, if the network has both families and so has the host.
+   * @param held what it holds already, which it keeps if it may
+   * @throws {OutOfSubnetsError}
+   */
+  #withIPv6(subnet: Prefix, held: Prefix | undefined, leases: readonly Lease[]): LeaseSubnets {
+    const { publicIPv6, config } = this.#request;
+    const range = config.ipv6;
+    if (range === undefined || publicIPv6 === undefined) return { subnet };
+    const isRefused = held !== undefined && !isFree(held, this.#refused);
+    if (held !== undefined && fitsConfig(held, range) && !isRefused) return { subnet, ipv6Subnet: held };
+    const others = leases.filter((lease) => !this.#isOurs(lease)).flatMap(subnetsOf);
+    const [ipv6Subnet] = this.#freeIn(range, [...others, ...this.#refused]);
+    if (ipv6Subnet !== undefined) return { subnet, ipv6Subnet };
+    throw new OutOfSubnetsError(
+      `out of IPv6 subnets: all from ${formatRange(range)} are taken by ${leases.length} leases`,
+    );
   }
 
   #shuffled(subnets: readonly Prefix[]): readonly Prefix[] {
@@ -158,12 +193,20 @@ export class LeaseTaking {
     if (lease.revision === cursor.index + 1n)
       return { lease, listing: { leases: [...leases, lease], cursor: { ...cursor, index: lease.revision } } };
     const listing = await this.#list();
-    const older = listing.leases.find(
-      (each) => each.revision < lease.revision && !this.#isOurs(each) && overlaps(each.subnet, lease.subnet),
-    );
-    if (older === undefined) return { lease, listing };
+    if (this.#isFirst(lease, listing)) return { lease, listing };
     await this.#drop([lease]);
     return undefined;
+  }
+
+  /** Whether nobody else had any of it before. */
+  #isFirst(lease: Lease, { leases }: LeaseListing): boolean {
+    const mine = subnetsOf(lease);
+    return !leases.some(
+      (each) =>
+        each.revision < lease.revision &&
+        !this.#isOurs(each) &&
+        subnetsOf(each).some((theirs) => mine.some((subnet) => overlaps(theirs, subnet))),
+    );
   }
 
   async #dropMisfits(own: readonly Lease[]): Promise<readonly Lease[]> {
@@ -188,11 +231,19 @@ export class LeaseTaking {
   }
 
   #isOurs(lease: Lease): boolean {
-    return equalAddress(lease.attributes.publicIP, this.#request.publicIP);
+    const { publicIP, publicIPv6 } = this.#request;
+    const { attributes } = lease;
+    const isMine = (address: Address) => [publicIP, publicIPv6].some((mine) => mine && equalAddress(mine, address));
+    // By the other family's address too: a network's families may have changed.
+    return isMine(attributes.publicIP) || (attributes.publicIPv6 !== undefined && isMine(attributes.publicIPv6));
   }
 
   #pause(round: number): Promise<void> {
     const { clock, random } = this.#parts;
     return clock.sleep(backoff(round, BETWEEN_ROUNDS, random), this.#options);
   }
+}
+
+function isSame(a: Prefix, b: Prefix | undefined): boolean {
+  return b !== undefined && equalPrefix(a, b);
 }

@@ -2,8 +2,10 @@ import { compareAddress, equalAddress, formatAddress } from "../ip/address.ts";
 import { equalPrefix, formatPrefix, overlaps, type Prefix } from "../ip/prefix.ts";
 import { fitsConfig, formatRange } from "../lease/allocation.ts";
 import { LeaseLostError, LeaseTakenError } from "../lease/errors.ts";
+import { subnetsOf } from "../lease/halves.ts";
 import type { Cursor, Lease, LeaseAttributes, LeaseUpdate, NetworkName } from "../lease/lease.ts";
-import { type NetworkConfig, parseNetworkConfig } from "../lease/network-config.ts";
+import { formatLeaseKey } from "../lease/lease-codec.ts";
+import { type NetworkConfig, parseNetworkConfig, type SubnetRange } from "../lease/network-config.ts";
 import type { NetworkDirectory, NetworkUpdate } from "../lease/network-directory.ts";
 import type { Administration, LeaseFormat, LeaseRequest, Reservation, SubnetManager } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
@@ -49,6 +51,12 @@ export class RegistrySubnetManager implements SubnetManager, Administration, Net
   }
 
   async acquireLease(network: NetworkName, request: LeaseRequest, options: Abortable): Promise<Lease> {
+    const { family } = request.config.network.address;
+    if (request.publicIP.family !== family)
+      throw new InvalidConfigError(
+        family === 6 ? "EnableIPv4" : "PublicIP",
+        `${formatAddress(request.publicIP)} is not of IPv${family}, which is the only family of the network`,
+      );
     const { lease, listing } = await new LeaseTaking(this.#parts, network, request, options).run();
     this.#listed.set(network, listing);
     return lease;
@@ -116,22 +124,30 @@ export class RegistrySubnetManager implements SubnetManager, Administration, Net
     return leases
       .filter((lease) => lease.isReservation)
       .toSorted(compareSubnets)
-      .map(({ subnet, attributes }) => ({ subnet, publicIP: attributes.publicIP }));
+      .map(({ subnet, ipv6Subnet, attributes: { publicIP } }) => ({
+        subnet,
+        ...(ipv6Subnet !== undefined && { ipv6Subnet }),
+        publicIP,
+      }));
   }
 
   async addReservation(network: NetworkName, reservation: Reservation, options: Abortable): Promise<void> {
-    const { subnet, publicIP } = reservation;
+    const { publicIP, ...subnets } = reservation;
+    const wanted = subnetsOf(subnets);
     checkReservation(reservation, await this.networkConfig(network, options));
     await this.#change(network, options, (leases) => {
-      const lease = leases.find((each) => overlaps(each.subnet, subnet));
+      const [lease, another] = leases.filter((each) => meet(subnetsOf(each), wanted));
       if (lease === undefined) {
-        const claim: LeaseClaim = { subnet, attributes: { publicIP }, isReservation: true };
+        const claim: LeaseClaim = { ...subnets, attributes: { publicIP }, isReservation: true };
         return () => this.#registry.createLease(network, claim, options);
       }
-      if (!equalPrefix(lease.subnet, subnet) || !equalAddress(lease.attributes.publicIP, publicIP))
+      if (!equalPrefix(lease.subnet, subnets.subnet) || !equalAddress(lease.attributes.publicIP, publicIP))
         throw new LeaseTakenError(lease.subnet);
-      if (lease.isReservation) return undefined;
-      return () => this.#registry.updateLease(network, lease, { ...lease, isReservation: true }, options);
+      if (another !== undefined) throw new LeaseTakenError(another.subnet);
+      const held = { ...lease, ...subnets };
+      if (lease.isReservation && formatLeaseKey(held) === formatLeaseKey(lease)) return undefined;
+      const change = { attributes: lease.attributes, isReservation: true, subnets: held };
+      return () => this.#registry.updateLease(network, lease, change, options);
     });
   }
 
@@ -173,19 +189,29 @@ export class RegistrySubnetManager implements SubnetManager, Administration, Net
 }
 
 /** @throws {InvalidConfigError} if the subnet could not be leased under this config, or the address is no host's */
-function checkReservation({ subnet, publicIP }: Reservation, config: NetworkConfig): void {
-  if (publicIP.family !== 4)
-    throw new InvalidConfigError("PublicIP", `must be an IPv4 address, not ${formatAddress(publicIP)}`);
-  if (subnet.length !== config.subnetLength)
+function checkReservation({ subnet, ipv6Subnet, publicIP }: Reservation, config: NetworkConfig): void {
+  const { family } = config.network.address;
+  if (publicIP.family !== family)
+    throw new InvalidConfigError("PublicIP", `must be an IPv${family} address, not ${formatAddress(publicIP)}`);
+  checkSubnet("Subnet", subnet, config, family === 4 ? "SubnetLen" : "IPv6SubnetLen");
+  if (ipv6Subnet === undefined) return;
+  if (config.ipv6 === undefined)
+    throw new InvalidConfigError("IPv6Subnet", `the network has no second family, for ${formatPrefix(ipv6Subnet)}`);
+  checkSubnet("IPv6Subnet", ipv6Subnet, config.ipv6, "IPv6SubnetLen");
+}
+
+function checkSubnet(field: string, subnet: Prefix, range: SubnetRange, lengthField: string): void {
+  if (subnet.length !== range.subnetLength)
     throw new InvalidConfigError(
-      "Subnet",
-      `${formatPrefix(subnet)} is not a /${config.subnetLength}, as SubnetLen says`,
+      field,
+      `${formatPrefix(subnet)} is not a /${range.subnetLength}, as ${lengthField} says`,
     );
-  if (!fitsConfig(subnet, config))
-    throw new InvalidConfigError(
-      "Subnet",
-      `${formatPrefix(subnet)} is none of the subnets from ${formatRange(config)}`,
-    );
+  if (!fitsConfig(subnet, range))
+    throw new InvalidConfigError(field, `${formatPrefix(subnet)} is none of the subnets from ${formatRange(range)}`);
+}
+
+function meet(some: readonly Prefix[], others: readonly Prefix[]): boolean {
+  return some.some((each) => others.some((other) => overlaps(each, other)));
 }
 
 function compareSubnets(a: Lease, b: Lease): number {

@@ -1,5 +1,6 @@
 import type { Prefix } from "../ip/prefix.ts";
 import type { Cursor, Lease, LeaseAttributes, LeaseEvent, NetworkName } from "../lease/lease.ts";
+import type { LeaseSubnets } from "../lease/lease-codec.ts";
 import type { LeaseFormat } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
 
@@ -25,17 +26,15 @@ export interface Registry extends AsyncDisposable {
 
   /** All leases; an empty listing if there is no such network. `withExpirations` asks for each lease's end even where that costs a call each. */
   listLeases(network: NetworkName, options: Abortable & { readonly withExpirations?: boolean }): Promise<LeaseListing>;
-  /** One lease with its expiration, or undefined. */
+  /** The lease on this subnet, whatever IPv6 subnet it has besides, with its expiration; or undefined. */
   getLease(network: NetworkName, subnet: Prefix, options: Abortable): Promise<Lease | undefined>;
-  /** With a TTL of LEASE_TTL, or none for a reservation. @throws {LeaseTakenError} if the key exists */
+  /** With a TTL of LEASE_TTL, or none for a reservation. @throws {LeaseTakenError} if there is a lease on the subnet */
   createLease(network: NetworkName, claim: LeaseClaim, options: Abortable): Promise<Lease>;
-  /** Replaces the lease if its revision is still `lease.revision`. @throws {LeaseLostError} if not */
-  updateLease(
-    network: NetworkName,
-    lease: Lease,
-    claim: Omit<LeaseClaim, "subnet">,
-    options: Abortable,
-  ): Promise<Lease>;
+  /**
+   * Replaces the lease if its revision is still `lease.revision`. Another IPv6 subnet, or none any more, makes another key of it: then
+   * watches tell of a removal first. @throws {LeaseLostError} if it changed meanwhile
+   */
+  updateLease(network: NetworkName, lease: Lease, change: LeaseChange, options: Abortable): Promise<Lease>;
   /** Deletes the lease if its revision is still `lease.revision`. @throws {LeaseLostError} if not */
   deleteLease(network: NetworkName, lease: Lease, options: Abortable): Promise<void>;
   /**
@@ -61,10 +60,16 @@ export interface LeaseListing {
   readonly cursor: Cursor;
 }
 
-export interface LeaseClaim {
-  readonly subnet: Prefix;
+export interface LeaseClaim extends LeaseSubnets {
   readonly attributes: LeaseAttributes;
   readonly isReservation: boolean;
+}
+
+export interface LeaseChange {
+  readonly attributes: LeaseAttributes;
+  readonly isReservation: boolean;
+  /** What the lease holds from now on, if that changes: the same subnet, and another IPv6 subnet or none. */
+  readonly subnets?: LeaseSubnets | undefined;
 }
 
 export interface LeaseEvents {

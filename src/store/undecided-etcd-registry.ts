@@ -3,7 +3,15 @@ import { ConfigNotFoundError } from "../lease/errors.ts";
 import type { Cursor, Lease, NetworkName } from "../lease/lease.ts";
 import type { LeaseFormat } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
-import type { LeaseClaim, LeaseEvents, LeaseListing, NetworkListing, Registry, StoredConfig } from "./registry.ts";
+import type {
+  LeaseChange,
+  LeaseClaim,
+  LeaseEvents,
+  LeaseListing,
+  NetworkListing,
+  Registry,
+  StoredConfig,
+} from "./registry.ts";
 
 /** Looks again which API is flannel's; undefined as long as neither holds a config. */
 export type Choose = (options: Abortable) => Promise<Registry | undefined>;
@@ -77,13 +85,8 @@ export class UndecidedEtcdRegistry implements Registry {
     return await this.#decided(network).createLease(network, claim, options);
   }
 
-  async updateLease(
-    network: NetworkName,
-    lease: Lease,
-    claim: Omit<LeaseClaim, "subnet">,
-    options: Abortable,
-  ): Promise<Lease> {
-    return await this.#decided(network).updateLease(network, lease, claim, options);
+  async updateLease(network: NetworkName, lease: Lease, change: LeaseChange, options: Abortable): Promise<Lease> {
+    return await this.#decided(network).updateLease(network, lease, change, options);
   }
 
   async deleteLease(network: NetworkName, lease: Lease, options: Abortable): Promise<void> {

@@ -209,7 +209,7 @@ describe("the command line", () => {
       ["lease", "revoke", "10.5.1.0", "--embedded-store=/nonexistent"],
       "SUBNET: 10.5.1.0: is not the key of a lease, as 10.5.34.0-24",
     ],
-    [["reservation", "add", "10.5.1.0/24", "fc00::1"], 'PUBLIC-IP: not an IPv4 address: "fc00::1"'],
+    [["reservation", "add", "10.5.1.0/24", "host-1"], 'PUBLIC-IP: not an IP address: "host-1"'],
   ])("flannel %j exits 2 with the reason, and does nothing", async (args, reason) => {
     const { end, stdout, stderr } = await tool(...args);
     expect([end, stdout]).toEqual([2, ""]);

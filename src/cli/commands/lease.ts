@@ -20,7 +20,7 @@ export const leaseCommand: CommandModule = {
         runStoreCommand(args, async ({ withStore }) => {
           const leases = await withStore(false, ({ store }, options) => store.listLeases(args.network, options));
           if (args.json) printJson(leases.map(leaseJson));
-          else printTable(["SUBNET", "PUBLIC IP", "BACKEND", "ENDS"], leases.map(describeLease), "no leases");
+          else printLeases(leases);
         }),
       )
       .command("revoke <subnet>", "Take a lease, or a reservation, away", revokeOptions, (args) =>
@@ -55,6 +55,19 @@ function revokeOptions(yargs: Argv) {
 
 --json prints {revoked: LEASE}; LEASE is ${LEASE_SHAPE}.`,
     );
+}
+
+/** With columns for the second family only where there is one. */
+function printLeases(leases: readonly Lease[]): void {
+  const rows = leases.map(describeLease);
+  const ipv6 = leases.map(({ ipv6Subnet, attributes: { publicIPv6 } }) => [
+    ipv6Subnet === undefined ? "-" : formatPrefix(ipv6Subnet),
+    publicIPv6 === undefined ? "-" : formatAddress(publicIPv6),
+  ]);
+  const columns = ["SUBNET", "PUBLIC IP", "BACKEND", "ENDS"];
+  if (!leases.some((lease) => lease.ipv6Subnet !== undefined)) return printTable(columns, rows, "no leases");
+  const wide = rows.map((row, index) => row.toSpliced(2, 0, ...(ipv6[index] ?? [])));
+  printTable(columns.toSpliced(2, 0, "IPV6 SUBNET", "PUBLIC IPV6"), wide, "no leases");
 }
 
 function describeLease(lease: Lease): readonly string[] {

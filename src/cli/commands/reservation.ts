@@ -8,7 +8,7 @@ import { print, printJson, printTable, readSubnet } from "./output.ts";
 import { CommandError, runStoreCommand, UsageError } from "./store-command.ts";
 import { withStoreOptions } from "./store-options.ts";
 
-const SHAPE = "{subnet, publicIP}";
+const SHAPE = "{subnet, ipv6Subnet, publicIP}, ipv6Subnet null where there is none";
 
 /** `flannel reservation …`: subnets that are kept for a host, whether it runs or not. */
 export const reservationCommand: CommandModule = {
@@ -21,20 +21,16 @@ export const reservationCommand: CommandModule = {
           const found = await withStore(false, ({ store }, options) => store.listReservations(args.network, options));
           const rows = found.map(reservationJson);
           if (args.json) printJson(rows);
-          else
-            printTable(
-              ["SUBNET", "PUBLIC IP"],
-              rows.map((row) => [row.subnet, row.publicIP]),
-              "no reservations",
-            );
+          else printReservations(rows);
         }),
       )
       .command("add <subnet> <public-ip>", "Keep a subnet for the host with this address", addOptions, (args) =>
         runStoreCommand(args, async ({ withStore }) => {
           const publicIP = tryParseAddress(args.publicIp);
-          if (publicIP?.family !== 4)
-            throw new UsageError(`PUBLIC-IP: not an IPv4 address: ${JSON.stringify(args.publicIp)}`);
-          const reservation = { subnet: readSubnet(args.subnet), publicIP };
+          if (publicIP === undefined)
+            throw new UsageError(`PUBLIC-IP: not an IP address: ${JSON.stringify(args.publicIp)}`);
+          const ipv6 = args.ipv6Subnet === undefined ? {} : { ipv6Subnet: readSubnet(args.ipv6Subnet) };
+          const reservation = { subnet: readSubnet(args.subnet), ...ipv6, publicIP };
           await withStore(false, async ({ store }, options) => {
             try {
               await store.addReservation(args.network, reservation, options);
@@ -46,7 +42,7 @@ export const reservationCommand: CommandModule = {
           });
           const row = reservationJson(reservation);
           if (args.json) printJson({ reserved: row });
-          else print(`reserved ${row.subnet} for ${row.publicIP}`);
+          else print(`reserved ${[row.subnet, row.ipv6Subnet ?? []].flat().join(" and ")} for ${row.publicIP}`);
         }),
       )
       .command("rm <subnet>", "Keep a subnet no longer; its host's lease ends in 24 hours", removeOptions, (args) =>
@@ -80,6 +76,7 @@ function addOptions(yargs: Argv) {
   return withStoreOptions(yargs)
     .positional("subnet", { type: "string", demandOption: true, describe: "as 10.5.34.0/24" })
     .positional("public-ip", { type: "string", demandOption: true, describe: "the host's address" })
+    .option("ipv6-subnet", { type: "string", describe: "keep this one too, in a network of both families" })
     .epilogue(
       `A lease that the host holds on the subnet becomes the reservation.\n\n--json prints {reserved: ${SHAPE}}.`,
     );
@@ -99,6 +96,20 @@ function taken({ subnet }: LeaseTakenError, leases: readonly Lease[]): CommandEr
   );
 }
 
-function reservationJson({ subnet, publicIP }: Reservation) {
-  return { subnet: formatPrefix(subnet), publicIP: formatAddress(publicIP) };
+/** With a column for the second family only where there is one. */
+function printReservations(rows: readonly ReturnType<typeof reservationJson>[]): void {
+  const isDual = rows.some((row) => row.ipv6Subnet !== null);
+  printTable(
+    ["SUBNET", ...(isDual ? ["IPV6 SUBNET"] : []), "PUBLIC IP"],
+    rows.map((row) => [row.subnet, ...(isDual ? [row.ipv6Subnet ?? "-"] : []), row.publicIP]),
+    "no reservations",
+  );
+}
+
+function reservationJson({ subnet, ipv6Subnet, publicIP }: Reservation) {
+  return {
+    subnet: formatPrefix(subnet),
+    ipv6Subnet: ipv6Subnet === undefined ? null : formatPrefix(ipv6Subnet),
+    publicIP: formatAddress(publicIP),
+  };
 }

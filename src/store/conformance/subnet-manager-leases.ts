@@ -1,5 +1,6 @@
 // Tests of every subnet manager.
 import { describe, expect, test } from "vitest";
+import { parseAddress } from "../../ip/address.ts";
 import { formatPrefix, parsePrefix } from "../../ip/prefix.ts";
 import { fitsConfig } from "../../lease/allocation.ts";
 import { ConfigNotFoundError, LeaseLostError, OutOfSubnetsError } from "../../lease/errors.ts";
@@ -11,6 +12,7 @@ import { failure } from "./registry-bench.ts";
 import { attributesOf, CONFIG, host, type MakeManagerTest } from "./subnet-manager-bench.ts";
 import type { SubnetManagerFixture, SubnetManagerHarness } from "./subnet-manager-harness.ts";
 
+const DUAL = '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}';
 const NARROW = '{"Network":"10.5.0.0/20","SubnetLen":26}';
 
 /** Registers the tests of configs and of leases that every store gives. */
@@ -42,6 +44,29 @@ export function describeHolding<Fixture extends SubnetManagerFixture>(
         const lease = await take(host(1));
         expect(fitsConfig(lease.subnet, parseNetworkConfig(CONFIG))).toBe(true);
         expect(lease.attributes).toEqual(attributesOf(host(1)));
+      }),
+    );
+
+    test(
+      "acquireLease() gives subnets of both families where the network and the host have both, and they stay",
+      bench(async ({ manager, network, take, configure, options, follow }) => {
+        if (!harness.choosesSubnets) return;
+        await configure(DUAL);
+        const publicIPv6 = parseAddress("2001:db8::1");
+        const attributes = { ...attributesOf(host(1)), publicIPv6, backendV6Data: { of: "6" } };
+        const request = { publicIPv6, attributes: () => attributes };
+        const lease = await take(host(1), request);
+        const { ipv6Subnet = lease.subnet } = lease;
+        expect(fitsConfig(ipv6Subnet, parseNetworkConfig(DUAL).ipv6 ?? parseNetworkConfig(DUAL))).toBe(true);
+        expect(lease.attributes).toEqual(attributes);
+        const renewed = await manager.updateLease(network, lease, attributes, options);
+        expect(renewed).toMatchObject({ subnet: lease.subnet, ipv6Subnet, attributes });
+        expect(await take(host(1), request)).toMatchObject({ subnet: lease.subnet, ipv6Subnet });
+        const [listed] = (await follow(manager).until((all) => all.length > 0)).flatMap((update) =>
+          update.type === "snapshot" ? update.leases : [],
+        );
+        expect(listed).toMatchObject({ subnet: lease.subnet, ipv6Subnet, attributes });
+        expect(await take(host(2))).not.toHaveProperty("ipv6Subnet");
       }),
     );
 

@@ -1,4 +1,4 @@
-import type { Prefix } from "../../ip/prefix.ts";
+import { equalPrefix, type Prefix } from "../../ip/prefix.ts";
 import { ConfigNotFoundError, LeaseLostError, LeaseTakenError, StoreRefusedError } from "../../lease/errors.ts";
 import type { Cursor, Lease, NetworkName } from "../../lease/lease.ts";
 import { formatAttributes, formatLeaseKey, type LeaseSubnets } from "../../lease/lease-codec.ts";
@@ -10,6 +10,7 @@ import { Endpoints, UncertainWriteError } from "../etcd/endpoints.ts";
 import type { EtcdOptions } from "../etcd/options.ts";
 import {
   ConfigConflictError,
+  type LeaseChange,
   type LeaseClaim,
   type LeaseEvents,
   type LeaseListing,
@@ -104,7 +105,9 @@ export class EtcdV2Registry implements Registry {
 
   async getLease(network: NetworkName, subnet: Prefix, options: Abortable): Promise<Lease | undefined> {
     const { node } = await this.#get(this.#leaseKey(network, { subnet }), options);
-    return node && this.#lease(node);
+    if (node !== undefined) return this.#lease(node);
+    const { leases } = await this.listLeases(network, { ...options, withExpirations: true });
+    return leases.find((lease) => equalPrefix(lease.subnet, subnet)); // its key may name an IPv6 subnet too
   }
 
   async createLease(network: NetworkName, claim: LeaseClaim, { signal }: Abortable): Promise<Lease> {
@@ -117,9 +120,16 @@ export class EtcdV2Registry implements Registry {
   async updateLease(
     network: NetworkName,
     lease: Lease,
-    claim: Omit<LeaseClaim, "subnet">,
+    { attributes, isReservation, subnets = lease }: LeaseChange,
     { signal }: Abortable,
   ): Promise<Lease> {
+    const claim = { subnet: lease.subnet, attributes, isReservation };
+    if (formatLeaseKey(subnets) !== formatLeaseKey(lease)) {
+      // Nothing writes two keys at once; in this order nobody ever hears that a lease is gone which is there.
+      await this.deleteLease(network, lease, { signal });
+      const { ipv6Subnet } = subnets;
+      return await this.createLease(network, { ...claim, ...(ipv6Subnet !== undefined && { ipv6Subnet }) }, { signal });
+    }
     const write = { ...this.#leaseWrite(network, lease, claim), condition: { prevIndex: lease.revision } };
     const isOurs = (found: KeyNode | undefined) =>
       found !== undefined && BigInt(found.modifiedIndex) > lease.revision && holds(found, write);
@@ -190,7 +200,7 @@ export class EtcdV2Registry implements Registry {
   #leaseWrite(
     network: NetworkName,
     subnets: LeaseSubnets,
-    { attributes, isReservation }: Omit<LeaseClaim, "subnet">,
+    { attributes, isReservation }: Omit<LeaseChange, "subnets">,
   ): Pick<KeyWrite, "key" | "ttl"> & { readonly value: string } {
     const value = formatAttributes(attributes, this.leaseFormat);
     return { key: this.#leaseKey(network, subnets), value, ...(!isReservation && { ttl: LEASE_TTL_SECONDS }) };

@@ -18,6 +18,7 @@ import { UncertainWriteError } from "../etcd/endpoints.ts";
 import type { EtcdOptions } from "../etcd/options.ts";
 import {
   ConfigConflictError,
+  type LeaseChange,
   type LeaseClaim,
   type LeaseEvents,
   type LeaseListing,
@@ -140,29 +141,32 @@ export class EtcdV3Registry implements Registry {
   }
 
   async createLease(network: NetworkName, claim: LeaseClaim, { signal }: Abortable): Promise<Lease> {
-    const { subnet, attributes, isReservation } = claim;
-    const key = this.#keys.lease(network, { subnet });
+    const { subnet, ipv6Subnet, attributes, isReservation } = claim;
+    const key = this.#keys.lease(network, claim);
     const value = encode(formatAttributes(attributes, this.leaseFormat));
     const grant = isReservation ? undefined : await this.#grant(key, { signal });
-    const guard = { key, revision: 0n, end: this.#keys.leasesOn(network, subnet).end };
-    const done = await this.#put({ key, value, grant, guard }, { signal });
+    const { first, end } = this.#keys.leasesOn(network, subnet);
+    const done = await this.#put({ key, value, grant, guard: { key: first, revision: 0n, end } }, { signal });
     if (done === undefined) throw new LeaseTakenError(subnet);
-    return { subnet, attributes, ...ending(grant), isReservation, revision: done.revision };
+    const subnets = { subnet, ...(ipv6Subnet !== undefined && { ipv6Subnet }) };
+    return { ...subnets, attributes, ...ending(grant), isReservation, revision: done.revision };
   }
 
   async updateLease(
     network: NetworkName,
     lease: Lease,
-    { attributes, isReservation }: Omit<LeaseClaim, "subnet">,
+    { attributes, isReservation, subnets: held = lease }: LeaseChange,
     { signal }: Abortable,
   ): Promise<Lease> {
-    const key = this.#keys.lease(network, lease);
+    const former = this.#keys.lease(network, lease);
+    const key = this.#keys.lease(network, held);
     const value = encode(formatAttributes(attributes, this.leaseFormat));
     const grant = isReservation ? undefined : await this.#grant(key, { signal });
-    const done = await this.#put({ key, value, grant, guard: { key, revision: lease.revision } }, { signal });
-    if (done === undefined) throw await this.#lost(key, lease, { signal });
+    const write = { key, value, grant, guard: { key: former, revision: lease.revision }, replaces: former };
+    const done = await this.#put(write, { signal });
+    if (done === undefined) throw await this.#lost(former, lease, { signal });
     if (done.former !== 0n) await this.#revokeIfUnused(done.former, { signal });
-    const { subnet, ipv6Subnet } = lease;
+    const { subnet, ipv6Subnet } = held;
     const subnets = { subnet, ...(ipv6Subnet !== undefined && { ipv6Subnet }) };
     return { ...subnets, attributes, ...ending(grant), isReservation, revision: done.revision };
   }
@@ -303,20 +307,23 @@ export class EtcdV3Registry implements Registry {
   }
 
   /** Puts if the guard holds; undefined if not. After an uncertain outcome the store is asked what it holds, and nothing is tried twice. */
-  async #put(
-    { key, value, grant, guard }: { key: string; value: Uint8Array; grant: Grant | undefined; guard: Guard },
-    { signal }: Abortable,
-  ): Promise<Put | undefined> {
+  async #put({ key, value, grant, guard, replaces = key }: Write, { signal }: Abortable): Promise<Put | undefined> {
     const lease = grant?.id ?? 0n;
+    const removal = { requestDeleteRange: { key: encode(replaces), prevKv: true } };
+    const put = { requestPut: { key: encode(key), value, lease, prevKv: true } };
     try {
       const { header, succeeded, responses } = await this.#client.txn(
         {
-          compare: guard.revision === undefined ? [] : [unchanged(guard)],
-          success: [{ requestPut: { key: encode(key), value, lease, prevKv: true } }],
+          compare: [
+            ...(guard.revision === undefined ? [] : [unchanged(guard)]),
+            ...(replaces === key ? [] : [unchanged({ key, revision: 0n })]),
+          ],
+          success: replaces === key ? [put] : [removal, put],
         },
         { signal, purpose: `write ${key}` },
       );
-      const former = responses[0]?.responsePut?.prevKv?.lease ?? 0n;
+      const [first] = responses;
+      const former = (first?.responseDeleteRange?.prevKvs[0] ?? first?.responsePut?.prevKv)?.lease ?? 0n;
       if (succeeded) return { revision: header?.revision ?? 0n, former };
     } catch (error) {
       if (error instanceof UncertainWriteError) {
@@ -353,6 +360,15 @@ export class EtcdV3Registry implements Registry {
         : `${key} was changed at revision ${found.modRevision}, after ${lease.revision}`,
     );
   }
+}
+
+interface Write {
+  readonly key: string;
+  readonly value: Uint8Array;
+  readonly grant: Grant | undefined;
+  readonly guard: Guard;
+  /** The key that goes when this one comes. */
+  readonly replaces?: string;
 }
 
 /** Holds if the key's last change is `revision`, with 0 if there is no such key, and, with `end`, none from there up to `end`. */

@@ -41,7 +41,9 @@ export type RangeResponse = ValueOf<typeof RangeResponse>;
 
 export const PutRequest = message({ key: [1, bytes], value: [2, bytes], lease: [3, int64], prevKv: [4, bool] });
 const PutResponse = message({ prevKv: [2, optional(KeyValue)] });
-const DeleteRangeRequest = message({ key: [1, bytes] });
+const DeleteRangeRequest = message({ key: [1, bytes], prevKv: [3, bool] });
+
+const DeleteRangeResponse = message({ prevKvs: [3, repeated(optional(KeyValue))] });
 
 /** Compare.CompareTarget; the comparison itself is EQUAL unless it is given. */
 export const COMPARE_MOD_REVISION = 2;
@@ -60,7 +62,10 @@ const RequestOp = message({
   requestDeleteRange: [3, optional(DeleteRangeRequest)],
 });
 
-const ResponseOp = message({ responsePut: [2, optional(PutResponse)] });
+const ResponseOp = message({
+  responsePut: [2, optional(PutResponse)],
+  responseDeleteRange: [3, optional(DeleteRangeResponse)],
+});
 
 export const TxnRequest = message({
   compare: [1, repeated(optional(Compare))],

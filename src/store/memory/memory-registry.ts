@@ -16,6 +16,7 @@ import type { Logger } from "../../lib/logger.ts";
 import { EntryReader } from "../entry-reader.ts";
 import {
   ConfigConflictError,
+  type LeaseChange,
   type LeaseClaim,
   type LeaseEvents,
   type LeaseListing,
@@ -97,27 +98,25 @@ export class MemoryRegistry implements Registry {
 
   getLease(network: NetworkName, subnet: Prefix, options: Abortable): Promise<Lease | undefined> {
     return this.#call(options, () => {
-      const key = formatLeaseKey({ subnet });
-      const entry = this.#store.entries(network).get(key);
-      return entry && this.#lease(key, entry);
+      const found = this.#entryOn(network, subnet);
+      return found && this.#lease(...found);
     });
   }
 
   createLease(network: NetworkName, claim: LeaseClaim, options: Abortable): Promise<Lease> {
     return this.#call(options, () => {
-      const key = formatLeaseKey({ subnet: claim.subnet });
-      if (this.#store.entries(network).has(key)) throw new LeaseTakenError(claim.subnet);
-      return this.#put(network, key, claim);
+      if (this.#entryOn(network, claim.subnet) !== undefined) throw new LeaseTakenError(claim.subnet);
+      return this.#put(network, formatLeaseKey(claim), claim);
     });
   }
 
-  updateLease(
-    network: NetworkName,
-    lease: Lease,
-    claim: Omit<LeaseClaim, "subnet">,
-    options: Abortable,
-  ): Promise<Lease> {
-    return this.#call(options, () => this.#put(network, this.#unchangedKey(network, lease), claim));
+  updateLease(network: NetworkName, lease: Lease, change: LeaseChange, options: Abortable): Promise<Lease> {
+    return this.#call(options, () => {
+      const former = this.#unchangedKey(network, lease);
+      const key = formatLeaseKey(change.subnets ?? lease);
+      if (key !== former) this.#store.remove(network, former);
+      return this.#put(network, key, change);
+    });
   }
 
   deleteLease(network: NetworkName, lease: Lease, options: Abortable): Promise<void> {
@@ -174,7 +173,13 @@ export class MemoryRegistry implements Registry {
     throw new StoreUnavailableError(this.name, "no answer");
   }
 
-  #put(network: NetworkName, key: string, { attributes, isReservation }: Omit<LeaseClaim, "subnet">): Lease {
+  /** By its key alone, or followed by an IPv6 subnet. */
+  #entryOn(network: NetworkName, subnet: Prefix): readonly [key: string, entry: MemoryEntry] | undefined {
+    const key = formatLeaseKey({ subnet });
+    return [...this.#store.entries(network)].find(([each]) => each === key || each.startsWith(`${key}&`));
+  }
+
+  #put(network: NetworkName, key: string, { attributes, isReservation }: Omit<LeaseChange, "subnets">): Lease {
     const ttl = isReservation ? undefined : LEASE_TTL;
     const entry = this.#store.put(network, key, formatAttributes(attributes, this.leaseFormat), ttl);
     const lease = this.#lease(key, entry);

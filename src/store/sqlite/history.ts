@@ -1,8 +1,8 @@
-import { formatPrefix } from "../../ip/prefix.ts";
+import { formatPrefix, type Prefix } from "../../ip/prefix.ts";
 import { HistoryLostError, LeaseLostError } from "../../lease/errors.ts";
 import type { Cursor, Lease, NetworkName } from "../../lease/lease.ts";
 import { formatLeaseKey } from "../../lease/lease-codec.ts";
-import type { ChangeRow, Statements, StoreRow } from "./schema.ts";
+import type { ChangeRow, LeaseRow, Statements, StoreRow } from "./schema.ts";
 
 // Steps of transactions; each counts on being run inside one.
 
@@ -46,6 +46,12 @@ export function removeLease(statements: Statements, network: NetworkName, key: s
     { revision, network, key, value: null, expires: null, boot: null, uptime: null },
     historyLength,
   );
+}
+
+/** The lease on this subnet: its key alone, or followed by `&` and an IPv6 subnet. */
+export function leaseOn(statements: Statements, network: NetworkName, subnet: Prefix): LeaseRow | undefined {
+  const first = formatLeaseKey({ subnet });
+  return statements.leaseIn.get({ network, first, end: `${first}'` }); // the character after the &
 }
 
 /** @throws {LeaseLostError} unless the lease is as it was read */

@@ -103,6 +103,11 @@ export function prepareStatements(db: DatabaseSync) {
       db,
       "SELECT key, value, revision, expires, boot, uptime FROM lease WHERE network = :network AND key = :key",
     ),
+    leaseIn: query<LeaseRow>(
+      db,
+      `SELECT key, value, revision, expires, boot, uptime FROM lease
+       WHERE network = :network AND key >= :first AND key < :end ORDER BY key LIMIT 1`,
+    ),
     setLease: command(
       db,
       `INSERT OR REPLACE INTO lease (network, key, value, revision, expires, boot, uptime)

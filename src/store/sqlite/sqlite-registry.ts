@@ -14,6 +14,7 @@ import { Scope } from "../../lib/scope.ts";
 import { EntryReader } from "../entry-reader.ts";
 import {
   ConfigConflictError,
+  type LeaseChange,
   type LeaseClaim,
   type LeaseEvents,
   type LeaseListing,
@@ -26,6 +27,7 @@ import { Expiry } from "./expiry.ts";
 import { type FileSystemType, requireLocalFileSystem } from "./file-system.ts";
 import {
   cursorOf,
+  leaseOn,
   nextRevision,
   recordChange,
   removeLease,
@@ -150,9 +152,8 @@ export class SqliteRegistry implements Registry {
   }
 
   async getLease(network: NetworkName, subnet: Prefix, options: Abortable): Promise<Lease | undefined> {
-    const key = formatLeaseKey({ subnet });
     const { row, boot } = await this.#file.read(
-      (statements, boot) => ({ row: statements.lease.get({ network, key }), boot }),
+      (statements, boot) => ({ row: leaseOn(statements, network, subnet), boot }),
       options,
     );
     return row && this.#readLease(network, row, boot, this.#time.read());
@@ -160,8 +161,7 @@ export class SqliteRegistry implements Registry {
 
   async createLease(network: NetworkName, claim: LeaseClaim, options: Abortable): Promise<Lease> {
     return await this.#file.write((statements, boot) => {
-      const row = statements.lease.get({ network, key: formatLeaseKey(claim) });
-      if (row !== undefined) throw new LeaseTakenError(claim.subnet);
+      if (leaseOn(statements, network, claim.subnet) !== undefined) throw new LeaseTakenError(claim.subnet);
       return this.#writeLease(statements, boot, network, claim);
     }, options);
   }
@@ -169,12 +169,14 @@ export class SqliteRegistry implements Registry {
   async updateLease(
     network: NetworkName,
     lease: Lease,
-    { attributes, isReservation }: Omit<LeaseClaim, "subnet">,
+    { attributes, isReservation, subnets = lease }: LeaseChange,
     options: Abortable,
   ): Promise<Lease> {
     return await this.#file.write((statements, boot) => {
       requireUnchanged(statements, network, lease);
-      return this.#writeLease(statements, boot, network, { ...lease, attributes, isReservation });
+      const former = formatLeaseKey(lease);
+      if (former !== formatLeaseKey(subnets)) removeLease(statements, network, former, this.#historyLength);
+      return this.#writeLease(statements, boot, network, { ...subnets, attributes, isReservation });
     }, options);
   }
 
@@ -264,12 +266,7 @@ export class SqliteRegistry implements Registry {
     };
   }
 
-  #writeLease(
-    statements: Statements,
-    boot: number,
-    network: NetworkName,
-    claim: LeaseClaim & Pick<Lease, "ipv6Subnet">,
-  ): Lease {
+  #writeLease(statements: Statements, boot: number, network: NetworkName, claim: LeaseClaim): Lease {
     const reading = this.#time.read();
     const row = {
       network,
