@@ -21,7 +21,7 @@ export interface MetadataAnswer {
 
 /**
  * One request to the link-local server that tells an instance about itself: never through a proxy, never kept open.
- * @throws {CloudError} of kind `unreachable`
+ * @throws {CloudError} of kind `unreachable` or `silent`
  */
 export function askMetadata(
   url: URL,
@@ -34,7 +34,7 @@ export function askMetadata(
       if (signal.aborted) reject(signal.reason);
       else {
         const why = deadline.aborted ? `no answer within ${timeout / 1000} s` : foreignText(error.message);
-        reject(new CloudError("unreachable", `metadata server ${url.origin}: ${why}`));
+        reject(new CloudError(deadline.aborted ? "silent" : "unreachable", `metadata server ${url.origin}: ${why}`));
       }
     };
     const outgoing = request(

@@ -11,6 +11,7 @@ import { listen } from "./listen.ts";
 import { withEnv } from "./with-env.ts";
 
 const SUBNET = "10.5.3.0/24";
+const WEB_IDENTITY = "eyJhbGciOiJub25lIn0.web.identity";
 
 let aws: Aws;
 let cleanup: AsyncDisposableStack;
@@ -136,12 +137,13 @@ describe("EC2's refusals", () => {
     expect(aws.api.count("CreateRoute")).toBeLessThan(15);
   });
 
-  test("throttling is waited out, longer and longer and never in step", async () => {
+  test("throttling is waited out, without a request more than it takes", async () => {
     aws.api.throttles = 7;
     const host = await start();
     await host.settled(40_000);
     expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual([`${SUBNET} ${eni()}`]);
     expect(host.log).toContain("EC2 asks for patience (RequestLimitExceeded)");
+    expect(aws.api.calls.length).toBeLessThan(20);
   });
 
   test.each([
@@ -184,25 +186,22 @@ describe("credentials", () => {
     expect(aws.api.count("CreateRoute")).toBe(1);
   });
 
-  test("those of a web identity are used, and asked for again when they are not accepted any more", async () => {
+  /** A web identity, and an STS that answers for it. @param answer of the number of the request */
+  async function webIdentity(answer: (count: number) => { readonly status: number; readonly body: string }) {
     const directory = mkdtempSync(join(tmpdir(), "aws-"));
     cleanup.defer(() => rmSync(directory, { recursive: true }));
     const file = join(directory, "token");
-    writeFileSync(file, "eyJhbGciOiJub25lIn0.web.identity");
-    let issued = 0;
+    writeFileSync(file, WEB_IDENTITY);
+    let count = 0;
     const sts = cleanup.use(
       await listen(async (request, response) => {
         let body = "";
         for await (const chunk of request.setEncoding("utf8")) body += chunk;
         const isRight =
-          body.includes("Action=AssumeRoleWithWebIdentity") &&
-          body.includes("WebIdentityToken=eyJhbGciOiJub25lIn0.web.identity");
-        const key = `ASIAWEB${++issued}`;
-        aws.api.identities.push({ key, secret: "websecret", token: "webtoken" });
-        response.writeHead(isRight ? 200 : 400, { "content-type": "text/xml" });
-        response.end(
-          `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>${key}</AccessKeyId><SecretAccessKey>websecret</SecretAccessKey><SessionToken>webtoken</SessionToken><Expiration>${new Date(Date.now() + 3_600_000).toISOString()}</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`,
-        );
+          body.includes("Action=AssumeRoleWithWebIdentity") && body.includes(`WebIdentityToken=${WEB_IDENTITY}`);
+        const answered = answer(++count);
+        response.writeHead(isRight ? answered.status : 400, { "content-type": "text/xml" });
+        response.end(answered.body);
       }),
     );
     const { AWS_ACCESS_KEY_ID: _key, AWS_SECRET_ACCESS_KEY: _secret, ...env } = aws.env;
@@ -212,6 +211,17 @@ describe("credentials", () => {
       AWS_ENDPOINT_URL_STS: sts.url,
     };
     cleanup.use(withEnv({ ...env, ...identity, HOME: "/nonexistent" }));
+  }
+
+  test("those of a web identity are used, and asked for again when they are not accepted any more", async () => {
+    await webIdentity((count) => {
+      const key = `ASIAWEB${count}`;
+      aws.api.identities.push({ key, secret: "websecret", token: "webtoken" });
+      return {
+        status: 200,
+        body: `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>${key}</AccessKeyId><SecretAccessKey>websecret</SecretAccessKey><SessionToken>webtoken</SessionToken><Expiration>${new Date(Date.now() + 3_600_000).toISOString()}</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`,
+      };
+    });
     const host = await start();
     await host.settled();
     expect(aws.api.calls.at(-1)?.key).toBe("ASIAWEB1");
@@ -219,6 +229,18 @@ describe("credentials", () => {
     await host.resync();
     expect(aws.api.calls.at(-1)).toMatchObject({ key: "ASIAWEB2", refused: undefined });
     expect(host.log).not.toMatch(/websecret|webtoken|eyJhbGciOiJub25lIn0/);
+  });
+
+  test("a role that STS does not give is said in STS's words, not as a permission of EC2's", async () => {
+    await webIdentity(() => ({
+      status: 403,
+      body: '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>Not authorized to perform sts:AssumeRoleWithWebIdentity</Message></Error><RequestId>r-1</RequestId></ErrorResponse>',
+    }));
+    const host = await start();
+    await host.attempted();
+    expect(host.log).toContain("no credentials: AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity");
+    expect(host.log).not.toContain("this policy would allow it");
+    expect(host.log).not.toContain(WEB_IDENTITY);
   });
 
   test("none at all is said with where they are looked for", async () => {

@@ -9,6 +9,8 @@ export class GceMetadata {
   /** Whose network it is: another project's if it is shared. */
   networkOwner = PROJECT_NUMBER;
   mask = "255.255.255.0";
+  /** Whether the instance has a service account. */
+  hasAccount = true;
 
   constructor(api: ComputeApi) {
     this.#api = api;
@@ -48,7 +50,13 @@ export class GceMetadata {
       ...(query === "recursive=true" && {
         "instance/network-interfaces/": [{ ip: address, mac, network, subnetmask: this.mask }],
       }),
-      "instance/service-accounts/default/token": { access_token: this.token, expires_in: 3599, token_type: "Bearer" },
+      ...(this.hasAccount && {
+        "instance/service-accounts/default/token": {
+          access_token: this.token,
+          expires_in: 3599,
+          token_type: "Bearer",
+        },
+      }),
     };
   }
 }

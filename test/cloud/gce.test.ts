@@ -238,6 +238,16 @@ describe("credentials", () => {
     expect(host.log).not.toContain(gce.metadata.token);
   });
 
+  test("an instance without a service account is said as that, not as an API that cannot be reached", async () => {
+    gce.metadata.hasAccount = false;
+    const host = await start();
+    await host.attempted();
+    expect(host.log).toMatch(/no credentials: .*service account/);
+    expect(host.log).not.toContain("cannot be reached");
+    gce.metadata.hasAccount = true;
+    await host.settled(40_000);
+  });
+
   test("a key file that cannot be read is said, and nothing of it", async () => {
     const directory = mkdtempSync(join(tmpdir(), "gce-"));
     cleanup.defer(() => rmSync(directory, { recursive: true }));

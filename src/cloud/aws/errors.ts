@@ -1,5 +1,6 @@
+import { EC2ServiceException } from "@aws-sdk/client-ec2";
 import { describeError } from "../../lib/errors.ts";
-import { CloudError, type CloudErrorKind, foreignText } from "../cloud-error.ts";
+import { CloudError, type CloudErrorKind, certificateHint, foreignText } from "../cloud-error.ts";
 
 /** An EC2 action that was asked for, with all that a message about its failure must say. */
 export interface Ec2Request {
@@ -13,8 +14,6 @@ export interface Ec2Request {
 /** "Error codes for the Amazon EC2 API", Amazon EC2 Developer Guide; `Client.` and `Server.` before them are older. */
 const KINDS: Readonly<Record<string, CloudErrorKind>> = {
   UnauthorizedOperation: "permission",
-  AccessDenied: "permission",
-  AccessDeniedException: "permission",
   RouteLimitExceeded: "quota",
   RequestLimitExceeded: "throttled",
   RequestThrottled: "throttled",
@@ -22,9 +21,13 @@ const KINDS: Readonly<Record<string, CloudErrorKind>> = {
   ThrottlingException: "throttled",
   EC2ThrottledException: "throttled",
   AuthFailure: "credentials",
+  Blocked: "credentials",
   ExpiredToken: "credentials",
   ExpiredTokenException: "credentials",
+  IncompleteSignature: "credentials",
   InvalidClientTokenId: "credentials",
+  MissingAuthenticationToken: "credentials",
+  OptInRequired: "credentials",
   RequestExpired: "credentials",
   SignatureDoesNotMatch: "credentials",
   UnrecognizedClientException: "credentials",
@@ -49,9 +52,19 @@ export function ec2Error(error: unknown, request: Ec2Request): Error {
   const { action, region } = request;
   const code = error.name === "Error" && "code" in error ? String(error.code) : error.name;
   const bare = code.replace(/^(Client|Server)\./, "");
-  const kind =
-    KINDS[bare] ?? (UNREACHABLE.test(codeOf(error)) || error.name === "TimeoutError" ? "unreachable" : "other");
+  const kind = kindOf(bare, error);
   return new CloudError(kind, `ec2:${action} in ${region}: ${explain(kind, bare, error, request)}`);
+}
+
+/** Where credentials come from, STS for one, refuses in its own words, which must not be taken for EC2's. */
+function isFromProvider(error: Error): boolean {
+  return "$fault" in error && !(error instanceof EC2ServiceException);
+}
+
+function kindOf(code: string, error: Error): CloudErrorKind {
+  if (isFromProvider(error)) return "credentials";
+  const isAway = UNREACHABLE.test(codeOf(error)) || error.name === "TimeoutError";
+  return KINDS[code] ?? (isAway ? "unreachable" : "other");
 }
 
 function explain(kind: CloudErrorKind, code: string, error: Error, request: Ec2Request): string {
@@ -61,20 +74,21 @@ function explain(kind: CloudErrorKind, code: string, error: Error, request: Ec2R
     return `not allowed${who === undefined ? "" : ` for ${who}`}; this policy would allow it: ${policyFor([request])}`;
   }
   if (kind === "throttled") return `EC2 asks for patience (${code}): this account makes more requests than it allows`;
-  if (kind === "unreachable") return `EC2 cannot be reached: ${codeOf(error)}${hintFor(codeOf(error))}`;
+  if (kind === "unreachable") return `EC2 cannot be reached: ${codeOf(error)}${certificateHint(codeOf(error))}`;
   if (code === "CredentialsProviderError" || code === "TokenProviderError")
-    return `no credentials: ${text}; flanneld takes AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, shared files, a web identity or the instance's role`;
+    return `no credentials: ${text}; ${SOURCES}`;
+  // What STS says of a refused signature is as little ours to show.
+  if (isFromProvider(error) && KINDS[code] !== "credentials") return `no credentials: ${code}: ${text}; ${SOURCES}`;
   if (kind === "credentials") return `the credentials are not accepted (${code})`;
   return `${code}: ${text}`;
 }
 
+const SOURCES =
+  "flanneld takes AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, shared files, a web identity or the instance's role";
+
 function codeOf(error: Error): string {
   if ("code" in error && typeof error.code === "string") return error.code;
   return error.cause instanceof Error ? codeOf(error.cause) : error.name;
-}
-
-function hintFor(code: string): string {
-  return /CERT|SELF_SIGNED|UNABLE_TO/.test(code) ? " (NODE_EXTRA_CA_CERTS names a file with more authorities)" : "";
 }
 
 /** The IAM policy that allows exactly these requests. "Actions, resources, and condition keys for Amazon EC2", Service Authorization Reference. */

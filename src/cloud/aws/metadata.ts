@@ -2,7 +2,6 @@ import { type Address, equalAddress, formatAddress, tryParseAddress } from "../.
 import { type Prefix, parsePrefix } from "../../ip/prefix.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Milliseconds } from "../../lib/clock.ts";
-import { isAbort } from "../../lib/errors.ts";
 import { CloudError, foreignText, isCloudError } from "../cloud-error.ts";
 import { askMetadata } from "../metadata-request.ts";
 
@@ -102,8 +101,7 @@ async function openSession(base: URL, env: Settings, { signal }: Abortable): Pro
     if (status === 200 && /^[\x21-\x7e]+$/.test(body)) return body;
     if (status === 403 || isSecondOnly) throw refusal("a token", status);
   } catch (error) {
-    if (isAbort(error, signal) || isSecondOnly || !isCloudError(error, "unreachable")) throw error;
-    if (!error.message.includes("no answer")) throw error; // nobody is there at all
+    if (isSecondOnly || !isCloudError(error, "silent")) throw error; // nobody is there at all
   }
   return undefined;
 }

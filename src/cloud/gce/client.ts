@@ -5,7 +5,7 @@ import { type BackoffRange, backoff } from "../../lib/backoff.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
 import { describeError, isAbort } from "../../lib/errors.ts";
 import { orAbort } from "../../lib/or-abort.ts";
-import { CloudError, foreignText, isCloudError } from "../cloud-error.ts";
+import { CloudError, certificateHint, foreignText, isCloudError } from "../cloud-error.ts";
 import { computeError, operationError } from "./errors.ts";
 import type { GceInstance } from "./metadata.ts";
 
@@ -141,7 +141,9 @@ export class ComputeApi {
     // Without the project the library asks everybody for it, seconds long.
     this.#client ??= new GoogleAuth({ scopes: [SCOPE], projectId: this.#self.project }).getClient();
     try {
-      return await orAbort(this.#client, signal);
+      const client = await orAbort(this.#client, signal);
+      await orAbort(client.getAccessToken(), signal); // kept until it expires; what fails here is not the API's
+      return client;
     } catch (error) {
       this.#client = undefined;
       if (isAbort(error, signal)) throw signal.reason;
@@ -152,6 +154,9 @@ export class ComputeApi {
 
 /** The library may quote a key file that it cannot read. */
 function noCredentials(error: unknown): CloudError {
+  const code = codeOf(error);
+  if (code !== undefined)
+    return new CloudError("unreachable", `no token: nobody to ask: ${code}${certificateHint(code)}`);
   const why = error instanceof SyntaxError ? "the file is not JSON" : foreignText(describeError(error));
   return new CloudError(
     "credentials",
@@ -159,13 +164,15 @@ function noCredentials(error: unknown): CloudError {
   );
 }
 
-/** Before any answer of the API's: no connection, no token. */
+/** No connection to the API. */
 function unreachable(error: unknown, permission: string): CloudError {
-  const code = error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
-  const hint =
-    code !== undefined && /CERT|SELF_SIGNED|UNABLE_TO/.test(code)
-      ? " (NODE_EXTRA_CA_CERTS names a file with more authorities)"
-      : "";
-  const what = code ?? foreignText(describeError(error));
-  return new CloudError("unreachable", `${permission}: Compute Engine cannot be reached: ${what}${hint}`);
+  const code = codeOf(error) ?? "";
+  const what = code === "" ? foreignText(describeError(error)) : `${code}${certificateHint(code)}`;
+  return new CloudError("unreachable", `${permission}: Compute Engine cannot be reached: ${what}`);
+}
+
+/** Of a connection that failed, as ECONNREFUSED; an answer's status is a number. */
+function codeOf(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !("code" in error) || typeof error.code !== "string") return undefined;
+  return /^[A-Z]/.test(error.code) ? error.code : undefined;
 }
