@@ -94,7 +94,7 @@ function clouds(where) {
   return {
     name: "clouds",
     setup({ onResolve, onLoad }) {
-      onResolve({ filter: /^\.\/(aws|gce)\/open\.ts$/ }, ({ path, kind }) =>
+      onResolve({ filter: /^\.\/\w+\/open\.ts$/ }, ({ path, kind }) =>
         kind === "dynamic-import" ? where(`cloud-${path.split("/")[1]}.cjs`) : undefined,
       );
       onLoad({ filter: /.*/, namespace: "embedded" }, ({ path }) => ({
