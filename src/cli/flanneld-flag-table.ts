@@ -214,6 +214,11 @@ const FIREWALL_FLAGS = {
     default: "",
     help: "with --ip-masq: networks, separated by commas, that see pods' own addresses",
   },
+  "clamp-mss": {
+    kind: "bool",
+    default: false,
+    help: "let TCP connections of the flannel network agree on segments that fit through it, whatever MTU pods have",
+  },
   firewall: {
     kind: "string",
     value: "auto|nftables|iptables|none",

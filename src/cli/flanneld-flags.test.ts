@@ -91,7 +91,7 @@ describe("parseFlanneld()", () => {
         watchNetworks: false,
         subnetDir: "/run/flannel/networks",
         health: undefined,
-        firewall: { flavour: "auto", masquerade: false, excluded: [], admission: true },
+        firewall: { flavour: "auto", masquerade: false, excluded: [], clampMss: false, admission: true },
         log: { format: "text", verbosity: 0 },
       },
     });
@@ -157,7 +157,7 @@ describe("parseFlanneld()", () => {
       watchNetworks: false,
       subnetDir: "/run/flannel/networks",
       health: { host: "0.0.0.0", port: 8081 },
-      firewall: { flavour: "auto", masquerade: false, excluded: [], admission: true },
+      firewall: { flavour: "auto", masquerade: false, excluded: [], clampMss: false, admission: true },
       log: { format: "json", verbosity: 2 },
     });
   });
@@ -383,14 +383,26 @@ describe("parseFlanneld()", () => {
   });
 
   test("parseFlanneld() leaves the choice of the firewall to the host, and masquerades nothing, unless told", () => {
-    expect(options().firewall).toEqual({ flavour: "auto", masquerade: false, excluded: [], admission: true });
+    expect(options().firewall).toEqual({
+      flavour: "auto",
+      masquerade: false,
+      excluded: [],
+      clampMss: false,
+      admission: true,
+    });
     expect(
-      options("--ip-masq", "--firewall=nftables", "--ip-masq-exclude=192.0.2.7/24, fd00::/8,", "--underlay-admission=0")
-        .firewall,
+      options(
+        "--ip-masq",
+        "--firewall=nftables",
+        "--ip-masq-exclude=192.0.2.7/24, fd00::/8,",
+        "--underlay-admission=0",
+        "--clamp-mss",
+      ).firewall,
     ).toEqual({
       flavour: "nftables",
       masquerade: true,
       excluded: [parsePrefix("192.0.2.0/24"), parsePrefix("fd00::/8")],
+      clampMss: true,
       admission: false,
     });
   });

@@ -6,7 +6,7 @@ import { describeError, InvalidConfigError } from "../lib/errors.ts";
 import type { LogFields } from "../lib/logger.ts";
 import type { TlsFiles } from "../lib/tls-source.ts";
 import type { FlavourChoice } from "../network/firewall/flavour.ts";
-import type { FirewallPolicy } from "../network/firewall/network-firewall.ts";
+import type { FirewallPolicy } from "../network/firewall/wanted-chains.ts";
 import { type InterfaceRules, parseInterfaceRules } from "../network/interface-rules.ts";
 import type { HealthAddress } from "../operate/health-server.ts";
 import type { AuthorizationOptions } from "../remote/authorization.ts";
@@ -215,6 +215,7 @@ function options(values: Values, env: Environment): FlanneldOptions {
       flavour: values.firewall as FlavourChoice, // checked before
       masquerade: values["ip-masq"],
       excluded: excludedNetworks(values),
+      clampMss: values["clamp-mss"],
       admission: values["underlay-admission"],
     },
     log: { format: values["log-format"] === "json" ? "json" : "text", verbosity: values.v },

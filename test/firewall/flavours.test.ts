@@ -5,6 +5,7 @@ import type { LabHost } from "../../src/lab/lab-host.ts";
 import type { Place } from "../../src/lab/place.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { ceiling, complaints, subnetOf, untilPing, withPod } from "../e2e/hosts.ts";
+import { capture } from "../support/capture.ts";
 import { FLAVOURS } from "./flavours.ts";
 import { shout, sourceSeen, witness } from "./sources.ts";
 
@@ -21,7 +22,7 @@ describe.each(FLAVOURS)("on a host with $name", (flavour) => {
   let b: LabHost & { readonly pod: Place };
 
   beforeAll(async () => {
-    const flags = ["--ip-masq", "--ip-masq-exclude=198.51.100.0/24"];
+    const flags = ["--ip-masq", "--ip-masq-exclude=198.51.100.0/24", "--clamp-mss"];
     lab = await Lab.up({ hosts: 2, daemons: false, flags, signal });
     for (const host of lab.hosts) {
       await flavour.prepare(host);
@@ -91,6 +92,26 @@ describe.each(FLAVOURS)("on a host with $name", (flavour) => {
     await waitUntil(() => far.heard().includes("multicast"), { signal, within: 5_000, what: "multicast is heard" });
     expect(far.heard()).toContain(`multicast from ${gateway}`);
     expect(a.subnetEnv().ipMasq).toBe(true);
+  });
+
+  test("flanneld lets pods with an MTU that is too large agree on segments that fit through the overlay", async () => {
+    const both = [a, b] as const;
+    for (const { namespace, pods, pod } of both) {
+      await namespace.ip(pods.map(({ name }) => `link set ${name} mtu 1500`).concat("link set cni0 mtu 1500"));
+      await pod.namespace.ip(["link set eth0 mtu 1500"]);
+    }
+    // Each end hears what the other one asked for, made smaller on the way.
+    await using _far = await witness(b.pod, { signal });
+    const watch = { link: "eth0", filter: "tcp[tcpflags] & tcp-syn != 0", signal };
+    const [atA, atB] = await Promise.all([capture(a.pod, watch), capture(b.pod, watch)]);
+    expect(await sourceSeen(a.pod, b.pod.address)).toBe(a.pod.address);
+    const seen = await Promise.all([atA.stop(), atB.stop()]);
+    const sizes = seen.map((packets) => packets.map((line) => /mss (\d+)/.exec(line)?.[1]));
+    const fits = String(a.subnetEnv().mtu - 40);
+    expect(sizes).toEqual([
+      ["1460", fits],
+      [fits, "1460"],
+    ]);
   });
 
   test("flanneld puts its rules back after a flush, in their order and once, also after one is taken out of the middle", async () => {

@@ -31,7 +31,7 @@ function iptables(kind: "nft" | "legacy"): Flavour {
         .filter((line) => /^-A|^\*/.test(line))
         .join("\n"),
     flush: async (host) => {
-      for (const table of ["nat", "filter"]) await host.run([program, "-t", table, "-F"]);
+      for (const table of ["nat", "filter", "mangle"]) await host.run([program, "-t", table, "-F"]);
     },
     damage: async (host) => void (await host.run([program, "-t", "nat", "-D", "FLANNEL-M-10.5.0.0-16", "3"])),
   };
@@ -42,8 +42,13 @@ export const FLAVOURS: readonly Flavour[] = [
     name: "nftables",
     iptables: "iptables-nft",
     prepare: async () => {},
+    // A chain that is made anew stands behind the others; their order means nothing.
     rules: async (host) =>
-      (await host.run(["nft", "list", "ruleset"])).replaceAll(/counter packets \d+ bytes \d+/g, "counter"),
+      (await host.run(["nft", "list", "ruleset"]))
+        .replaceAll(/counter packets \d+ bytes \d+/g, "counter")
+        .split(/(?=^\tchain )/m)
+        .toSorted()
+        .join(""),
     flush: async (host) => void (await host.run(["nft", "flush", "ruleset"])),
     damage: async (host) => {
       const chain = ["ip", "flannel-10.5.0.0-16", "postrouting"];

@@ -5,7 +5,7 @@ import { parsePrefix } from "../../src/ip/prefix.ts";
 import { openFirewall } from "../../src/kernel/firewall/linux-firewall.ts";
 import type { FirewallChain } from "../../src/kernel/firewall/rule.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
-import { forwardChain, masqueradeChain } from "../../src/network/firewall/rules.ts";
+import { clampChain, forwardChain, masqueradeChain } from "../../src/network/firewall/rules.ts";
 import { Namespace } from "../kernel/linux-harness.ts";
 
 const { signal } = new AbortController();
@@ -63,6 +63,18 @@ describe.each(OVERLAYS)("IPv$family", ({ family, network, subnet, other, multica
       expect(rules()[0]).toBe(`-A FORWARD -j FLANNEL-F-${name}`);
       expect(rules()).toHaveLength(4);
       expect(await make(table, [masquerade, forwardChain(overlay)])).toEqual(NOTHING);
+
+      iptables("-t", "mangle", "-A", "FORWARD", "-j", "ACCEPT");
+      await make(table, [masquerade, forwardChain(overlay), clampChain(overlay)]);
+      expect(rules("-t", "mangle")).toEqual([
+        `-A FORWARD -j FLANNEL-C-${name}`,
+        "-A FORWARD -j ACCEPT",
+        `-A FLANNEL-C-${name} -s ${network} -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu`,
+        `-A FLANNEL-C-${name} -d ${network} -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu`,
+      ]);
+      expect(await make(table, [masquerade, forwardChain(overlay), clampChain(overlay)])).toEqual(NOTHING);
+      await make(table, [masquerade, forwardChain(overlay)]);
+      expect(rules("-t", "mangle")).toEqual(["-A FORWARD -j ACCEPT"]);
 
       let told = 0;
       using _watch = table.watch?.(() => told++);
@@ -127,6 +139,14 @@ describe.each(OVERLAYS)("IPv$family", ({ family, network, subnet, other, multica
     namespace.run("nft", "add", "chain", ...chain, "{ type nat hook postrouting priority 50; policy accept; }");
     expect((await make(table, [masquerade])).puts, "a chain in another place is made anew").toHaveLength(1);
     expect(namespace.run("nft", "list", "chain", ...chain)).toContain("hook postrouting priority srcnat;");
+
+    await make(table, [masquerade, clampChain(overlay)]);
+    const clamp = "counter packets 0 bytes 0 tcp option maxseg size set rt mtu";
+    const listing = namespace.run("nft", "list", "chain", protocol, `flannel-${name}`, "clamp");
+    expect(listing).toContain("type filter hook forward priority mangle; policy accept;");
+    expect(listing).toContain(`${protocol} saddr ${network} tcp flags syn / syn,rst ${clamp}`);
+    expect(listing).toContain(`${protocol} daddr ${network} tcp flags syn / syn,rst ${clamp}`);
+    expect(await make(table, [masquerade, clampChain(overlay)])).toEqual(NOTHING);
 
     await make(table, []);
     expect(namespace.run("nft", "list", "ruleset")).toBe("");

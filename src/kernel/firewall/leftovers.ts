@@ -1,9 +1,9 @@
 import type { Plan, RowFailure, Table } from "../../dataplane/table.ts";
 import { formatPrefix, type Prefix } from "../../ip/prefix.ts";
 import type { Abortable } from "../../lib/abortable.ts";
-import { type FirewallChain, nftTableName, xtablesChainName } from "./rule.ts";
+import { CHAIN_PURPOSES, nftTableName, xtablesChainName } from "./rule.ts";
 import { targetOf } from "./xtables-rule.ts";
-import type { RunXtables, XtablesName } from "./xtables-table.ts";
+import { type RunXtables, XTABLES_NAMES, type XtablesName } from "./xtables-table.ts";
 
 /** Whose rules are looked for; all of them for a host that flannel leaves. */
 export interface LeftoverScope {
@@ -44,7 +44,7 @@ export interface LeftoverGround {
 }
 
 /** Chains and tables of later releases. */
-const OTHERS_CHAINS: Readonly<Record<XtablesName, string>> = { nat: "FLANNEL-POSTRTG", filter: "FLANNEL-FWD" };
+const OTHERS_CHAINS: Readonly<Partial<Record<XtablesName, string>>> = { nat: "FLANNEL-POSTRTG", filter: "FLANNEL-FWD" };
 const OTHERS_TABLES: Readonly<Record<"ip" | "ip6", string>> = { ip: "flannel-ipv4", ip6: "flannel-ipv6" };
 
 const OUR_CHAINS = /^FLANNEL-[A-Z]-/;
@@ -78,7 +78,7 @@ export class Leftovers implements Table<Leftover> {
     const found: Leftover[] = [];
     for (const program of this.#ground.xtables) {
       const tables = await program.tables(options);
-      for (const table of ["nat", "filter"] as const)
+      for (const table of XTABLES_NAMES)
         if (tables.includes(table)) found.push(...this.#inXtables(program, table, await program.all(table, options)));
     }
     for (const table of await this.#ground.nftTables(options))
@@ -125,7 +125,7 @@ export class Leftovers implements Table<Leftover> {
     if (OUR_CHAINS.test(chain))
       return (
         ours === "all" ||
-        ours.some((network) => PURPOSES.some((purpose) => xtablesChainName(purpose, network) === chain))
+        ours.some((network) => CHAIN_PURPOSES.some((purpose) => xtablesChainName(purpose, network) === chain))
       );
     if (chain !== OTHERS_CHAINS[table]) return false;
     const text = rules.filter((rule) => rule.startsWith(`-A ${chain} `)).join("\n");
@@ -147,8 +147,6 @@ export class Leftovers implements Table<Leftover> {
     return others.some((network) => content.includes(` ${formatPrefix(network)} `));
   }
 }
-
-const PURPOSES = ["masquerade", "forward"] as const satisfies readonly FirewallChain["purpose"][];
 
 /** What `--ip-masq` of 0.7.0 appends to POSTROUTING. */
 function referenceRules(network: Prefix): readonly string[] {

@@ -166,8 +166,14 @@ class LinuxFirewall implements Firewall {
   readonly #runNft: RunNft = {
     table: async (family, table, { signal }) => {
       const { namespace, nft } = this.#ground;
-      if (!(await nft?.hasTable({ family: NFPROTO[family], table }, { signal }))) return [];
-      return objectsOf(await run(this.#nft(), ["-j", "list", "table", family, table], { namespace, signal }));
+      const isThere = () => nft?.hasTable({ family: NFPROTO[family], table }, { signal });
+      if (!(await isThere())) return [];
+      try {
+        return objectsOf(await run(this.#nft(), ["-j", "list", "table", family, table], { namespace, signal }));
+      } catch (error) {
+        if (await isThere()) throw error;
+        return []; // somebody removed it meanwhile
+      }
     },
     apply: async (commands, { signal }) => {
       const { namespace, changes } = this.#ground;

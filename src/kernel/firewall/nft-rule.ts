@@ -19,10 +19,13 @@ export function nftFamily(family: Family): "ip" | "ip6" {
 
 /** NF_IP_PRI_NAT_SRC */
 const SOURCE_NAT = 100;
+/** NF_IP_PRI_MANGLE */
+const MANGLE = -150;
 
 /** Undefined for what nftables cannot do in a chain of ours: an accept there ends nobody else's chain. */
 export function nftHook(purpose: ChainPurpose): NftHook | undefined {
   if (purpose === "masquerade") return { type: "nat", hook: "postrouting", prio: SOURCE_NAT, policy: "accept" };
+  if (purpose === "clamp") return { type: "filter", hook: "forward", prio: MANGLE, policy: "accept" };
   // A drop is final wherever it is: before others', so that what is refused costs least. Whole packets only come to this hook.
   if (purpose === "underlay") return { type: "filter", hook: "input", prio: -10, policy: "accept" };
   return undefined;
@@ -45,10 +48,19 @@ export function nftExpression(rule: FirewallRule, family: Family): readonly NftJ
   if (mark !== undefined) statements.push(match("==", { "&": [{ meta: { key: "mark" } }, mark.mask] }, mark.value));
   if (source !== undefined) statements.push(addressMatch("saddr", source));
   if (destination !== undefined) statements.push(addressMatch("daddr", destination));
+  if (verdict === "clamp") statements.push(match("==", { "&": [TCP_FLAGS, ["syn", "rst"]] }, "syn"));
   statements.push({ counter: verdict === "drop" ? NFT_REFUSED : { packets: 0, bytes: 0 } });
-  statements.push(verdict === "masquerade" ? { masquerade: { flags: "fully-random" } } : { [verdict]: null });
+  if (verdict === "clamp") statements.push(SEGMENT_SIZE_BY_ROUTE);
+  else if (verdict === "masquerade") statements.push({ masquerade: { flags: "fully-random" } });
+  else statements.push({ [verdict]: null });
   return statements;
 }
+
+const TCP_FLAGS: NftJson = { payload: { protocol: "tcp", field: "flags" } };
+/** The kernel takes the smaller route of the two directions, subtracts the headers, and never raises what was asked for. */
+const SEGMENT_SIZE_BY_ROUTE: NftJson = {
+  mangle: { key: { "tcp option": { name: "maxseg", field: "size" } }, value: { rt: { key: "mtu" } } },
+};
 
 function addressMatch(field: "saddr" | "daddr", { prefix, negated }: AddressMatch): NftJson {
   const { address, length } = prefix;

@@ -5,8 +5,8 @@ import { NFPROTO_IPV4, NFPROTO_IPV6 } from "../../wire/nftables-message.ts";
 import type { NftChange } from "./nft-changes.ts";
 import { type NftHook, type NftJson, nftExpression, nftFamily, nftHook, stableText } from "./nft-rule.ts";
 import { Readback } from "./readback.ts";
-import type { ChainPurpose, FirewallChain } from "./rule.ts";
-import { firewallChains, NFT_CHAINS, NFT_PEERS, NFT_REFUSED, nftTableName } from "./rule.ts";
+import type { FirewallChain } from "./rule.ts";
+import { CHAIN_PURPOSES, firewallChains, NFT_CHAINS, NFT_PEERS, NFT_REFUSED, nftTableName } from "./rule.ts";
 
 /** Our table of one network in nftables: what is in it is ours, whoever put it there. */
 export class NftTable implements Table<FirewallChain> {
@@ -49,7 +49,7 @@ export class NftTable implements Table<FirewallChain> {
       if (typeof name === "string") chains.set(name, [hookText(object.chain)]);
       if (typeof chain === "string") chains.get(chain)?.push(stableText(expr));
     }
-    return PURPOSES.flatMap((purpose) => {
+    return CHAIN_PURPOSES.flatMap((purpose) => {
       const listed = chains.get(NFT_CHAINS[purpose]);
       return listed === undefined ? [] : [{ purpose, rules: [], listed }];
     });
@@ -119,8 +119,6 @@ export class NftTable implements Table<FirewallChain> {
     await this.#nft.apply([{ delete: { table: { family: this.#family, name: this.#table } } }], options);
   }
 }
-
-const PURPOSES = Object.keys(NFT_CHAINS) as readonly ChainPurpose[];
 
 /** nftables' table families by name. */
 export const NFPROTO = { ip: NFPROTO_IPV4, ip6: NFPROTO_IPV6 } as const;

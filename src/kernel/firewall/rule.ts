@@ -2,7 +2,7 @@ import { formatAddress } from "../../ip/address.ts";
 import { formatPrefix, type Prefix } from "../../ip/prefix.ts";
 
 /** What a chain of ours is for, and with that where in a packet's way it stands. */
-export type ChainPurpose = "masquerade" | "forward" | "underlay";
+export type ChainPurpose = "masquerade" | "forward" | "clamp" | "underlay";
 
 /**
  * A chain of ours with its rules in order: one row, since rules mean something only together and in their order. Listed rows carry in
@@ -23,8 +23,11 @@ export interface FirewallRule {
   readonly vxlan?: VxlanMatch;
   /** The source is one of the network's peers, a set that is kept beside the rules. */
   readonly fromPeer?: true;
-  /** `return`: other programs' rules decide. `drop` is counted. */
-  readonly verdict: "accept" | "return" | "masquerade" | "drop";
+  /**
+   * `return`: other programs' rules decide. `drop` is counted. `clamp` decides nothing: a TCP connection that begins agrees on segments
+   * that fit through both ends' routes.
+   */
+  readonly verdict: "accept" | "return" | "masquerade" | "drop" | "clamp";
 }
 
 /** A packet of one vxlan network: both say which, since several share a port. */
@@ -63,9 +66,11 @@ export function formatRule(rule: FirewallRule): string {
   if (source !== undefined) words.push(formatMatch("-s", source));
   if (destination !== undefined) words.push(formatMatch("-d", destination));
   if (mark !== undefined) words.push(`-m mark --mark ${hex(mark.value)}/${hex(mark.mask)}`);
-  words.push(`-j ${verdict.toUpperCase()}`);
+  words.push(verdict === "clamp" ? CLAMP : `-j ${verdict.toUpperCase()}`);
   return words.join(" ");
 }
+
+const CLAMP = "-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu";
 
 function formatMatch(option: string, { prefix, negated }: AddressMatch): string {
   return `${negated ? "! " : ""}${option} ${formatPrefix(prefix)}`;
@@ -89,8 +94,11 @@ export function xtablesChainName(purpose: ChainPurpose, network: Prefix): string
 export const NFT_CHAINS: Readonly<Record<ChainPurpose, string>> = {
   masquerade: "postrouting",
   forward: "forward",
+  clamp: "clamp",
   underlay: "input",
 };
+
+export const CHAIN_PURPOSES = Object.keys(NFT_CHAINS) as readonly ChainPurpose[];
 
 /** In our table of nftables: the set of the network's peers, and the count of what was refused. */
 export const NFT_PEERS = "peers";

@@ -11,8 +11,12 @@ import type { RunXtables, XtablesChain, XtablesName } from "./xtables-table.ts";
 /** How long to wait for another that holds iptables' lock. Seconds. */
 const WAIT = "5";
 
-/** The chain that a table of iptables-nft has if somebody used it; ours are called from these. */
-const BASE_CHAINS: Readonly<Record<XtablesName, string>> = { nat: "POSTROUTING", filter: "FORWARD" };
+/** The chains that ours are called from: a table of iptables-nft has one if somebody used it. */
+const BASE_CHAINS: Readonly<Record<XtablesName, readonly string[]>> = {
+  nat: ["POSTROUTING"],
+  filter: ["FORWARD"],
+  mangle: ["FORWARD", "INPUT"],
+};
 
 /** What the flavours of iptables work on. */
 export interface XtablesGround {
@@ -50,9 +54,11 @@ export async function xtablesTables(
   if (nft === undefined) return [];
   const names = Object.keys(BASE_CHAINS) as readonly XtablesName[];
   const family = addressFamily === 4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
-  const there = await Promise.all(
-    names.map((table) => nft.hasChain({ family, table, name: BASE_CHAINS[table] }, options)),
-  );
+  const hasOne = async (table: XtablesName) => {
+    const found = BASE_CHAINS[table].map((name) => nft.hasChain({ family, table, name }, options));
+    return (await Promise.all(found)).includes(true);
+  };
+  const there = await Promise.all(names.map(hasOne));
   return names.filter((_, index) => there[index]);
 }
 

@@ -11,10 +11,10 @@ export function targetOf(rule: string): string | undefined {
 }
 
 /**
- * Whose jumps may stand before ours in FORWARD: they hold the policies that an administrator made for pods, and an accept before
- * them would let in what these keep out. And other networks' chains of our own kind, which let in nothing but their own.
+ * Whose jumps may stand before ours: in FORWARD they hold the policies that an administrator made for pods, and an accept before
+ * them would let in what these keep out. And other networks' chains of our own kind, which concern nothing but their own.
  */
-const PREDECESSORS = /^(?:FLANNEL-F-|cali-FORWARD$|KUBE-ROUTER-FORWARD$|CILIUM_FORWARD$|WEAVE-NPC|DOCKER-USER$)/;
+const PREDECESSORS = /^(?:FLANNEL-[A-Z]-|cali-FORWARD$|KUBE-ROUTER-FORWARD$|CILIUM_FORWARD$|WEAVE-NPC|DOCKER-USER$)/;
 
 export function mayPrecede(rule: string): boolean {
   const target = targetOf(rule);

@@ -2,25 +2,25 @@ import type { Plan, RowFailure, Table } from "../../dataplane/table.ts";
 import type { Prefix } from "../../ip/prefix.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import { Readback } from "./readback.ts";
-import { type ChainPurpose, type FirewallChain, firewallChains, xtablesChainName } from "./rule.ts";
+import { CHAIN_PURPOSES, type ChainPurpose, type FirewallChain, firewallChains, xtablesChainName } from "./rule.ts";
 import { mayPrecede, xtablesRule } from "./xtables-rule.ts";
 
-/** Where a chain of ours is called from. */
-const PLACES: Readonly<Record<XtablesPurpose, { readonly table: XtablesName; readonly from: string }>> = {
-  masquerade: { table: "nat", from: "POSTROUTING" },
-  forward: { table: "filter", from: "FORWARD" },
-};
-const PURPOSES = Object.keys(PLACES) as readonly XtablesPurpose[];
-
-/** The underlay is looked after by nftables, or not at all. */
-type XtablesPurpose = Exclude<ChainPurpose, "underlay">;
-
-function placeOf(purpose: ChainPurpose) {
-  if (purpose === "underlay") throw new Error("iptables has no rules for the underlay");
-  return PLACES[purpose];
+/** Where a chain of ours is called from: among others, or before them, where an accept of theirs would end a packet's way. */
+interface XtablesPlace extends Omit<XtablesChain, "chain"> {
+  readonly from: string;
+  readonly isFirst: boolean;
 }
 
-export type XtablesName = "nat" | "filter";
+/** In `mangle` nobody else's accept matters for what comes after it, and a drop is as final as anywhere. */
+const PLACES: Readonly<Record<ChainPurpose, XtablesPlace>> = {
+  masquerade: { table: "nat", from: "POSTROUTING", isFirst: false },
+  forward: { table: "filter", from: "FORWARD", isFirst: true },
+  clamp: { table: "mangle", from: "FORWARD", isFirst: true },
+  underlay: { table: "mangle", from: "INPUT", isFirst: true },
+};
+
+export const XTABLES_NAMES = ["nat", "filter", "mangle"] as const;
+export type XtablesName = (typeof XTABLES_NAMES)[number];
 
 /** One flavour of iptables for one address family. */
 export interface RunXtables {
@@ -70,7 +70,7 @@ export class XtablesTable implements Table<FirewallChain> {
   async list(options: Abortable): Promise<readonly FirewallChain[]> {
     const tables = await this.#program.tables(options);
     const rows = await Promise.all(
-      PURPOSES.filter((purpose) => tables.includes(placeOf(purpose).table)).map((purpose) =>
+      CHAIN_PURPOSES.filter((purpose) => tables.includes(PLACES[purpose].table)).map((purpose) =>
         this.#look(purpose, options),
       ),
     );
@@ -78,30 +78,41 @@ export class XtablesTable implements Table<FirewallChain> {
   }
 
   async apply(plan: Plan<FirewallChain>, options: Abortable): Promise<readonly RowFailure<FirewallChain>[]> {
-    for (let attempt = 1; ; attempt++) {
-      const sections = [
-        ...(await Promise.all(plan.puts.map((row) => this.#put(row, options)))),
-        ...(await Promise.all(plan.removals.map((row) => this.#remove(row, options)))),
-      ];
+    const failures: RowFailure<FirewallChain>[] = [];
+    const failed = (row: FirewallChain, error: unknown) => {
+      options.signal.throwIfAborted();
+      failures.push({ row, error: error instanceof Error ? error : new Error(String(error)) });
+    };
+    // Row by row: what this kernel or this iptables cannot do spoils nothing else.
+    for (const row of plan.puts)
+      await this.#write(() => this.#put(row, options), options).then(
+        () => this.#readAgain(row, options),
+        (error) => failed(row, error),
+      );
+    for (const row of plan.removals)
+      await this.#write(() => this.#remove(row, options), options).catch((error) => failed(row, error));
+    return failures;
+  }
+
+  async #write(text: () => Promise<string>, options: Abortable): Promise<void> {
+    for (let attempt = 1; ; attempt++)
       try {
-        await this.#program.restore(sections.join(""), options);
-        break;
+        return await this.#program.restore(await text(), options);
       } catch (error) {
         options.signal.throwIfAborted();
         if (attempt === ATTEMPTS) throw error;
       }
-    }
-    for (const row of plan.puts) {
-      if (!this.#readback.wrote(row.purpose, this.#linesOf(row))) continue;
-      const found = await this.#look(row.purpose, options);
-      this.#readback.read(row.purpose, this.#linesOf(row), found?.listed ?? []);
-    }
-    return [];
+  }
+
+  async #readAgain(row: FirewallChain, options: Abortable): Promise<void> {
+    if (!this.#readback.wrote(row.purpose, this.#linesOf(row))) return;
+    const found = await this.#look(row.purpose, options);
+    this.#readback.read(row.purpose, this.#linesOf(row), found?.listed ?? []);
   }
 
   watch(onChange: () => void): Disposable {
-    const chains = PURPOSES.flatMap((purpose) => {
-      const { table, from } = placeOf(purpose);
+    const chains = CHAIN_PURPOSES.flatMap((purpose) => {
+      const { table, from } = PLACES[purpose];
       return [from, this.#chain(purpose)].map((chain) => ({ table, chain }));
     });
     return this.#program.watch(chains, onChange);
@@ -120,7 +131,7 @@ export class XtablesTable implements Table<FirewallChain> {
 
   /** The first line tells whether and where the chain is called; the others are its rules. */
   async #look(purpose: ChainPurpose, options: Abortable): Promise<FirewallChain | undefined> {
-    const { table, from } = placeOf(purpose);
+    const { table, from } = PLACES[purpose];
     const chain = this.#chain(purpose);
     const [callers = [], content] = await Promise.all([
       this.#program.rules(table, from, options),
@@ -137,14 +148,15 @@ export class XtablesTable implements Table<FirewallChain> {
     const count = rules.filter((line) => line === jump).length;
     if (count === 0) return NOT_CALLED;
     if (count > 1) return `called ${count} times`;
-    const above =
-      purpose === "forward" ? rules.slice(0, rules.indexOf(jump)).find((line) => !mayPrecede(line)) : undefined;
+    const above = PLACES[purpose].isFirst
+      ? rules.slice(0, rules.indexOf(jump)).find((line) => !mayPrecede(line))
+      : undefined;
     return above === undefined ? jump : `called only after ${above}`;
   }
 
   async #put(row: FirewallChain, options: Abortable): Promise<string> {
     const { purpose, rules } = row;
-    const { table, from } = placeOf(purpose);
+    const { table, from, isFirst } = PLACES[purpose];
     const chain = this.#chain(purpose);
     const jump = call(purpose, chain);
     const callers = (await this.#callers(purpose, options)).filter((line) => line.startsWith("-A "));
@@ -154,13 +166,13 @@ export class XtablesTable implements Table<FirewallChain> {
       const leading = others.findIndex((line) => !mayPrecede(line));
       const place = leading < 0 ? others.length : leading;
       lines.push(...callers.filter((line) => line === jump).map((line) => line.replace("-A ", "-D ")));
-      lines.push(purpose === "forward" ? `-I ${from} ${place + 1} -j ${chain}` : jump);
+      lines.push(isFirst ? `-I ${from} ${place + 1} -j ${chain}` : jump);
     }
     return section(table, lines);
   }
 
   async #remove({ purpose }: FirewallChain, options: Abortable): Promise<string> {
-    const { table } = placeOf(purpose);
+    const { table } = PLACES[purpose];
     const chain = this.#chain(purpose);
     const jump = call(purpose, chain);
     const jumps = (await this.#callers(purpose, options)).filter((line) => line === jump);
@@ -168,14 +180,14 @@ export class XtablesTable implements Table<FirewallChain> {
   }
 
   async #callers(purpose: ChainPurpose, options: Abortable): Promise<readonly string[]> {
-    const { table, from } = placeOf(purpose);
+    const { table, from } = PLACES[purpose];
     const isThere = (await this.#program.tables(options)).includes(table);
     return isThere ? ((await this.#program.rules(table, from, options)) ?? []) : [];
   }
 }
 
 function call(purpose: ChainPurpose, chain: string): string {
-  return `-A ${placeOf(purpose).from} -j ${chain}`;
+  return `-A ${PLACES[purpose].from} -j ${chain}`;
 }
 
 function section(table: string, lines: readonly string[]): string {

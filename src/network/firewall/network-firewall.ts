@@ -4,7 +4,7 @@ import { type Layer, layer, type Table } from "../../dataplane/table.ts";
 import type { Address, Family } from "../../ip/address.ts";
 import type { Prefix } from "../../ip/prefix.ts";
 import { formatPrefix } from "../../ip/prefix.ts";
-import type { Firewall, FirewallSurvey, XtablesKind } from "../../kernel/firewall/firewall.ts";
+import type { Firewall, FirewallSurvey, Flavour, XtablesKind } from "../../kernel/firewall/firewall.ts";
 import type { Leftover } from "../../kernel/firewall/leftovers.ts";
 import type { FirewallChain } from "../../kernel/firewall/rule.ts";
 import type { Lease } from "../../lease/lease.ts";
@@ -12,19 +12,8 @@ import type { Abortable } from "../../lib/abortable.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
 import type { Logger } from "../../lib/logger.ts";
 import { Scope } from "../../lib/scope.ts";
-import { type ChosenFlavour, chooseFlavour, type FlavourChoice } from "./flavour.ts";
-import { forwardChain, masqueradeChain, underlayChain } from "./rules.ts";
-
-/** What the operator wants of the host's packet filters. */
-export interface FirewallPolicy {
-  readonly flavour: FlavourChoice;
-  /** `--ip-masq` */
-  readonly masquerade: boolean;
-  /** `--ip-masq-exclude` */
-  readonly excluded: readonly Prefix[];
-  /** `--underlay-admission`: packets between hosts are let in from peers only. */
-  readonly admission: boolean;
-}
+import { type ChosenFlavour, chooseFlavour } from "./flavour.ts";
+import { type FirewallPolicy, type Overlay, type Places, wantedChains } from "./wanted-chains.ts";
 
 export interface NetworkFirewallOptions {
   readonly firewall: Firewall;
@@ -37,13 +26,6 @@ export interface NetworkFirewallOptions {
 const LONGEST_WAIT: Milliseconds = 5_000;
 
 const KINDS: readonly XtablesKind[] = ["nft", "legacy"];
-
-/** What of a network's is in one address family: rules are made for each by itself. */
-export interface Overlay {
-  readonly network: Prefix;
-  /** What of it is this host's. */
-  readonly subnet: Prefix;
-}
 
 interface FamilyTables {
   readonly nft: Table<FirewallChain>;
@@ -182,34 +164,33 @@ export class NetworkFirewall {
   }
 
   #layers(overlay: Overlay, survey: FirewallSurvey): readonly Layer[] {
-    const { masquerade, excluded, flavour: choice } = this.#policy;
-    const flavour = this.#choose(overlay, survey);
     const tables = this.#tablesOf(overlay.network);
-    const rowsOf = (which: string) =>
-      masquerade && flavour === which ? [masqueradeChain({ ...overlay, excluded })] : [];
-    const layers: Layer[] = [];
-    if (survey.nftables) {
-      const masqueradeRows = rowsOf("nftables");
-      const admission =
-        this.#admission === undefined ? [] : [underlayChain(this.#admission, overlay.network.address.family)];
-      layers.push(layer(tables.nft, [...masqueradeRows, ...admission], { isFoundation: masqueradeRows.length > 0 }));
-    }
+    const places = this.#places(overlay, survey);
+    const layerOf = (flavour: Flavour, table: Table<FirewallChain>) => {
+      const chains = wantedChains(flavour, overlay, this.#policy, places, this.#admission);
+      return layer(table, chains, { isFoundation: chains.some(({ purpose }) => purpose === "masquerade") });
+    };
+    const layers = survey.nftables ? [layerOf("nftables", tables.nft)] : [];
     for (const kind of KINDS) {
-      const isForwardFiltered = choice !== "none" && survey[kind].tables.includes("filter");
       const table = tables.xtables[kind];
-      if (table === undefined) {
-        if (isForwardFiltered)
-          this.#say(`cannot let the overlay pass: there are rules of iptables-${kind} here, but not the program`);
-        continue;
-      }
-      const masqueradeRows = rowsOf(`iptables-${kind}`);
-      const rows = [...masqueradeRows, ...(isForwardFiltered ? [forwardChain(overlay.network)] : [])];
-      layers.push(layer(table, rows, { isFoundation: masqueradeRows.length > 0 }));
+      if (table !== undefined) layers.push(layerOf(`iptables-${kind}`, table));
+      else if (places.forwarding.includes(`iptables-${kind}`))
+        this.#say(`cannot let the overlay pass: there are rules of iptables-${kind} here, but not the program`);
     }
     return layers;
   }
 
-  #choose({ network }: Overlay, survey: FirewallSurvey): string | undefined {
+  #places(overlay: Overlay, survey: FirewallSurvey): Places {
+    const usual = this.#choose(overlay, survey);
+    const filtering = KINDS.filter((kind) => survey[kind].tables.includes("filter"));
+    return {
+      usual,
+      forwarding: this.#policy.flavour === "none" ? [] : filtering.map((kind) => `iptables-${kind}` as const),
+      admission: survey.nftables ? "nftables" : undefined,
+    };
+  }
+
+  #choose({ network }: Overlay, survey: FirewallSurvey): Flavour | undefined {
     const { flavour: choice, masquerade } = this.#policy;
     if (choice === "none") return undefined;
     const { family } = network.address;
