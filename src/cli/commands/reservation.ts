@@ -8,7 +8,7 @@ import { print, printJson, printTable, readSubnet } from "./output.ts";
 import { CommandError, runStoreCommand, UsageError } from "./store-command.ts";
 import { withStoreOptions } from "./store-options.ts";
 
-const SHAPE = "{subnet, ipv6Subnet, publicIP}, ipv6Subnet null where there is none";
+const SHAPE = "{subnet, publicIP}, with ipv6Subnet where one is kept too";
 
 /** `flannel reservation …`: subnets that are kept for a host, whether it runs or not. */
 export const reservationCommand: CommandModule = {
@@ -98,7 +98,7 @@ function taken({ subnet }: LeaseTakenError, leases: readonly Lease[]): CommandEr
 
 /** With a column for the second family only where there is one. */
 function printReservations(rows: readonly ReturnType<typeof reservationJson>[]): void {
-  const isDual = rows.some((row) => row.ipv6Subnet !== null);
+  const isDual = rows.some((row) => row.ipv6Subnet !== undefined);
   printTable(
     ["SUBNET", ...(isDual ? ["IPV6 SUBNET"] : []), "PUBLIC IP"],
     rows.map((row) => [row.subnet, ...(isDual ? [row.ipv6Subnet ?? "-"] : []), row.publicIP]),
@@ -109,7 +109,7 @@ function printReservations(rows: readonly ReturnType<typeof reservationJson>[]):
 function reservationJson({ subnet, ipv6Subnet, publicIP }: Reservation) {
   return {
     subnet: formatPrefix(subnet),
-    ipv6Subnet: ipv6Subnet === undefined ? null : formatPrefix(ipv6Subnet),
+    ...(ipv6Subnet !== undefined && { ipv6Subnet: formatPrefix(ipv6Subnet) }),
     publicIP: formatAddress(publicIP),
   };
 }
