@@ -138,6 +138,24 @@ describe("EtcdV2Registry.watchLeases()", () => {
       await expect.poll(() => each.events().at(-1)).toMatchObject({ lease: claim(200) });
   });
 
+  test("learns of changes that etcd did not tell because too many came at once", async () => {
+    const proxy = cleanup.use(await TamperingProxy.start(etcd.endpoint));
+    const registry = connect(proxy.endpoint);
+    const watch = follow(registry, (await registry.listLeases("", options)).cursor);
+    await expect.poll(watch.isConnected).toBe(true);
+    const value = JSON.stringify({ PublicIP: "192.0.2.1", BackendData: "x".repeat(50_000) });
+    const readOn = proxy.stall();
+    for (let batch = 0; batch < 8; batch++)
+      await Promise.all(
+        Array.from({ length: 50 }, (_, number) => put(`${prefix}/subnets/10.${batch}.${number}.0-24`, value)),
+      );
+    readOn();
+    await expect.poll(() => watch.events().length, { timeout: 10_000 }).toBe(400);
+    await registry.createLease("", claim(200), options);
+    await expect.poll(() => watch.events().at(-1)).toMatchObject({ lease: claim(200) });
+    expect(watch.events()).toHaveLength(401);
+  });
+
   test("gives a lease from its history what is left of its time, not what it had", async () => {
     const registry = connect();
     const { cursor } = await registry.listLeases("", options);

@@ -35,6 +35,7 @@ export class TamperingProxy implements AsyncDisposable {
   readonly requests: SeenRequest[] = [];
   tamper: (request: SeenRequest) => Tampering = () => "pass";
   readonly #target: string | undefined;
+  readonly #passing = new Set<{ readonly reply: IncomingMessage; readonly response: ServerResponse }>();
   readonly #server: Server;
 
   private constructor(target: string | undefined) {
@@ -53,6 +54,13 @@ export class TamperingProxy implements AsyncDisposable {
     const address = this.#server.address();
     if (address === null || typeof address === "string") throw new Error("not listening");
     return `http://127.0.0.1:${address.port}`;
+  }
+
+  /** Reads no further in the answers that are under way, so that they fill the connection. @returns what reads on */
+  stall(): () => void {
+    const stalled = [...this.#passing];
+    for (const { reply, response } of stalled) reply.unpipe(response).pause();
+    return () => stalled.forEach(({ reply, response }) => reply.pipe(response));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -82,6 +90,9 @@ export class TamperingProxy implements AsyncDisposable {
         response.writeHead(reply.statusCode ?? 0, reply.headers);
         response.flushHeaders();
         reply.pipe(response);
+        const passing = { reply, response };
+        this.#passing.add(passing);
+        response.on("close", () => this.#passing.delete(passing));
       }
     });
     onward.on("error", () => response.destroy());

@@ -1,6 +1,7 @@
 import { HistoryLostError, StoreUnavailableError } from "../../lease/errors.ts";
 import type { Cursor, LeaseEvent } from "../../lease/lease.ts";
 import type { Abortable } from "../../lib/abortable.ts";
+import { Alarm } from "../../lib/alarm.ts";
 import type { Clock, Instant, Milliseconds } from "../../lib/clock.ts";
 import { Mailbox } from "../../lib/mailbox.ts";
 import { Scope } from "../../lib/scope.ts";
@@ -17,6 +18,10 @@ const PROBE_AFTER: Milliseconds = 5_000;
 const RENEW_AFTER = 400n;
 /** Beyond this, renewing might lose what staying would not. */
 const TOO_LATE_TO_RENEW = 900n;
+/** etcd holds so many changes for a stream that is read too slowly, and then forgets the stream: it stays open, and silent for ever. */
+const HELD_BY_ETCD = 100;
+/** A stream that has told of so many is asked about what it may have missed once it is silent for this long. */
+const SILENT_AFTER: Milliseconds = 200;
 /** What one event may at most take; etcd's requests are limited to 1.5 MiB. */
 const MOST_LINE = 8 * 1024 * 1024;
 
@@ -34,11 +39,13 @@ export interface LeaseWatchParts {
  *
  * Of changes in etcd's history each poll brings one; from the present on one streaming answer brings all. What etcd finds in its
  * history it writes right behind the answer's head: a watch that has been quiet for a while thus proves that there was nothing
- * up to the index in that head, and so the cursor can keep up with a store in which only other keys change.
+ * up to the index in that head, and so the cursor can keep up with a store in which only other keys change. A stream that told of fewer
+ * changes than etcd holds for it has lost none; any other is renewed in the next silence.
  */
 export class LeaseWatch {
   readonly #parts: LeaseWatchParts;
   readonly #mail = new Mailbox<Mail>();
+  readonly #silence: Alarm;
   #cursor: Cursor;
   #open: OpenWatch | undefined;
   #lastNews: Instant;
@@ -49,11 +56,15 @@ export class LeaseWatch {
     this.#parts = parts;
     this.#cursor = since;
     this.#lastNews = parts.clock.now();
+    this.#silence = new Alarm(parts.clock, () => {
+      if (this.#open !== undefined) this.#mail.put({ from: this.#open, type: "silence" });
+    });
   }
 
   async *run({ signal }: Abortable): AsyncGenerator<LeaseEvents, never> {
     using connection = new HttpConnection();
     await using scope = new Scope(signal);
+    using _silence = this.#silence;
     const endpoint = await this.#begin(connection, signal);
     yield { events: [], cursor: this.#cursor };
     scope.spawn((stop) => this.#probe(endpoint, stop));
@@ -121,7 +132,7 @@ export class LeaseWatch {
   #adopt(endpoint: string, { header, stream, serverTime }: KeyWatch): void {
     const { index } = this.#cursor;
     if (stream === undefined) throw new HistoryLostError(`etcd keeps no changes as old as ${index} any more`);
-    const open: OpenWatch = { header, serverTime, stream, since: this.#parts.clock.now() };
+    const open: OpenWatch = { header, serverTime, stream, since: this.#parts.clock.now(), told: 0 };
     let rest = "";
     const onText = (text: string) => {
       const lines = (rest + text).split("\n");
@@ -155,13 +166,16 @@ export class LeaseWatch {
     for (const mail of mails) {
       if (mail.from !== this.#open) continue; // of a watch that has been replaced
       if (mail.type === "event") {
+        mail.from.told++;
         events.push(...this.#accept(mail.event, mail.from, time));
         this.#mustReopen ||= BigInt(mail.event.node.modifiedIndex) <= mail.from.header.index;
       } else if (mail.type === "end") {
         this.#mustReopen = true;
         this.#failure = mail.failure ?? (this.#endedAtOnce(mail.from) ? endedAtOnce(endpoint) : undefined);
-      } else this.#mustReopen ||= this.#keepUp(mail.index, mail.from);
+      } else if (mail.type === "silence") this.#mustReopen ||= this.#mayHaveLost(mail.from, time.now);
+      else this.#mustReopen ||= this.#keepUp(mail.index, mail.from);
     }
+    if (this.#open !== undefined && this.#open.told >= HELD_BY_ETCD) this.#silence.set(time.now + SILENT_AFTER);
     return events.length > 0 || this.#cursor !== before ? { events, cursor: this.#cursor } : undefined;
   }
 
@@ -196,6 +210,11 @@ export class LeaseWatch {
     return passed >= RENEW_AFTER && passed <= TOO_LATE_TO_RENEW;
   }
 
+  /** Whether the watch must be renewed to find out what etcd did not tell of. */
+  #mayHaveLost({ told }: OpenWatch, now: Instant): boolean {
+    return told >= HELD_BY_ETCD && now - this.#lastNews >= SILENT_AFTER;
+  }
+
   #endedAtOnce(from: OpenWatch): boolean {
     return this.#lastNews < from.since && this.#parts.clock.now() - from.since < 1_000;
   }
@@ -223,11 +242,14 @@ export class LeaseWatch {
 type OpenWatch = Omit<KeyWatch, "stream"> & {
   readonly stream: NonNullable<KeyWatch["stream"]>;
   readonly since: Instant;
+  /** How many changes it has told of. */
+  told: number;
 };
 
 type Mail = { readonly from: OpenWatch } & (
   | { readonly type: "event"; readonly event: KeyEvent }
   | { readonly type: "end"; readonly failure: unknown }
+  | { readonly type: "silence" }
   | { readonly type: "probe"; readonly index: bigint }
 );
 
