@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { formatPrefix } from "../src/ip/prefix.ts";
-import { Cluster } from "../test/e2e/cluster.ts";
+import { Cluster } from "../test/kube/cluster.ts";
 import { cpuSeconds, peakResidentMiB, residentMiB } from "../test/support/process-usage.ts";
 import { BENCH_NETWORK, fakePeer, fakeValue, PEERS_LINK } from "./fake-peers.ts";
 import type { Report } from "./figures.ts";

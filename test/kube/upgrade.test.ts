@@ -6,11 +6,11 @@ import type { LabHost } from "../../src/lab/lab-host.ts";
 import type { Place } from "../../src/lab/place.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { manifestConfigList, Runtime } from "../cni/runtime.ts";
-import { Cluster } from "../e2e/cluster.ts";
 import { ceiling, complaints, untilPing } from "../e2e/hosts.ts";
 import { pingDuring } from "../support/pings.ts";
 import { annotations } from "./annotations.ts";
 import type { KubeObject } from "./api/objects.ts";
+import { Cluster } from "./cluster.ts";
 
 const { signal } = new AbortController();
 const NETWORK = "10.5.0.0/16";

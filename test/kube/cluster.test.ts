@@ -2,12 +2,13 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { waitUntil } from "../../src/lab/wait.ts";
-import { PREFIX } from "../kube/annotations.ts";
-import type { FaultRule } from "../kube/api/faults.ts";
+import { ceiling, complaints, hostsOf, untilPing, withPod } from "../e2e/hosts.ts";
+import { httpProbe } from "../support/http-probe.ts";
 import { ipJson } from "../support/kernel-state.ts";
 import { pingDuring } from "../support/pings.ts";
+import { annotations, PREFIX } from "./annotations.ts";
+import type { FaultRule } from "./api/faults.ts";
 import { Cluster } from "./cluster.ts";
-import { ceiling, complaints, hostsOf, untilPing, withPod } from "./hosts.ts";
 
 const { signal } = new AbortController();
 
@@ -69,7 +70,7 @@ for (const backend of ["vxlan", "host-gw"])
       { verb: "list", times: 2, fault: { kind: "truncate", bytes: 300 } },
     ];
     const { sent, lost, missing } = await pingDuring(b.pod, { to: a.pod.address, signal }, async () => {
-      for (let restart = 0; restart < 3; restart++) await a.daemon.restart("SIGKILL", { signal });
+      for (let restart = 0; restart < 2; restart++) await a.daemon.restart("SIGKILL", { signal });
       await api.call("faults.add", ...faults);
       await api.call("dropConnections");
       await a.daemon.restart("SIGKILL", { signal, within: 30_000 });
@@ -97,26 +98,64 @@ async function waysTo(host: Parameters<typeof ipJson>[0], backend: string): Prom
   return await host.run(["bridge", "-j", "fdb", "show", "dev", "flannel.1"]);
 }
 
-test("flanneld takes the interface and the public IP that its node's annotation names", async () => {
-  await using cluster = await Cluster.up({ hosts: 2, backend: "host-gw", signal });
+test("flanneld as a pod waits for its node, is known by its pod or by NODE_NAME, takes the public IP of an annotation, and goes on with a renewed token", async () => {
+  const flags = ["--healthz-ip=127.0.0.1", "--healthz-port=8081"];
+  await using cluster = await Cluster.up({ hosts: 0, backend: "host-gw", flags, signal });
   const { lab, api } = cluster;
-  const [a, b] = hostsOf(lab, 2);
-  if (a === undefined || b === undefined) throw new Error("no hosts");
+  const [a, b] = [await lab.addHost(), await lab.addHost()];
+  const pod = { POD_NAME: "kube-flannel-ds-x7", POD_NAMESPACE: "kube-flannel" };
+  const metadata = { name: pod.POD_NAME, namespace: pod.POD_NAMESPACE };
+  await api.call("create", { apiVersion: "v1", kind: "Pod", metadata, spec: { nodeName: b.name } });
+  cluster.setUpPod(a, { NODE_NAME: a.name });
+  cluster.setUpPod(b, pod);
+
+  await a.daemon.start();
+  const probe = (path: string) => httpProbe(a, { host: "127.0.0.1", port: 8081, path });
+  await waitUntil(() => a.daemon.log().includes("our node is not registered yet"), {
+    signal,
+    within: 20_000,
+    what: `${a.name} waits for its node`,
+  });
+  expect([await probe("/healthz"), await probe("/readyz")]).toEqual([
+    "200 flanneld is running",
+    "503 flanneld is not ready yet",
+  ]);
+  await api.call("addNode", a.name, ["10.5.1.0/24"]);
+  await a.daemon.ready();
+
   const second = a.address.replace(/\.\d+$/, ".99");
   await b.namespace.ip([`addr add ${second}/24 dev eth0`]);
+  await api.call("addNode", b.name, ["10.5.2.0/24"]);
   await api.call("annotate", b.name, { [`${PREFIX}node-public-ip`]: second });
-  await b.daemon.restart("SIGTERM", { signal });
-  const route = async () => (await ipJson(a, "route")).find(({ dst }) => dst === "10.5.2.0/24")?.["gateway"];
-  await waitUntil(async () => (await route()) === second, {
-    signal,
-    within: ceiling(1_000),
-    what: `${a.name} sends by ${second}`,
-  });
+  await b.startDaemon();
+  const route = async (subnet: string) => (await ipJson(a, "route")).find(({ dst }) => dst === subnet)?.["gateway"];
+  const sendsBy = (subnet: string, address: string) =>
+    waitUntil(async () => (await route(subnet)) === address, {
+      signal,
+      within: ceiling(1_000),
+      what: `${a.name} sends to ${subnet} by ${address}`,
+    });
+  await sendsBy("10.5.2.0/24", second);
   expect(b.daemon.log()).toContain(`publicIP=${second}`);
+  for (const host of [a, b]) await host.addPod();
+  await untilPing(withPod(a).pod, withPod(b).pod, ceiling(1_000));
 
-  // What was asked of the API, and nothing else.
+  // The token runs out, and the connections with it.
+  await cluster.renewToken();
+  await api.call("dropConnections");
+  await api.call("addNode", "peer", ["10.5.9.0/24"]);
+  await api.call("annotate", "peer", annotations(second, { "backend-type": "host-gw", "backend-data": "null" }));
+  await sendsBy("10.5.9.0/24", second);
+  expect([await probe("/healthz"), await probe("/readyz")]).toEqual([
+    "200 flanneld is running",
+    "200 flanneld is ready",
+  ]);
+
+  // What was asked of the API, and nothing else; the pod only by who is known by it.
   const calls = (await api.calls()).filter(({ user }) => user === "system:serviceaccount:kube-flannel:flannel");
   expect(new Set(calls.map(({ verb, resource }) => `${verb} ${resource}`))).toEqual(
-    new Set(["get nodes", "list nodes", "watch nodes", "patch nodes/status"]),
+    new Set(["get nodes", "list nodes", "watch nodes", "patch nodes/status", "get pods"]),
   );
+  expect(calls.filter(({ resource }) => resource === "pods")).toHaveLength(1);
+  expect(complaints(b).filter((line) => !line.includes("the store is away"))).toEqual([]);
 });

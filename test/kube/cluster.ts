@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { formatAddress } from "../../src/ip/address.ts";
 import { Lab } from "../../src/lab/lab.ts";
@@ -6,10 +6,11 @@ import type { LabHost } from "../../src/lab/lab-host.ts";
 import { launcher } from "../../src/lab/launcher.ts";
 import { labDirectory } from "../../src/lab/record.ts";
 import type { Abortable } from "../../src/lib/abortable.ts";
-import { FakeApiProcess } from "../kube/fake-api-process.ts";
-import { kubeconfigText } from "../kube/kubeconfig.ts";
-import { RIGHTS, TOKEN } from "../kube/manager.ts";
+import { SERVICE_ACCOUNT } from "../../src/store/kube/pod-access.ts";
 import { makeCertificates } from "../support/certificates.ts";
+import { FakeApiProcess } from "./fake-api-process.ts";
+import { kubeconfigText } from "./kubeconfig.ts";
+import { RIGHTS, TOKEN } from "./manager.ts";
 
 export interface ClusterOptions extends Abortable {
   readonly hosts: number;
@@ -24,8 +25,10 @@ export interface ClusterOptions extends Abortable {
 export class Cluster implements AsyncDisposable {
   readonly lab: Lab;
   readonly api: FakeApiProcess;
-  readonly kubeconfig: string;
   readonly netConfig: string;
+  readonly #kubeconfig: string;
+  /** What a kubelet mounts into every pod of flannel's: `token` and `ca.crt`. */
+  readonly #serviceAccount: string;
   readonly #flags: readonly string[];
 
   /** Every host is a node with a podCIDR, 10.5.<its number>.0/24; when it resolves, each is ready and has a pod. */
@@ -49,23 +52,22 @@ export class Cluster implements AsyncDisposable {
     const api = await FakeApiProcess.start(lab.switch.namespace, { host, port: 6443, tls, bookmarkEvery: 500 });
     await api.call("users.addServiceAccount", TOKEN, "kube-flannel", "flannel");
     await api.call("grant", "kube-flannel", "flannel", RIGHTS);
-    const kubeconfig = join(directory, "kubeconfig");
-    writeFileSync(kubeconfig, kubeconfigText(api.url, { ca, token: TOKEN }));
-    const netConfig = join(directory, "net-conf.json");
-    writeFileSync(netConfig, JSON.stringify(config));
-    return new Cluster(lab, api, { kubeconfig, netConfig, flags });
+    const path = (name: string) => join(directory, name);
+    writeFileSync(path("kubeconfig"), kubeconfigText(api.url, { ca, token: TOKEN }));
+    mkdirSync(path("serviceaccount"));
+    copyFileSync(ca, path("serviceaccount/ca.crt"));
+    writeFileSync(path("serviceaccount/token"), TOKEN);
+    writeFileSync(path("net-conf.json"), JSON.stringify(config));
+    return new Cluster(lab, api, directory, flags);
   }
 
-  private constructor(
-    lab: Lab,
-    api: FakeApiProcess,
-    files: { readonly kubeconfig: string; readonly netConfig: string; readonly flags: readonly string[] },
-  ) {
+  private constructor(lab: Lab, api: FakeApiProcess, directory: string, flags: readonly string[]) {
     this.lab = lab;
     this.api = api;
-    this.kubeconfig = files.kubeconfig;
-    this.netConfig = files.netConfig;
-    this.#flags = files.flags;
+    this.netConfig = join(directory, "net-conf.json");
+    this.#kubeconfig = join(directory, "kubeconfig");
+    this.#serviceAccount = join(directory, "serviceaccount");
+    this.#flags = flags;
   }
 
   /** The hosts' default gateway, where the API server is. */
@@ -81,15 +83,44 @@ export class Cluster implements AsyncDisposable {
     await host.addPod();
   }
 
-  /** Makes the host's daemon one of the cluster's. */
-  setUp(host: LabHost, variables: Readonly<Record<string, string>> = { NODE_NAME: host.name }): void {
-    const settings = Object.entries(variables).map(([name, value]) => `${name}=${value}`);
+  /** Makes the host's daemon one of the cluster's, by a kubeconfig. */
+  setUp(host: LabHost): void {
+    const access = `--kubeconfig-file=${this.#kubeconfig}`;
+    host.daemon.argv = ["env", `NODE_NAME=${host.name}`, ...this.#flanneld(host), access];
+  }
+
+  /** Makes the host's daemon a pod of the cluster, as far as it can see: the service account's files and these variables. */
+  setUpPod(host: LabHost, variables: Readonly<Record<string, string>>): void {
+    const { hostname, port } = new URL(this.api.url);
+    const all = { KUBERNETES_SERVICE_HOST: hostname, KUBERNETES_SERVICE_PORT: port, ...variables };
+    const settings = Object.entries(all).map(([name, value]) => `${name}=${value}`);
+    const mount = `mount -t tmpfs tmpfs /var && mkdir -p ${SERVICE_ACCOUNT} && mount --bind ${this.#serviceAccount} ${SERVICE_ACCOUNT}`;
     host.daemon.argv = [
-      "env",
+      "unshare",
+      "-m",
+      "sh",
+      "-c",
+      `${mount} && exec env "$@"`,
+      "sh",
       ...settings,
+      ...this.#flanneld(host),
+    ];
+  }
+
+  /** A kubelet renews the service account's token in time; the one before runs out. */
+  async renewToken(): Promise<void> {
+    const file = join(this.#serviceAccount, "token");
+    const before = readFileSync(file, "utf8");
+    const token = `${before}-renewed`;
+    await this.api.call("users.addServiceAccount", token, "kube-flannel", "flannel");
+    writeFileSync(file, token);
+    await this.api.call("users.expireToken", before);
+  }
+
+  #flanneld(host: LabHost): readonly string[] {
+    return [
       launcher("flanneld"),
       "--kube-subnet-mgr",
-      `--kubeconfig-file=${this.kubeconfig}`,
       `--net-config-path=${this.netConfig}`,
       `--subnet-file=${host.subnetFile}`,
       `--state-dir=${host.stateDirectory}`,
