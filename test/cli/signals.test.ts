@@ -1,39 +1,31 @@
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { flanneld, outcome, run, start, temporaryDirectory, waitingFlanneld } from "./program.ts";
+import { type StopOptions, stopAfter } from "./stop-after.ts";
 
 const SIGNALS = ["SIGTERM", "SIGINT"] as const;
 
-/** How a flanneld ends that is told to stop `delay` ms after its start or, if `heard`, after its first line of log. */
-async function stopAfter(delay: number, signal: NodeJS.Signals, heard: boolean, env: Record<string, string> = {}) {
+async function stop(options: StopOptions) {
   using directory = temporaryDirectory();
-  const child = start(flanneld, waitingFlanneld(directory.path), { env });
-  const ended = outcome(child);
-  await (heard && child.stderr !== null ? once(child.stderr, "data") : once(child, "spawn"));
-  if (delay > 0) await sleep(delay);
-  const told = performance.now();
-  child.kill(signal);
-  const { end, stderr } = await ended;
-  return { delay, end, inTime: performance.now() - told < 1000, errors: stderr.match(/^[EF].*|^ +at .*/gm) };
+  return await stopAfter([flanneld, ...waitingFlanneld(directory.path)], options);
 }
 
 test.each(SIGNALS)("flanneld ends with 0 within a second of %s from its first sign of life on", async (signal) => {
   for (let delay = 0; delay <= 100; delay += 10)
-    expect(await stopAfter(delay, signal, true)).toEqual({ delay, end: 0, inTime: true, errors: null });
+    expect(await stop({ delay, signal, heard: true })).toEqual({ delay, end: 0, inTime: true, errors: null });
 });
 
 test.each(SIGNALS)("flanneld ends with 0 within a second of %s from its first milliseconds on", async (signal) => {
   for (let delay = 4; delay <= 150; delay += 4)
-    expect(await stopAfter(delay, signal, false)).toEqual({ delay, end: 0, inTime: true, errors: null });
+    expect(await stop({ delay, signal })).toEqual({ delay, end: 0, inTime: true, errors: null });
 });
 
 // A service manager hears from the very process it started, which Node lets listen to signals only after some 25 ms.
 test.each(SIGNALS)("under a service manager, flanneld ends with 0 or by %s itself, without a word", async (signal) => {
   const env = { NOTIFY_SOCKET: "@nobody" };
   for (let delay = 5; delay <= 100; delay += 5) {
-    const { end, inTime, errors } = await stopAfter(delay, signal, false, env);
+    const { end, inTime, errors } = await stop({ delay, signal, env });
     expect({ delay, end: end === signal ? 0 : end, inTime, errors }).toEqual({
       delay,
       end: 0,
