@@ -13,19 +13,19 @@ async function stop(options: StopOptions) {
 
 test.each(SIGNALS)("flanneld ends with 0 within a second of %s from its first sign of life on", async (signal) => {
   for (let delay = 0; delay <= 100; delay += 10)
-    expect(await stop({ delay, signal, heard: true })).toEqual({ delay, end: 0, inTime: true, errors: null });
+    expect(await stop({ delay, signal, from: "heard" })).toEqual({ delay, end: 0, inTime: true, errors: null });
 });
 
 test.each(SIGNALS)("flanneld ends with 0 within a second of %s from its first milliseconds on", async (signal) => {
-  for (let delay = 4; delay <= 150; delay += 4)
-    expect(await stop({ delay, signal })).toEqual({ delay, end: 0, inTime: true, errors: null });
+  for (let delay = 0; delay <= 150; delay += 4)
+    expect(await stop({ delay, signal, from: "listening" })).toEqual({ delay, end: 0, inTime: true, errors: null });
 });
 
 // A service manager hears from the very process it started, which Node lets listen to signals only after some 25 ms.
 test.each(SIGNALS)("under a service manager, flanneld ends with 0 or by %s itself, without a word", async (signal) => {
   const env = { NOTIFY_SOCKET: "@nobody" };
   for (let delay = 5; delay <= 100; delay += 5) {
-    const { end, inTime, errors } = await stop({ delay, signal, env });
+    const { end, inTime, errors } = await stop({ delay, signal, env, from: "spawned" });
     expect({ delay, end: end === signal ? 0 : end, inTime, errors }).toEqual({
       delay,
       end: 0,
