@@ -23,7 +23,7 @@ export const USUAL_CHECK_INTERVAL = 600;
 
 /** The rows of a cloud's tables that a host of this network cares for. */
 export function cloudScope({ subnet }: Lease, config: NetworkConfig): CloudScope {
-  return { networks: [config.network], subnets: [subnet], isSubnet: (prefix) => fitsConfig(prefix, config) };
+  return { network: config.network, subnet, isSubnet: (prefix) => fitsConfig(prefix, config) };
 }
 
 /** @throws {InvalidConfigError} if the cloud would not let the Network's routes count */
@@ -31,7 +31,7 @@ export function refuseOverlap({ ranges }: CloudHost, { network }: NetworkConfig)
   const own = ranges.find((range) => overlaps(range, network));
   if (own !== undefined)
     throw new InvalidConfigError(
-      "Network",
+      network.address.family === 4 ? "Network" : "IPv6Network",
       `${formatPrefix(network)} overlaps the cloud's own ${formatPrefix(own)}, which it routes itself: choose one outside`,
     );
 }
@@ -48,9 +48,8 @@ export interface CloudParts {
 
 /** Every host has the cloud send it what is for its own subnet; how to reach others is their business. Nothing changes in the kernel. */
 export function cloudRoutes({ type, lease, external, host, tables, claim }: CloudParts): Backend {
-  const subnets = [lease.subnet];
-  const own = tablesOf(claim).flatMap((table) =>
-    subnets.map((destination): CloudRoute => ({ table, destination, target: host.target, leadsTo: "self" })),
+  const own = tablesOf(claim).map(
+    (table): CloudRoute => ({ table, destination: lease.subnet, target: host.target, leadsTo: "self" }),
   );
   const held = perPeer(({ subnet }) => ({ subnet }));
   const forwarding = layer(tables.forwarding, [{ instance: host.instance, isOn: true }]);
@@ -59,7 +58,7 @@ export function cloudRoutes({ type, lease, external, host, tables, claim }: Clou
     lease,
     mtu: external.link.mtu,
     links: [],
-    claim: { ...claim, address: external.address, subnets },
+    claim: { ...claim, address: external.address, subnets: [lease.subnet] },
     desired(peers) {
       const { unreachable } = speaks(type, peers);
       return { layers: [layer(tables.held, peers.map(held)), forwarding, routes], unreachable };

@@ -42,10 +42,9 @@ export interface CloudTables {
 
 /** Which rows of the cloud's route tables are one network's. */
 export interface CloudScope {
-  /** One of each family that the network has. */
-  readonly networks: readonly Prefix[];
-  /** Our own, likewise. */
-  readonly subnets: readonly Prefix[];
+  readonly network: Prefix;
+  /** Our own. */
+  readonly subnet: Prefix;
   /** Whether a host of this network could hold it. */
   isSubnet(prefix: Prefix): boolean;
 }

@@ -20,8 +20,8 @@ function given(routes: readonly CloudRoute[] = [], held: readonly string[] = [])
   for (const each of routes) api.putByHand(each);
   const logger = new RecordingLogger();
   const scope = {
-    networks: [parsePrefix("10.5.0.0/16")],
-    subnets: [parsePrefix(OWN)],
+    network: parsePrefix("10.5.0.0/16"),
+    subnet: parsePrefix(OWN),
     isSubnet: ({ length }: { readonly length: number }) => length === 24,
   };
   const isHeld = (subnet: { readonly address: { readonly value: bigint } }) =>
@@ -134,11 +134,7 @@ describe("CloudRouteTable.apply()", () => {
 
   test("writes IPv6 routes as any other", async () => {
     const api = new FakeRouteApi();
-    const scope = {
-      networks: [parsePrefix("10.5.0.0/16"), parsePrefix("fd00:5::/48")],
-      subnets: [parsePrefix(OWN), parsePrefix("fd00:5:0:3::/64")],
-      isSubnet: () => true,
-    };
+    const scope = { network: parsePrefix("fd00:5::/48"), subnet: parsePrefix("fd00:5:0:3::/64"), isSubnet: () => true };
     const table = new CloudRouteTable({
       api,
       scope,

@@ -84,9 +84,7 @@ export class CloudRouteTable implements Table<CloudRoute> {
   async #look(options: Abortable): Promise<void> {
     const { api, scope } = this.#options;
     const routes = await api.list(options);
-    const inside = routes.filter(({ destination }) =>
-      scope.networks.some((network) => containsPrefix(network, destination)),
-    );
+    const inside = routes.filter(({ destination }) => containsPrefix(scope.network, destination));
     this.#found = new Map(inside.map((route) => [this.key(route), route]));
     this.#isStale = false;
     for (const [key, route] of this.#found) if (route.leadsTo === "self" && this.#isOwn(route)) this.#ours.add(key);
@@ -94,7 +92,7 @@ export class CloudRouteTable implements Table<CloudRoute> {
 
   /** Whether it is to a subnet of this host's. */
   #isOwn({ destination }: CloudRoute): boolean {
-    return this.#options.scope.subnets.some((subnet) => equalPrefix(subnet, destination));
+    return equalPrefix(destination, this.#options.scope.subnet);
   }
 
   #isOurBusiness(route: CloudRoute): boolean {

@@ -13,7 +13,7 @@ function route(destination: string, target = "eni-1", leadsTo: CloudRoute["leads
 
 describeTable("CloudRouteTable", async () => {
   const api = new FakeRouteApi();
-  const scope = { networks: [parsePrefix("10.5.0.0/16")], subnets: [parsePrefix("10.5.1.0/24")], isSubnet: () => true };
+  const scope = { network: parsePrefix("10.5.0.0/16"), subnet: parsePrefix("10.5.1.0/24"), isSubnet: () => true };
   const isHeld = () => false;
   const foreign = route("10.5.9.0/24", "eni-9", "instance");
   return {

@@ -1,17 +1,16 @@
 // The aws-vpc backend against an EC2 endpoint and an instance metadata service as AWS describes them.
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { CloudRoute, RouteClaim } from "../../src/cloud/cloud.ts";
-import { memoryNotes } from "../../src/cloud/fake-cloud.ts";
+import type { RouteClaim } from "../../src/cloud/cloud.ts";
 import { formerRoutes } from "../../src/cloud/former-claim.ts";
 import { openCloud } from "../../src/cloud/open-cloud.ts";
 import { parseAddress } from "../../src/ip/address.ts";
-import { parsePrefix } from "../../src/ip/prefix.ts";
+import { formatPrefix, parsePrefix } from "../../src/ip/prefix.ts";
 import { systemClock } from "../../src/lib/clock.ts";
-import { silentLogger } from "../../src/lib/logger.ts";
 import { type Aws, openAws } from "./aws.ts";
 import { type CloudHostOptions, lease, TestedHost } from "./cloud-host.ts";
 import { README_ACTIONS } from "./ec2-api.ts";
 import { MAIN_TABLE, SUBNET_TABLE } from "./fake-vpc.ts";
+import { describeIPv6Routes, REQUEST } from "./ipv6-routes.ts";
 import { withEnv } from "./with-env.ts";
 
 const SUBNET = "10.5.3.0/24";
@@ -163,29 +162,18 @@ describe("aws-vpc", () => {
     expect(aws.api.count("DeleteRoute")).toBe(0);
   });
 
-  test("the tables write, find and remove IPv6 routes as any other", async () => {
-    const request = {
-      address: parseAddress("192.0.2.1"),
-      routeTables: [],
-      checkEvery: 600_000,
-      notes: memoryNotes(),
-      logger: silentLogger,
-    };
+  test("an interface is found by its IPv6 address, and its tables write, find and remove IPv6 routes as any other", async () => {
+    aws.self.ipv6 = "2001:db8:1::a";
+    const request = { ...REQUEST, address: parseAddress("2001:db8:1:0::a"), routeTables: [] };
     const options = { signal: AbortSignal.timeout(20_000) };
     const cloud = await openCloud({ clock: systemClock, env: process.env }).openVpc(request, options);
-    const subnet = parsePrefix("fd00:5:0:3::/64");
-    const { routes } = cloud.tables({
-      networks: [parsePrefix("fd00:5::/48")],
-      subnets: [subnet],
-      isSubnet: () => true,
-    });
-    const own: CloudRoute = { table: undefined, destination: subnet, target: cloud.target, leadsTo: "self" };
-    expect(await routes.list(options)).toEqual([]);
-    expect(await routes.apply({ puts: [own], removals: [] }, options)).toEqual([]);
-    expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual([`fd00:5:0:3::/64 ${eni()}`]);
-    expect(await routes.list(options)).toEqual([own]);
-    expect(await routes.apply({ puts: [], removals: [own] }, options)).toEqual([]);
-    expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual([]);
+    expect(cloud.ranges.map(formatPrefix)).toContain("2001:db8:1::/56");
+    await describeIPv6Routes(cloud, () => aws.vpc.routesOf(SUBNET_TABLE), `fd00:5:0:3::/64 ${eni()}`);
+    const commands = aws.api.calls.filter(({ action }) => action.endsWith("Route"));
+    expect(commands.map(({ parameters }) => parameters.get("DestinationIpv6CidrBlock"))).toEqual([
+      "fd00:5:0:3::/64",
+      "fd00:5:0:3::/64",
+    ]);
   });
 
   test("of a claim that was given up only what leads here goes, and not what is claimed now by the table's other name", async () => {

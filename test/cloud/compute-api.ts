@@ -11,6 +11,8 @@ export interface GceInstance {
   readonly name: string;
   readonly mac: string;
   readonly address: string;
+  /** If its interface has both. */
+  ipv6?: string;
   canIpForward: boolean;
   state: "running" | "stopped" | "deleted";
 }

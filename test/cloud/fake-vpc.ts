@@ -4,6 +4,8 @@ export interface FakeInstance {
   readonly networkInterface: string;
   readonly mac: string;
   readonly address: string;
+  /** If its subnet has IPv6. */
+  ipv6?: string;
   readonly subnet: string;
   sourceDestCheck: boolean;
   isRunning: boolean;

@@ -38,7 +38,7 @@ export class GceMetadata {
     response.end(status === 200 ? (typeof value === "string" ? value : JSON.stringify(value)) : "");
   }
 
-  #items({ name, address, mac }: GceInstance, query: string): Readonly<Record<string, unknown>> {
+  #items({ name, address, ipv6, mac }: GceInstance, query: string): Readonly<Record<string, unknown>> {
     const network = `projects/${this.networkOwner}/networks/${NETWORK}`;
     return {
       "": "instance/\nproject/\n",
@@ -48,7 +48,9 @@ export class GceMetadata {
       "instance/name": name,
       "instance/zone": `projects/${PROJECT_NUMBER}/zones/${ZONE}`,
       ...(query === "recursive=true" && {
-        "instance/network-interfaces/": [{ ip: address, mac, network, subnetmask: this.mask }],
+        "instance/network-interfaces/": [
+          { ip: address, mac, network, subnetmask: this.mask, ...(ipv6 !== undefined && { ipv6s: [ipv6] }) },
+        ],
       }),
       ...(this.hasAccount && {
         "instance/service-accounts/default/token": {

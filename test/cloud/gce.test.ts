@@ -3,9 +3,14 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { openCloud } from "../../src/cloud/open-cloud.ts";
+import { parseAddress } from "../../src/ip/address.ts";
+import { formatPrefix } from "../../src/ip/prefix.ts";
+import { systemClock } from "../../src/lib/clock.ts";
 import { type CloudHostOptions, lease, TestedHost } from "./cloud-host.ts";
 import { ComputeApi, instanceUrl, networkUrl } from "./compute-api.ts";
 import { type Gce, openGce } from "./gce.ts";
+import { describeIPv6Routes, REQUEST } from "./ipv6-routes.ts";
 import { withEnv } from "./with-env.ts";
 
 const SUBNET = "10.5.3.0/24";
@@ -120,6 +125,15 @@ describe("gce", () => {
       "flannel-10-5-9-0-24",
       "flannel-10-9-1-0-24",
     ]);
+  });
+
+  test("an interface is found by its IPv6 address, and its table writes, finds and removes IPv6 routes as any other", async () => {
+    gce.self.ipv6 = "2600:1900:4000:1::a";
+    const options = { signal: AbortSignal.timeout(20_000) };
+    const clouds = openCloud({ clock: systemClock, env: process.env });
+    const cloud = await clouds.openComputeEngine({ ...REQUEST, address: parseAddress(gce.self.ipv6) }, options);
+    expect(cloud.ranges.map(formatPrefix)).toEqual(["192.0.2.0/24", "2600:1900:4000:1::/64"]);
+    await describeIPv6Routes(cloud, () => gce.api.lines, "flannel-fd00-5-0-3---64 fd00:5:0:3::/64 node-1");
   });
 
   test("a route of that name in another network is named as what it may be", async () => {

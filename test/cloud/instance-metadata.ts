@@ -55,7 +55,7 @@ export class InstanceMetadata {
     return [200, token];
   }
 
-  #items({ id, mac, networkInterface, subnet, address }: FakeInstance): Readonly<Record<string, string>> {
+  #items({ id, mac, networkInterface, subnet, address, ipv6 }: FakeInstance): Readonly<Record<string, string>> {
     const own = `network/interfaces/macs/${mac}`;
     return {
       "instance-id": id,
@@ -69,6 +69,7 @@ export class InstanceMetadata {
       [`${own}/vpc-id`]: VPC,
       [`${own}/owner-id`]: ACCOUNT,
       [`${own}/vpc-ipv4-cidr-blocks`]: this.#vpc.range,
+      ...(ipv6 !== undefined && { [`${own}/ipv6s`]: ipv6, [`${own}/vpc-ipv6-cidr-blocks`]: "2001:db8:1::/56" }),
       ...(this.role !== undefined && {
         "iam/security-credentials/": "flannel",
         "iam/security-credentials/flannel": JSON.stringify({

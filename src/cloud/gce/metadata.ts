@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { type Address, equalAddress, formatAddress, parseAddress, tryParseAddress } from "../../ip/address.ts";
+import { type Address, equalAddress, formatAddress, tryParseAddress } from "../../ip/address.ts";
 import { networkOf, type Prefix } from "../../ip/prefix.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Milliseconds } from "../../lib/clock.ts";
@@ -22,8 +22,16 @@ export interface GceInstance {
 const TIMEOUT: Milliseconds = 5_000;
 
 const Interfaces = v.array(
-  v.object({ ip: v.optional(v.string(), ""), network: v.string(), subnetmask: v.optional(v.string(), "") }),
+  v.object({
+    ip: v.optional(v.string(), ""),
+    ipv6s: v.optional(v.array(v.string()), []),
+    network: v.string(),
+    subnetmask: v.optional(v.string(), ""),
+  }),
 );
+
+/** Of every subnetwork's IPv6 range; the metadata does not say. */
+const IPV6_RANGE_LENGTH = 64;
 
 /**
  * Asks the metadata server, which `GCE_METADATA_HOST` may name as for Google's own libraries.
@@ -81,26 +89,31 @@ export async function describeInstance(
   };
 }
 
-function interfaceWith(address: Address, text: string): v.InferOutput<typeof Interfaces>[number] {
+function interfaceWith(address: Address, text: string): Interface {
   const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), Interfaces), text);
   if (!parsed.success) throw new CloudError("other", "metadata says nothing of network interfaces that could be read");
-  const found = parsed.output.find(({ ip }) => {
-    const own = tryParseAddress(ip);
-    return own !== undefined && equalAddress(own, address);
-  });
+  const found = parsed.output.find((each) => addressesOf(each).some((own) => equalAddress(own, address)));
   if (found === undefined)
     throw new CloudError(
       "gone",
-      `no network interface of this instance has the address ${formatAddress(address)}; they have ${parsed.output.map(({ ip }) => foreignText(ip)).join(", ")} (--iface says which to use)`,
+      `no network interface of this instance has the address ${formatAddress(address)}; they have ${parsed.output.flatMap(addressesOf).map(formatAddress).join(", ")} (--iface says which to use)`,
     );
   return found;
 }
 
-function rangesOf({ ip, subnetmask }: { readonly ip: string; readonly subnetmask: string }): readonly Prefix[] {
-  const mask = tryParseAddress(subnetmask);
-  if (mask?.family !== 4) return [];
-  const length = mask.value.toString(2).replaceAll("0", "").length;
-  return [networkOf(parseAddress(ip), length)];
+type Interface = v.InferOutput<typeof Interfaces>[number];
+
+function addressesOf({ ip, ipv6s }: Interface): readonly Address[] {
+  return [ip, ...ipv6s].map((text) => tryParseAddress(text)).filter((address) => address !== undefined);
+}
+
+function rangesOf(found: Interface): readonly Prefix[] {
+  const mask = tryParseAddress(found.subnetmask);
+  const length = mask?.family === 4 ? mask.value.toString(2).replaceAll("0", "").length : undefined;
+  return addressesOf(found).flatMap((address) => {
+    if (address.family === 6) return [networkOf(address, IPV6_RANGE_LENGTH)];
+    return length === undefined ? [] : [networkOf(address, length)];
+  });
 }
 
 function lastPart(path: string): string {
