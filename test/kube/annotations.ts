@@ -12,3 +12,8 @@ export function annotations(publicIP: string, more: Readonly<Record<string, stri
   };
   return Object.fromEntries(Object.entries(all).map(([name, value]) => [`${PREFIX}${name}`, value]));
 }
+
+/** Those that are to be there: null removes one. */
+export function definite(all: Readonly<Record<string, string | null>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(all).flatMap(([name, value]) => (value === null ? [] : [[name, value]])));
+}

@@ -58,8 +58,14 @@ export class KubeBench implements AsyncDisposable {
   }
 
   take(manager: KubeSubnetManager, attributes = VXLAN, config = CONFIG): Promise<Lease> {
-    const { publicIP } = attributes;
-    const request = { publicIP, config: parseNetworkConfig(config), attributes: () => attributes, previous: [] };
+    const { publicIP, publicIPv6 } = attributes;
+    const request = {
+      publicIP,
+      publicIPv6,
+      config: parseNetworkConfig(config),
+      attributes: () => attributes,
+      previous: [],
+    };
     return manager.acquireLease("", request, { signal });
   }
 

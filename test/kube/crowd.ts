@@ -1,4 +1,4 @@
-import { annotations } from "./annotations.ts";
+import { annotations, definite } from "./annotations.ts";
 import { nodeObject } from "./api/object-store.ts";
 import type { KubeObject } from "./api/objects.ts";
 
@@ -35,8 +35,4 @@ export function crowdNode(
     },
     status: { ...(node["status"] as object), conditions, images: IMAGES },
   };
-}
-
-function definite(all: Readonly<Record<string, string | null>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(all).flatMap(([name, value]) => (value === null ? [] : [[name, value]])));
 }

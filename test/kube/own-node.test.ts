@@ -111,16 +111,87 @@ test("acquireLease() looks ever more seldom at a podCIDR that cannot be used, an
   });
 });
 
-test("acquireLease() takes a podCIDR of another length than SubnetLen, and of two families the IPv4 one, which it says once", async () => {
+test("acquireLease() takes a podCIDR of another length than SubnetLen, and of two families that of the network's, which it says once", async () => {
   await using bench = await KubeBench.open();
   bench.api.addNode("wide", ["fd00:5:1::/64", "10.5.64.0/20"]);
   const manager = bench.manager({ node: "wide" });
-  for (let time = 0; time < 2; time++)
-    expect(await bench.take(manager)).toMatchObject({
-      subnet: parsePrefix("10.5.64.0/20"),
-      ipv6Subnet: parsePrefix("fd00:5:1::/64"),
-    });
-  expect(bench.logger.messages("info")).toEqual(["our node has podCIDRs of both families; the IPv4 one is used"]);
+  for (let time = 0; time < 2; time++) {
+    const lease = await bench.take(manager);
+    expect(lease.subnet).toEqual(parsePrefix("10.5.64.0/20"));
+    expect(lease).not.toHaveProperty("ipv6Subnet");
+  }
+  expect(bench.logger.messages("info")).toEqual(["our node has podCIDRs of both families; only one of them is used"]);
+});
+
+const DUAL = '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}';
+const DUAL_VXLAN = {
+  ...VXLAN,
+  publicIPv6: parseAddress("2001:db8::1"),
+  backendV6Data: { VNI: 1, VtepMAC: "0a:00:00:00:00:06" },
+};
+
+test("acquireLease() in a network of both families takes both podCIDRs and writes both halves, as later releases do", async () => {
+  await using bench = await KubeBench.open();
+  bench.api.addNode("dual", ["10.5.7.0/24", "fd00:5:0:7::/64"]);
+  const manager = bench.manager({ node: "dual" });
+  const lease = await bench.take(manager, DUAL_VXLAN, DUAL);
+  expect(lease).toMatchObject({
+    subnet: parsePrefix("10.5.7.0/24"),
+    ipv6Subnet: parsePrefix("fd00:5:0:7::/64"),
+    attributes: DUAL_VXLAN,
+  });
+  const written = () => bench.api.node("dual")?.metadata.annotations;
+  expect(written()).toMatchObject({
+    [`${PREFIX}public-ip`]: "192.0.2.1",
+    [`${PREFIX}backend-data`]: '{"VNI":1,"VtepMAC":"0a:00:00:00:00:01"}',
+    [`${PREFIX}public-ipv6`]: "2001:db8::1",
+    [`${PREFIX}backend-v6-data`]: '{"VNI":1,"VtepMAC":"0a:00:00:00:00:06"}',
+  });
+  expect(await bench.take(manager, DUAL_VXLAN, DUAL)).toEqual(lease);
+  expect(bench.calls("patch")).toHaveLength(1);
+  const [update] = await bench.follow(manager).until((updates) => updates.length > 0);
+  expect(update).toMatchObject({
+    leases: [{ subnet: lease.subnet, ipv6Subnet: lease.ipv6Subnet, attributes: DUAL_VXLAN }],
+  });
+
+  bench.api.annotate("dual", { [`${PREFIX}public-ipv6-overwrite`]: "2001:db8::77" });
+  expect(await failure(manager.updateLease("", lease, DUAL_VXLAN, { signal }))).toMatchObject({
+    message: expect.stringContaining("2001:db8::77 holds it now"),
+  });
+  expect(await bench.take(manager, DUAL_VXLAN, DUAL)).toMatchObject({
+    attributes: { publicIP: VXLAN.publicIP, publicIPv6: parseAddress("2001:db8::77") },
+  });
+  expect(written()).toMatchObject({ [`${PREFIX}public-ipv6`]: "2001:db8::77" });
+
+  bench.api.change("dual", (node) => ({ ...node, spec: { podCIDR: "10.5.7.0/24", podCIDRs: ["10.5.7.0/24"] } }));
+  expect(await failure(manager.updateLease("", lease, DUAL_VXLAN, { signal }))).toMatchObject({
+    message: expect.stringContaining("our node has 10.5.7.0/24 now"),
+  });
+  expect(await failure(bench.take(manager, DUAL_VXLAN, DUAL))).toMatchObject({
+    message: "spec.podCIDRs: node dual has no IPv6 podCIDR, only 10.5.7.0/24",
+  });
+});
+
+test("acquireLease() in a network of IPv6 alone writes that half alone", async () => {
+  await using bench = await KubeBench.open();
+  bench.api.addNode("six", ["fd00:5:0:8::/64"]);
+  bench.api.annotate("six", annotations("192.0.2.9"));
+  const config = '{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:5::/48","Backend":{"Type":"vxlan"}}';
+  const attributes = { publicIP: parseAddress("2001:db8::8"), backendType: "vxlan", backendData: { VNI: 1 } };
+  const manager = bench.manager({ node: "six" });
+  expect(await bench.take(manager, attributes, config)).toMatchObject({
+    subnet: parsePrefix("fd00:5:0:8::/64"),
+    attributes,
+  });
+  const written = bench.api.node("six")?.metadata.annotations;
+  expect(written).toMatchObject({
+    [`${PREFIX}public-ipv6`]: "2001:db8::8",
+    [`${PREFIX}backend-v6-data`]: '{"VNI":1}',
+  });
+  expect(written).not.toHaveProperty([`${PREFIX}public-ip`]);
+  expect(written).not.toHaveProperty([`${PREFIX}backend-data`]);
+  const [update] = await bench.follow(manager).until((updates) => updates.length > 0);
+  expect(update).toMatchObject({ leases: [{ subnet: parsePrefix("fd00:5:0:8::/64"), attributes }] });
 });
 
 test("updateLease() loses the lease if another flannel took the node over", async () => {

@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { continuesHistory } from "../../src/lease/lease.ts";
-import { annotations, PREFIX } from "./annotations.ts";
+import { annotations, definite, PREFIX } from "./annotations.ts";
 import type { Fault } from "./api/faults.ts";
 import { KubeBench, removedBy, signal, untilStanding } from "./bench.ts";
 
@@ -89,8 +89,11 @@ test("watchLeases() understands what later releases with two families write", as
 test("watchLeases() lists in pages, also when a page's list is forgotten in the midst", async () => {
   await using bench = await KubeBench.open();
   const subnets = Array.from({ length: 1_200 }, (_, index) => `10.${6 + (index >> 8)}.${index & 255}.0/24`);
-  for (const [index, subnet] of subnets.entries())
-    bench.addPeer(`n${index}`, subnet, `192.0.${index >> 8}.${index & 255}`);
+  for (const [index, subnet] of subnets.entries()) {
+    const name = `n${index}`;
+    const metadata = { name, annotations: definite(annotations(`192.0.${index >> 8}.${index & 255}`)) };
+    bench.api.addNode(name, [subnet], { metadata });
+  }
   bench.api.clearCalls();
   bench.api.faults.add({ verb: "list", after: 1, fault: { kind: "status", code: 410 } });
   const [snapshot] = await bench.follow(bench.manager()).until((updates) => updates.length > 0);

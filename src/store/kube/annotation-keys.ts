@@ -11,8 +11,10 @@ export interface AnnotationKeys {
   readonly publicIPv6: string;
   /** Written by administrators: the public IP to tell others, whatever the interface says. */
   readonly publicIPOverwrite: string;
+  readonly publicIPv6Overwrite: string;
   /** Written by administrators: as `--public-ip`, but per node. */
   readonly nodePublicIP: string;
+  readonly nodePublicIPv6: string;
 }
 
 const PREFIX = /^[a-z0-9_-]+(\.[a-z0-9_-]+)+\/([a-z0-9_-]+-)?$/;
@@ -37,6 +39,8 @@ export function annotationKeys(prefix: string): AnnotationKeys {
     backendV6Data: `${whole}backend-v6-data`,
     publicIPv6: `${whole}public-ipv6`,
     publicIPOverwrite: `${whole}public-ip-overwrite`,
+    publicIPv6Overwrite: `${whole}public-ipv6-overwrite`,
     nodePublicIP: `${whole}node-public-ip`,
+    nodePublicIPv6: `${whole}node-public-ipv6`,
   };
 }

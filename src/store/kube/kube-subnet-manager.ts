@@ -1,36 +1,30 @@
 import { readFile } from "node:fs/promises";
-import { type Address, equalAddress, formatAddress, tryParseAddress } from "../../ip/address.ts";
-import { containsPrefix, equalPrefix, formatPrefix, type Prefix } from "../../ip/prefix.ts";
-import { ConfigNotFoundError, HistoryLostError, LeaseLostError, StoreUnavailableError } from "../../lease/errors.ts";
+import type { Address } from "../../ip/address.ts";
+import { ConfigNotFoundError, HistoryLostError, StoreUnavailableError } from "../../lease/errors.ts";
 import type { Cursor, Lease, LeaseAttributes, LeaseUpdate, NetworkName, Revision } from "../../lease/lease.ts";
 import { type NetworkConfig, parseNetworkConfig } from "../../lease/network-config.ts";
 import { Outage } from "../../lease/outage.ts";
 import type { StoreHealth } from "../../lease/store-health.ts";
 import type { LeaseRequest, SubnetManager } from "../../lease/subnet-manager.ts";
 import type { Abortable } from "../../lib/abortable.ts";
-import { type BackoffRange, backoff } from "../../lib/backoff.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
-import { describeError, InvalidConfigError, UnsupportedError } from "../../lib/errors.ts";
+import { describeError } from "../../lib/errors.ts";
 import type { Logger } from "../../lib/logger.ts";
 import type { ApiAccess } from "./api-access.ts";
 import { ApiClient } from "./api-client.ts";
 import { CallGate } from "./call-gate.ts";
-import { type NodeFacts, NodeReader } from "./node.ts";
-import { annotationChanges, leaseOf, subnetsOf } from "./node-lease.ts";
+import { NodeReader } from "./node.ts";
 import { NodeLeases } from "./node-leases.ts";
 import { listNodes, presentVersion } from "./node-listing.ts";
 import { watchNodes } from "./node-watch.ts";
 import type { KubeOptions } from "./options.ts";
 import { OwnNode } from "./own-node.ts";
+import { OwnNodeLease } from "./own-node-lease.ts";
 
 /** Hosts whose watches end together, as when an API server restarts, do not list together. */
 const RELIST_SPREAD: Milliseconds = 1_000;
 /** A watch that ends this soon, and tells nothing, is none. */
 const SHORTEST_WATCH: Milliseconds = 5_000;
-/** Between two looks at a podCIDR that does not fit the config: a mistake that all hosts of a cluster make together. */
-const MISFIT: BackoffRange = { first: 1_000, most: 30_000 };
-/** Subnets must have room for two addresses. */
-const LONGEST_SUBNET = 30;
 
 export interface KubeManagerParts {
   readonly clock: Clock;
@@ -53,9 +47,7 @@ export class KubeSubnetManager implements SubnetManager {
   readonly #client: ApiClient;
   readonly #reader: NodeReader;
   readonly #node: OwnNode;
-  /** How often in a row our podCIDR was of no use. */
-  #misfits = 0;
-  #toldOfFamilies = false;
+  readonly #own: OwnNodeLease;
 
   constructor(options: KubeOptions, access: ApiAccess, parts: KubeManagerParts) {
     const { clock, logger, health, random = Math.random } = parts;
@@ -66,6 +58,7 @@ export class KubeSubnetManager implements SubnetManager {
     this.#client = new ApiClient(access, clock, new CallGate(clock, random));
     this.#reader = new NodeReader(access.server, options.annotations);
     this.#node = new OwnNode(options.node, { ...this.#parts, client: this.#client, reader: this.#reader });
+    this.#own = new OwnNodeLease(this.#node, { ...options, ...this.#parts, store: this.name });
   }
 
   /** From the file that a ConfigMap is mounted as. */
@@ -82,49 +75,12 @@ export class KubeSubnetManager implements SubnetManager {
     return parseNetworkConfig(text);
   }
 
-  /** Waits until the cluster has given the node a podCIDR. */
-  async acquireLease(_network: NetworkName, request: LeaseRequest, options: Abortable): Promise<Lease> {
-    const { clock, random } = this.#parts;
-    if (this.#misfits > 0) await clock.sleep(backoff(this.#misfits, MISFIT, random), options);
-    const node = await this.#node.assigned(options);
-    this.#misfits++;
-    const subnet = this.#ownSubnet(node, request.config);
-    this.#misfits = 0;
-    const attributes = request.attributes(this.#leaseIfReadable(node));
-    const overwrite = this.#overwrite(node);
-    const written = await this.#write(
-      node,
-      overwrite === undefined ? attributes : { ...attributes, publicIP: overwrite },
-      options,
-    );
-    if (written === undefined) throw new StoreUnavailableError(this.name, `node ${node.name} was just removed`);
-    return { ...written, subnet };
+  acquireLease(_network: NetworkName, request: LeaseRequest, options: Abortable): Promise<Lease> {
+    return this.#own.acquire(request, options);
   }
 
-  async updateLease(
-    _network: NetworkName,
-    lease: Lease,
-    attributes: LeaseAttributes,
-    options: Abortable,
-  ): Promise<Lease> {
-    const node = await this.#node.get(options);
-    const { ipv4 } = node === undefined ? {} : subnetsOf(node);
-    if (node === undefined || ipv4 === undefined || !equalPrefix(ipv4, lease.subnet))
-      throw new LeaseLostError(
-        lease.subnet,
-        node === undefined
-          ? "our node is gone"
-          : `our node has ${ipv4 === undefined ? "none" : formatPrefix(ipv4)} now`,
-      );
-    const stored = this.#leaseIfReadable(node);
-    const isOurs = [lease.attributes.publicIP, attributes.publicIP].some(
-      (publicIP) => stored === undefined || equalAddress(publicIP, stored.attributes.publicIP),
-    );
-    if (!isOurs && stored !== undefined)
-      throw new LeaseLostError(lease.subnet, `${formatAddress(stored.attributes.publicIP)} holds it now`);
-    const written = await this.#write(node, attributes, options);
-    if (written === undefined) throw new LeaseLostError(lease.subnet, "our node is gone");
-    return written;
+  updateLease(_network: NetworkName, lease: Lease, attributes: LeaseAttributes, options: Abortable): Promise<Lease> {
+    return this.#own.update(lease, attributes, options);
   }
 
   async *watchLeases(
@@ -169,9 +125,8 @@ export class KubeSubnetManager implements SubnetManager {
   }
 
   /** What an administrator wrote for `--public-ip` of this node; undefined if nothing, or nonsense. */
-  async annotatedPublicIP(options: Abortable): Promise<Address | undefined> {
-    const node = await this.#node.get(options);
-    return node && this.#addressIn(node, "nodePublicIP");
+  annotatedPublicIP(options: Abortable): Promise<Address | undefined> {
+    return this.#own.annotatedPublicIP(4, options);
   }
 
   /** Tells the cluster that this node's network works, once that is so; until it succeeds or is refused. Rejects only by the signal. */
@@ -202,77 +157,6 @@ export class KubeSubnetManager implements SubnetManager {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#client[Symbol.dispose]();
-  }
-
-  /** @throws {InvalidConfigError} saying what a person must change */
-  #ownSubnet(node: NodeFacts, { network }: NetworkConfig): Prefix {
-    const { ipv4, ipv6 } = subnetsOf(node);
-    if (ipv4 === undefined)
-      throw new UnsupportedError(
-        "IPv6",
-        `node ${node.name} has no IPv4 podCIDR, only ${node.podCIDRs.join(", ")}`,
-        "this build has IPv4 overlays only",
-      );
-    if (!containsPrefix(network, ipv4))
-      throw new InvalidConfigError(
-        "Network",
-        `${formatPrefix(network)} in ${this.#options.netConfigPath} does not hold ${formatPrefix(ipv4)}, the podCIDR of node ${node.name}: it must be the cluster's --cluster-cidr`,
-      );
-    if (ipv4.length > LONGEST_SUBNET)
-      throw new InvalidConfigError(
-        "spec.podCIDR",
-        `${formatPrefix(ipv4)} of node ${node.name} leaves no room for pods: at most /${LONGEST_SUBNET}`,
-      );
-    if (ipv6 !== undefined && !this.#toldOfFamilies)
-      this.#parts.logger.info("our node has podCIDRs of both families; the IPv4 one is used", {
-        used: formatPrefix(ipv4),
-        unused: formatPrefix(ipv6),
-      });
-    this.#toldOfFamilies ||= ipv6 !== undefined;
-    return ipv4;
-  }
-
-  #leaseIfReadable(node: NodeFacts): Lease | undefined {
-    try {
-      return leaseOf(node, true);
-    } catch (error) {
-      if (error instanceof InvalidConfigError) return undefined; // it is about to be written anew
-      throw error;
-    }
-  }
-
-  #overwrite(node: NodeFacts): Address | undefined {
-    return this.#addressIn(node, "publicIPOverwrite");
-  }
-
-  #addressIn({ name, annotations }: NodeFacts, field: "publicIPOverwrite" | "nodePublicIP"): Address | undefined {
-    const text = annotations[field];
-    if (text === undefined || text === "") return undefined;
-    const address = tryParseAddress(text);
-    if (address?.family === 4) return address;
-    const annotation = this.#options.annotations[field];
-    this.#parts.logger.warn("an annotation of our node is no IPv4 address and is ignored", {
-      node: name,
-      annotation,
-      value: text.slice(0, 100),
-    });
-    return undefined;
-  }
-
-  /** The lease as it is written; undefined if the node is gone. Nothing is sent if the node says all of it. */
-  async #write(node: NodeFacts, attributes: LeaseAttributes, options: Abortable): Promise<Lease | undefined> {
-    const changes = annotationChanges(node, attributes, this.#options.annotations);
-    const written = changes === undefined ? node : await this.#node.annotate(changes, options);
-    if (written === undefined) return undefined;
-    const { ipv4, ipv6 } = subnetsOf(written);
-    if (ipv4 === undefined) throw new StoreUnavailableError(this.name, `node ${node.name} lost its podCIDR`);
-    return {
-      subnet: ipv4,
-      ...(ipv6 !== undefined && { ipv6Subnet: ipv6 }),
-      attributes,
-      isReservation: false,
-      revision: written.version,
-    };
   }
 
   /** A server that goes on from an older backup would never tell us what we believe to know already. @throws {HistoryLostError} */

@@ -59,6 +59,50 @@ test("leaseOf() takes an administrator's public IP for our own node only", () =>
   expect(leaseOf(facts, true)?.attributes.publicIP).toEqual(parseAddress("203.0.113.1"));
 });
 
+test("leaseOf() reads both halves of a node of both families, and an administrator's public IPs for our own node only", () => {
+  const spec = { podCIDRs: ["10.244.1.0/24", "fd00:1::/64"] };
+  const facts = node(
+    {
+      "kube-subnet-manager": "true",
+      "backend-type": "vxlan",
+      "backend-data": '{"VNI":1}',
+      "backend-v6-data": '{"VNI":6}',
+      "public-ip": "192.0.2.1",
+      "public-ipv6": "2001:db8::1",
+      "public-ipv6-overwrite": "2001:db8::99",
+    },
+    spec,
+  );
+  expect(leaseOf(facts)).toEqual({
+    subnet: parsePrefix("10.244.1.0/24"),
+    ipv6Subnet: parsePrefix("fd00:1::/64"),
+    attributes: {
+      publicIP: parseAddress("192.0.2.1"),
+      publicIPv6: parseAddress("2001:db8::1"),
+      backendType: "vxlan",
+      backendData: { VNI: 1 },
+      backendV6Data: { VNI: 6 },
+    },
+    isReservation: false,
+    revision: 12n,
+  });
+  expect(leaseOf(facts, true)?.attributes.publicIPv6).toEqual(parseAddress("2001:db8::99"));
+});
+
+test.each([
+  ["without a public-ip", { "public-ipv6": "2001:db8::1" }],
+  ["with zeros for one", { "public-ip": "0.0.0.0", "public-ipv6": "2001:db8::1" }],
+])("leaseOf() takes the IPv6 half of a node %s for all of it", (_, annotations) => {
+  const all = { "kube-subnet-manager": "true", "backend-data": "null", "backend-v6-data": '{"VNI":6}', ...annotations };
+  expect(leaseOf(node(all, { podCIDRs: ["10.244.1.0/24", "fd00:1::/64"] }))).toEqual({
+    subnet: parsePrefix("fd00:1::/64"),
+    attributes: { publicIP: parseAddress("2001:db8::1"), backendData: { VNI: 6 } },
+    isReservation: false,
+    revision: 12n,
+  });
+  expect(leaseOf(node(all))).toBeUndefined(); // no subnet of that family
+});
+
 test.each([
   [{ "public-ip": "nonsense" }, 'annotation public-ip: must be an IPv4 address, not "nonsense"'],
   [{}, "annotation public-ip: is missing"],

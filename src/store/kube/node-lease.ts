@@ -1,4 +1,4 @@
-import { formatAddress, tryParseAddress } from "../../ip/address.ts";
+import { type Address, type Family, formatAddress, isUnspecified, tryParseAddress } from "../../ip/address.ts";
 import { isNetwork, type Prefix, parsePrefix } from "../../ip/prefix.ts";
 import { shown } from "../../lease/json-fields.ts";
 import type { Json, Lease, LeaseAttributes } from "../../lease/lease.ts";
@@ -15,7 +15,7 @@ export interface NodeSubnets {
 /** @throws {InvalidConfigError} naming the podCIDR that is none */
 export function subnetsOf({ podCIDRs }: NodeFacts): NodeSubnets {
   const prefixes = podCIDRs.map(parsePodCidr);
-  const find = (family: 4 | 6) => prefixes.find(({ address }) => address.family === family);
+  const find = (family: Family) => prefixes.find(({ address }) => address.family === family);
   return { ipv4: find(4), ipv6: find(6) };
 }
 
@@ -28,35 +28,58 @@ function parsePodCidr(text: string): Prefix {
 }
 
 /**
- * What a node's annotations say of its lease; undefined if it is not flannel's, or has no IPv4 overlay.
- * @param isOwn for our own node, what an administrator wrote over its public IP counts; other nodes' flannels do that themselves
+ * What a node's annotations say of its lease; undefined if it is not flannel's, or has no subnet of a family that it has an address of.
+ * @param isOwn for our own node, what an administrator wrote over its public IPs counts; other nodes' flannels do that themselves
  * @throws {InvalidConfigError} naming the annotation and its value
  */
 export function leaseOf(node: NodeFacts, isOwn = false): Lease | undefined {
   const { annotations, version: revision } = node;
   if (annotations.managed !== "true") return undefined;
-  const { ipv4: subnet, ipv6: ipv6Subnet } = subnetsOf(node);
-  if (subnet === undefined) return undefined;
-  if (annotations.publicIP === undefined && annotations.publicIPv6 !== undefined) return undefined;
-  const attributes = attributesOf(annotations, isOwn);
-  return { subnet, ...(ipv6Subnet !== undefined && { ipv6Subnet }), attributes, isReservation: false, revision };
+  const { ipv4, ipv6 } = subnetsOf(node);
+  if (ipv4 === undefined && ipv6 === undefined) return undefined;
+  const publicIPv6 = publicIPv6Of(annotations, isOwn);
+  const publicIP = publicIPOf(annotations, isOwn, publicIPv6 !== undefined);
+  const data = json("backend-data", annotations.backendData);
+  const v6Data = json("backend-v6-data", annotations.backendV6Data);
+  const common = annotations.backendType ? { backendType: annotations.backendType } : {};
+  if (ipv4 !== undefined && publicIP !== undefined) {
+    const attributes = {
+      publicIP,
+      ...(publicIPv6 !== undefined && { publicIPv6 }),
+      ...common,
+      ...(data !== undefined && { backendData: data }),
+      ...(v6Data !== undefined && { backendV6Data: v6Data }),
+    };
+    return { subnet: ipv4, ...(ipv6 && { ipv6Subnet: ipv6 }), attributes, isReservation: false, revision };
+  }
+  if (ipv6 === undefined || publicIPv6 === undefined) return undefined;
+  const attributes = { publicIP: publicIPv6, ...common, ...(v6Data !== undefined && { backendData: v6Data }) };
+  return { subnet: ipv6, attributes, isReservation: false, revision };
 }
 
-function attributesOf(annotations: NodeFacts["annotations"], isOwn: boolean): LeaseAttributes {
-  const written = isOwn ? (annotations.publicIPOverwrite ?? annotations.publicIP) : annotations.publicIP;
-  const publicIPv6 = annotations.publicIPv6 ? address("public-ipv6", annotations.publicIPv6, 6) : undefined;
-  const backendData = json("backend-data", annotations.backendData);
-  const backendV6Data = json("backend-v6-data", annotations.backendV6Data);
-  return {
-    publicIP: address("public-ip", written, 4),
-    ...(publicIPv6 !== undefined && { publicIPv6 }),
-    ...(annotations.backendType && { backendType: annotations.backendType }),
-    ...(backendData !== undefined && { backendData }),
-    ...(backendV6Data !== undefined && { backendV6Data }),
-  };
+/** Undefined for a node of IPv6 alone, whose flannel writes none, or zeros. */
+function publicIPOf(
+  { publicIP, publicIPOverwrite }: NodeFacts["annotations"],
+  isOwn: boolean,
+  hasIPv6: boolean,
+): Address | undefined {
+  const written = isOwn ? (publicIPOverwrite ?? publicIP) : publicIP;
+  if (written === undefined && hasIPv6) return undefined;
+  const parsed = address("public-ip", written, 4);
+  return isUnspecified(parsed) && hasIPv6 ? undefined : parsed;
 }
 
-function address(annotation: string, text: string | undefined, family: 4 | 6) {
+function publicIPv6Of(
+  { publicIPv6, publicIPv6Overwrite }: NodeFacts["annotations"],
+  isOwn: boolean,
+): Address | undefined {
+  const written = isOwn ? (publicIPv6Overwrite ?? publicIPv6) : publicIPv6;
+  if (!written) return undefined;
+  const parsed = address("public-ipv6", written, 6);
+  return isUnspecified(parsed) ? undefined : parsed;
+}
+
+function address(annotation: string, text: string | undefined, family: Family): Address {
   const parsed = text === undefined ? undefined : tryParseAddress(text);
   if (parsed?.family === family) return parsed;
   throw new InvalidConfigError(
@@ -79,14 +102,16 @@ function json(annotation: string, text: string | undefined): Json | undefined {
 export function annotationsFor(attributes: LeaseAttributes): {
   readonly [Key in keyof AnnotationKeys]?: string | null;
 } {
-  const { publicIP, publicIPv6, backendType = "", backendData = null, backendV6Data } = attributes;
+  const { publicIP, publicIPv6, backendType = "", backendData = null, backendV6Data = null } = attributes;
+  const ipv4 = publicIP.family === 4 ? { publicIP, data: backendData } : undefined;
+  const ipv6 = publicIP.family === 6 ? { publicIP, data: backendData } : publicIPv6 && { publicIP: publicIPv6, data: backendV6Data }; // biome-ignore format: one line
   return {
     managed: "true",
     backendType,
-    backendData: JSON.stringify(backendData),
-    publicIP: formatAddress(publicIP),
-    backendV6Data: backendV6Data === undefined ? null : JSON.stringify(backendV6Data),
-    publicIPv6: publicIPv6 === undefined ? null : formatAddress(publicIPv6),
+    backendData: ipv4 === undefined ? null : JSON.stringify(ipv4.data),
+    publicIP: ipv4 === undefined ? null : formatAddress(ipv4.publicIP),
+    backendV6Data: ipv6 === undefined ? null : JSON.stringify(ipv6.data),
+    publicIPv6: ipv6 === undefined ? null : formatAddress(ipv6.publicIP),
   };
 }
 

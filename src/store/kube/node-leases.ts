@@ -95,8 +95,8 @@ export class NodeLeases {
 
   #freed(node: NodeFacts): readonly LeaseEvent[] {
     try {
-      const { ipv4: subnet } = subnetsOf(node);
-      return subnet === undefined ? [] : [{ type: "removed", subnet }];
+      const { ipv4, ipv6 } = subnetsOf(node); // which of them named the lease is not known
+      return [ipv4, ipv6].flatMap((subnet) => (subnet === undefined ? [] : [{ type: "removed", subnet }]));
     } catch (error) {
       if (error instanceof InvalidConfigError) return [];
       throw error;
