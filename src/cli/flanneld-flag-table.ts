@@ -201,6 +201,15 @@ const HOST_FLAGS = {
   },
 } as const;
 
+/** The host's settings. */
+const SETTINGS_FLAGS = {
+  "configure-host": {
+    kind: "bool",
+    default: false,
+    help: "set what packets need of this host's settings (forwarding, rp_filter) and keep it so; otherwise only say what is wrong",
+  },
+} as const;
+
 /** The host's packet filters. */
 const FIREWALL_FLAGS = {
   "ip-masq": {
@@ -256,6 +265,7 @@ export const FLANNELD_FLAGS = {
   ...REMOTE_FLAGS,
   ...HOST_FLAGS,
   ...FIREWALL_FLAGS,
+  ...SETTINGS_FLAGS,
   ...PROGRAM_FLAGS,
   ...GLOG_FLAGS,
 } as const;

@@ -92,6 +92,7 @@ describe("parseFlanneld()", () => {
         subnetDir: "/run/flannel/networks",
         health: undefined,
         firewall: { flavour: "auto", masquerade: false, excluded: [], clampMss: false, admission: true },
+        configureHost: false,
         log: { format: "text", verbosity: 0 },
       },
     });
@@ -135,6 +136,7 @@ describe("parseFlanneld()", () => {
         "--subnet-lease-renew-margin=1439",
         "--handover-timeout=5",
         "--healthz-port=8081",
+        "--configure-host",
         "--log-format=json",
         "-v=2",
       ),
@@ -158,6 +160,7 @@ describe("parseFlanneld()", () => {
       subnetDir: "/run/flannel/networks",
       health: { host: "0.0.0.0", port: 8081 },
       firewall: { flavour: "auto", masquerade: false, excluded: [], clampMss: false, admission: true },
+      configureHost: true,
       log: { format: "json", verbosity: 2 },
     });
   });

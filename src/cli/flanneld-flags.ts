@@ -43,6 +43,8 @@ export interface FlanneldOptions {
   /** Where to tell by HTTP how we are; undefined: nowhere. */
   readonly health: HealthAddress | undefined;
   readonly firewall: FirewallPolicy;
+  /** Whether this host's settings are changed where packets need it. */
+  readonly configureHost: boolean;
   readonly log: LogOptions;
 }
 
@@ -218,6 +220,7 @@ function options(values: Values, env: Environment): FlanneldOptions {
       clampMss: values["clamp-mss"],
       admission: values["underlay-admission"],
     },
+    configureHost: values["configure-host"],
     log: { format: values["log-format"] === "json" ? "json" : "text", verbosity: values.v },
   };
 }

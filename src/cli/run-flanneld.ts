@@ -13,6 +13,7 @@ import { HostStateFile } from "../network/host-state.ts";
 import { runNetwork } from "../network/network.ts";
 import { describeNetwork, describeNetworks, type NetworkStatus } from "../network/network-status.ts";
 import { runNetworks } from "../network/networks.ts";
+import { openSettingsRecord } from "../network/settings/settings-record.ts";
 import { Underlay } from "../network/underlay.ts";
 import { takeInherited } from "../operate/inherited.ts";
 import type { FlanneldOptions } from "./flanneld-flags.ts";
@@ -43,6 +44,10 @@ export async function runFlanneld(
   const filters = { firewall, policy: options.firewall };
   const { stateDir, renewMargin } = options;
   using _use = showInUse(stateDir, logger);
+  const settings = {
+    record: options.configureHost ? await openSettingsRecord(stateDir, logger) : undefined,
+    hasServices: options.store.kind === "kubernetes",
+  };
   const unnamed = options.watchNetworks ? "all" : [SINGLE_NETWORK];
   const networks = options.networks.length > 0 ? options.networks : unnamed;
   // Side by side, since one computes while the other waits. If either fails, the program ends.
@@ -94,6 +99,7 @@ export async function runFlanneld(
       cloud,
       underlay,
       filters,
+      settings,
       renewMargin,
       clock,
       logger,
@@ -112,6 +118,7 @@ export async function runFlanneld(
     cloud,
     underlay,
     filters,
+    settings,
     subnetFile: options.subnetFile,
     state: new HostStateFile(options.stateDir, options.subnetFile, logger),
     renewMargin: options.renewMargin,

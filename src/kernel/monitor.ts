@@ -13,6 +13,8 @@ import { NetlinkSocket } from "./netlink-socket.ts";
 /** RTNLGRP_*: links, neighbours, addresses and routes of both families, nexthop objects. */
 const GROUPS = [1, 3, 5, 9, 7, 11] as const;
 const GROUP_NEXTHOP = 32;
+/** RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF: settings of links. */
+const GROUPS_NETCONF = [24, 25] as const;
 
 /** Datagrams read before the event loop has its turn again. */
 const DATAGRAMS_PER_TURN = 2000;
@@ -61,7 +63,7 @@ export function routeMonitor(namespace: string | undefined, ownPort: number, log
   return new Monitor({
     namespace,
     groups: GROUPS,
-    optionalGroups: [GROUP_NEXTHOP],
+    optionalGroups: [GROUP_NEXTHOP, ...GROUPS_NETCONF],
     filter: echoFilter(ownPort),
     logger,
   });

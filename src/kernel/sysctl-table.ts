@@ -7,7 +7,12 @@ import { inNamespace } from "./namespace.ts";
 import type { Netlink } from "./netlink.ts";
 import { normalSysctl, sysctlRows } from "./rows.ts";
 
-/** Values under `/proc/sys`. The kernel tells nobody when one changes, only when the device it belongs to does. */
+/** linux/rtnetlink.h: a link's forwarding, rp_filter and few others have changed; announced without who did it. */
+const RTM_NEWNETCONF = 80;
+/** Those of them that we may be asked for. */
+const TOLD = /^net\/ipv4\/ip_forward$|^net\/ipv[46]\/conf\/[^/]+\/(forwarding|rp_filter)$/;
+
+/** Values under `/proc/sys`. Of most the kernel tells nobody when one changes, only when the device they belong to does. */
 export class SysctlTable implements Table<SysctlRow> {
   readonly name = "sysctl";
   readonly key = sysctlRows.key;
@@ -17,6 +22,7 @@ export class SysctlTable implements Table<SysctlRow> {
   readonly #namespace: string | undefined;
   readonly #keys: readonly string[];
   readonly #links = new LinkWatch();
+  #isWriting = false;
 
   constructor(netlink: Netlink, namespace: string | undefined, scope: SysctlScope) {
     this.#netlink = netlink;
@@ -39,24 +45,41 @@ export class SysctlTable implements Table<SysctlRow> {
   async apply(plan: Plan<SysctlRow>, options: Abortable): Promise<readonly RowFailure<SysctlRow>[]> {
     await this.#look(options);
     const failures: RowFailure<SysctlRow>[] = [];
-    inNamespace(this.#namespace, () => {
-      for (const row of plan.puts) {
-        try {
-          writeFileSync(pathOf(row.key), row.value);
-        } catch (cause) {
-          const reason = cause instanceof Error && "code" in cause ? String(cause.code) : "failed";
-          failures.push({ row, error: new Error(`set ${this.format(row)}: ${reason}`, { cause }) });
+    this.#unheard(() =>
+      inNamespace(this.#namespace, () => {
+        for (const row of plan.puts) {
+          try {
+            writeFileSync(pathOf(row.key), row.value);
+          } catch (cause) {
+            const reason = cause instanceof Error && "code" in cause ? String(cause.code) : "failed";
+            failures.push({ row, error: new Error(`set ${this.format(row)}: ${reason}`, { cause }) });
+          }
         }
-      }
-    });
+      }),
+    );
     return failures;
   }
 
+  /** What is announced of our own changes is no news, and does not say that it is ours. */
+  #unheard(write: () => void): void {
+    const { monitor } = this.#netlink;
+    monitor.catchUp(); // what others did until now is theirs
+    this.#isWriting = true;
+    try {
+      write();
+      monitor.catchUp();
+    } finally {
+      this.#isWriting = false;
+    }
+  }
+
   watch(onChange: () => void): Disposable {
+    const isTold = this.#keys.some((key) => TOLD.test(key));
     return this.#netlink.monitor.subscribe({
-      types: LINK_NOTIFICATIONS,
+      types: isTold ? [...LINK_NOTIFICATIONS, RTM_NEWNETCONF] : LINK_NOTIFICATIONS,
       onOverrun: onChange,
       onNotification: (notification) => {
+        if (notification.type === RTM_NEWNETCONF) return this.#isWriting ? undefined : onChange();
         const change = this.#links.notice(notification);
         if (change !== undefined && change.before?.index !== change.after?.index) onChange();
       },

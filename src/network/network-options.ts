@@ -11,6 +11,14 @@ import type { HostStateFile } from "./host-state.ts";
 import type { NetworkClaims } from "./network-claims.ts";
 import type { NetworkStatus } from "./network-status.ts";
 import type { UnderlaySource } from "./overtaken.ts";
+import type { SettingsRecord } from "./settings/settings-record.ts";
+
+export interface HostSettingsPolicy {
+  /** What was changed, and with it the wish to change it; undefined: only tell. */
+  readonly record: SettingsRecord | undefined;
+  /** Whether a proxy leads packets to services. */
+  readonly hasServices: boolean;
+}
 
 export interface NetworkOptions {
   readonly name: NetworkName;
@@ -23,6 +31,8 @@ export interface NetworkOptions {
   readonly underlay: UnderlaySource;
   /** The host's packet filters, and what is wanted of them; none: nobody looks after them. */
   readonly filters?: Pick<NetworkFirewallOptions, "firewall" | "policy"> | undefined;
+  /** Settings of the host that packets depend on. Left out: they are looked at, and Kubernetes is not here. */
+  readonly settings?: HostSettingsPolicy;
   /** Where `FLANNEL_*` is published. */
   readonly subnetFile: string;
   readonly state: HostStateFile;

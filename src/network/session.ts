@@ -2,6 +2,7 @@ import type { Backend } from "../backend/backend.ts";
 import type { RouteClaim } from "../cloud/cloud.ts";
 import { formatClaim, sameClaim } from "../cloud/former-claim.ts";
 import type { Dataplane } from "../dataplane/dataplane.ts";
+import { type Layer, layer } from "../dataplane/table.ts";
 import { addToAddress } from "../ip/address.ts";
 import { LeaseLostError } from "../lease/errors.ts";
 import type { Lease, LeaseUpdate } from "../lease/lease.ts";
@@ -13,7 +14,6 @@ import type { Milliseconds } from "../lib/clock.ts";
 import { Scope } from "../lib/scope.ts";
 import { untilItWorks } from "../lib/until-it-works.ts";
 import type { Configured } from "./configured.ts";
-import { checkForwarding } from "./firewall/forwarding-check.ts";
 import type { NetworkFirewall } from "./firewall/network-firewall.ts";
 import { watchObstacles } from "./firewall/watch-obstacles.ts";
 import type { HostMemory } from "./host-memory.ts";
@@ -26,13 +26,15 @@ import { PeerReport } from "./peer-report.ts";
 import { publish } from "./published.ts";
 import { retire } from "./retire.ts";
 import { retireClaim } from "./retire-claims.ts";
+import { type HostSetting, hostSettings } from "./settings/needs.ts";
+import { readNeeds } from "./settings/read-needs.ts";
+import { SettingsTable } from "./settings/settings-table.ts";
+import { watchSettings } from "./settings/watch-settings.ts";
 import { watchBridges } from "./stale-bridges.ts";
 import type { StatusTeller } from "./status-teller.ts";
 
 /** How often it is looked whether something that was kept may go. */
 const LOOK_EVERY: Milliseconds = 60_000;
-/** Container runtimes start when the subnet is published, and set up the host then. */
-const RUNTIME_STARTS: Milliseconds = 60_000;
 const RETIREMENT_RETRY: BackoffRange = { first: 1_000, most: 60_000 };
 /** Until then other hosts have learnt of a changed config, too, and need a former route no longer. */
 const OTHERS_FOLLOW: Milliseconds = 60_000;
@@ -57,6 +59,7 @@ export class Session {
   readonly #own: OwnLease;
   readonly #select: ReturnType<typeof peerSelector>;
   readonly #report: PeerReport;
+  #kept: readonly Layer[] = [];
 
   constructor(parts: LifeParts, configured: Configured, backend: Backend) {
     const { store, name, kernel, logger, clock, renewMargin } = parts.options;
@@ -86,10 +89,12 @@ export class Session {
     const { store, name, clock, logger, underlay } = this.#parts.options;
     const { config, external } = this.#configured;
     await this.#remember();
+    const settings = await this.#openSettings({ signal });
     this.#program();
     if (this.#masquerades) this.#filter({ signal });
     await using scope = new Scope(signal);
     scope.spawn((signal) => watchUnderlay(underlay, external, { signal }));
+    if (this.#kept.length === 0) scope.spawn((signal) => watchSettings({ ...settings, clock, logger, signal }));
     scope.spawn((signal) => watchConfig(config, { store, network: name, clock, logger, signal }));
     scope.spawn(async (signal) => {
       await this.#parts.dataplane.founded({ signal }); // before anyone is told of the subnet
@@ -114,6 +119,18 @@ export class Session {
     for (const claim of this.#formerClaims) scope.spawn((signal) => this.#retireClaim(claim, { signal }));
     scope.spawn((signal) => watchBridges({ kernel, subnet: backend.lease.subnet, networks, clock, logger, signal }));
     this.#watchObstacles(scope);
+  }
+
+  /** What the network needs of this host's settings; kept so, if that was asked for. */
+  async #openSettings(options: Abortable): Promise<{ settings: readonly HostSetting[]; table: SettingsTable }> {
+    const { kernel, logger, settings: policy } = this.#parts.options;
+    const { external, config } = this.#configured;
+    const { links } = this.#backend;
+    const hasServices = policy?.hasServices ?? false;
+    const settings = hostSettings(await readNeeds(kernel, { external, config, links, hasServices }, options));
+    const table = new SettingsTable(settings, { kernel, record: policy?.record, logger });
+    this.#kept = policy?.record === undefined ? [] : [layer(table, table.rows)];
+    return { settings, table };
   }
 
   /** Of what is made from now on, the next start must know that it is ours, whenever we are killed. */
@@ -185,10 +202,6 @@ export class Session {
     const { network } = config;
     const { subnet } = this.#backend.lease;
     const link = this.#backend.links[0] ?? external.link.name;
-    scope.spawn(async (signal) => {
-      await clock.sleep(RUNTIME_STARTS, { signal });
-      await checkForwarding(kernel, network.address.family, { logger, signal });
-    });
     scope.spawn((signal) => watchObstacles({ firewall, kernel, network, subnet, link, clock, logger, signal }));
   }
 
@@ -234,7 +247,8 @@ export class Session {
       const { layers, unreachable } = this.#backend.desired(peers);
       this.#report.ignored(rejected, unreachable);
       const admitted = firewall?.peers(config.network, this.#backend.admission, peers);
-      return { layers: admitted === undefined ? layers : [admitted, ...layers], spareUnknown: !known.isComplete };
+      const before = admitted === undefined ? [] : [admitted];
+      return { layers: [...before, ...layers, ...this.#kept], spareUnknown: !known.isComplete };
     });
   }
 

@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, wr
 import { dirname } from "node:path";
 import * as v from "valibot";
 import { type ProcessId, processId } from "../kernel/process-id.ts";
+import { bootId } from "../lib/boot-id.ts";
 
 /** Which process holds a daemon's descriptors, and for whom. */
 export interface HandoverRecord {
@@ -58,8 +59,7 @@ export function writeHandoverRecord(path: string, record: HandoverRecord): void 
 
 /** Where and since when a pid means what it means here. */
 function pidSpace(): string {
-  const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
-  return `${boot} ${readlinkSync("/proc/self/ns/pid")}`;
+  return `${bootId()} ${readlinkSync("/proc/self/ns/pid")}`;
 }
 
 /** @throws {Error} if proc(5) does not show us */

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import { launcher } from "../../src/lab/launcher.ts";
@@ -8,6 +8,7 @@ import type { Place } from "../../src/lab/place.ts";
 import { processesInNamespaces } from "../../src/lab/processes.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { ceiling, hostsOf, untilPing } from "../e2e/hosts.ts";
+import { FLAVOURS, type Flavour } from "../firewall/flavours.ts";
 
 const { signal } = new AbortController();
 
@@ -29,7 +30,8 @@ async function snapshot(host: Place): Promise<string> {
       ["ip", "neigh", "show", "nud", "permanent"],
       ["bridge", "fdb"],
       ["nft", "list", "ruleset"],
-      ["iptables-save"],
+      ["iptables-nft-save"],
+      ["iptables-legacy-save"],
       [
         "sh",
         "-c",
@@ -57,95 +59,148 @@ async function removed(host: LabHost, ...args: readonly string[]): Promise<reado
   return report.removed.map(({ kind, name }) => `${kind} ${name}`);
 }
 
-/** What each backend leaves, as cleanup names it. */
+/** What each backend leaves besides rules, as cleanup names it. */
 const LEFT: Readonly<Record<string, readonly RegExp[]>> = {
-  vxlan: [/^rules nftables table ip flannel-10\.5\.0\.0-16$/, /^device flannel\.1 \(vxlan\)$/],
-  udp: [
-    /^process \d+, which holds udp-(tun|socket), udp-(tun|socket)$/,
-    /^rules nftables table ip flannel-10\.5\.0\.0-16$/,
-    /^device flannel0 \(tun\)$/,
-  ],
-  "host-gw": [
-    /^rules iptables-nft -t nat chain FLANNEL-M-10\.5\.0\.0-16$/,
-    /^rules iptables-nft -t filter chain FLANNEL-F-10\.5\.0\.0-16$/,
-    /^route 10\.5\.\d+\.0\/24 via 192\.168\.77\.2 dev eth0 proto 241$/,
-    /^nexthop 241\d{6}$/,
-  ],
-  alloc: [/^rules nftables table ip flannel-10\.5\.0\.0-16$/],
+  vxlan: [/^device flannel\.1 \(vxlan\)$/],
+  udp: [/^process \d+, which holds udp-(tun|socket), udp-(tun|socket)$/, /^device flannel0 \(tun\)$/],
+  "host-gw": [/^route 10\.5\.\d+\.0\/24 via 192\.168\.77\.1 dev eth0 proto 241$/, /^nexthop 241\d{6}$/],
+  alloc: [],
 };
 
-/** One of them has its rules in iptables. */
-const firewall = (backend: string) => (backend === "host-gw" ? ["--firewall=iptables"] : []);
+/** What each packet filter holds. */
+const RULES: Readonly<Record<string, readonly RegExp[]>> = {
+  nftables: [/^rules nftables table ip flannel-10\.5\.0\.0-16$/],
+  "iptables-nft": [
+    /^rules iptables-nft -t nat chain FLANNEL-M-10\.5\.0\.0-16$/,
+    /^rules iptables-nft -t filter chain FLANNEL-F-10\.5\.0\.0-16$/,
+  ],
+  "iptables-legacy": [
+    /^rules iptables-legacy -t nat chain FLANNEL-M-10\.5\.0\.0-16$/,
+    /^rules iptables-legacy -t filter chain FLANNEL-F-10\.5\.0\.0-16$/,
+  ],
+};
 
-for (const [backend, left] of Object.entries(LEFT))
-  test(`flannel cleanup leaves a host as it was before the first start, and nothing else goes (${backend})`, async () => {
-    await using lab = await Lab.up({
-      hosts: 2,
-      pods: 0,
-      daemons: false,
-      backend,
-      flags: ["--ip-masq", ...firewall(backend)],
-      signal,
-    });
-    const [a, b] = lab.hosts;
-    if (a === undefined || b === undefined) throw new Error("no hosts");
-    await a.namespace.ip([
-      "route add 10.5.200.0/24 via 192.168.77.254 proto static",
-      "route add 10.9.0.0/24 via 192.168.77.254 proto boot",
-      "link add flannel.9 type bridge",
-    ]);
-    // The tables themselves are iptables' and stay.
-    if (backend === "host-gw")
-      for (const [table, chain] of [
-        ["nat", "POSTROUTING"],
-        ["filter", "FORWARD"],
-      ] as const)
-        await a.run(["iptables-nft", "-t", table, "-P", chain, "ACCEPT"]);
-    const before = await snapshot(a);
-    await b.startDaemon();
-    await a.startDaemon();
-    await waitUntil(() => backend === "alloc" || a.daemon.log().includes("peer added"), {
+/** Which settings `--configure-host` changes on hosts that are hardened as below. */
+function settingsOf(backend: string): readonly RegExp[] {
+  const isTunnel = backend === "vxlan" || backend === "udp";
+  const filter = isTunnel ? [/^sysctl net\.ipv4\.conf\.eth0\.rp_filter = 2, was 0$/] : [];
+  return [...filter, /^sysctl net\.ipv4\.ip_forward = 1, was 0$/];
+}
+
+function leftOn({ name }: Flavour, backend: string): readonly RegExp[] {
+  // Admission of vxlan is nftables' business, whatever masquerades.
+  const admission = backend === "vxlan" && name !== "nftables" ? (RULES["nftables"] ?? []) : [];
+  return [...admission, ...(RULES[name] ?? []), ...(LEFT[backend] ?? []), ...settingsOf(backend)];
+}
+
+/** As an administrator may have left it; none of it is what flannel or the kernel would leave. */
+async function harden(host: Place, flavour: Flavour): Promise<void> {
+  await flavour.prepare(host);
+  // The tables themselves are iptables' and stay.
+  if (flavour.name !== "nftables")
+    for (const [table, chain] of [
+      ["nat", "POSTROUTING"],
+      ["filter", "FORWARD"],
+    ] as const)
+      await host.run([flavour.iptables, "-t", table, "-P", chain, "ACCEPT"]);
+  await host.namespace.ip([
+    "route add 10.5.200.0/24 via 192.168.77.254 proto static",
+    "route add 10.9.0.0/24 via 192.168.77.254 proto boot",
+    "link add flannel.9 type bridge",
+    "link add br9 type bridge",
+  ]);
+  await host.namespace.sysctl(0, "net/ipv4/ip_forward"); // first, since others go along with it
+  await host.namespace.sysctl(1, "net/ipv4/conf/all/rp_filter", "net/ipv4/conf/br9/forwarding");
+  await host.namespace.sysctl(0, "net/ipv4/conf/all/accept_redirects");
+}
+
+describe("on hosts with one kind of packet filter each", () => {
+  let lab: Lab;
+  let peer: LabHost;
+  let hosts: readonly { readonly host: LabHost; readonly flavour: Flavour; readonly before: string }[];
+
+  beforeAll(async () => {
+    const flags = ["--ip-masq", "--configure-host"];
+    lab = await Lab.up({ hosts: 1 + FLAVOURS.length, pods: 0, daemons: false, flags, signal });
+    const [first, ...others] = lab.hosts;
+    if (first === undefined) throw new Error("no hosts");
+    peer = first;
+    hosts = await Promise.all(
+      FLAVOURS.map(async (flavour, index) => {
+        const host = others[index];
+        if (host === undefined) throw new Error("no host");
+        await harden(host, flavour);
+        return { host, flavour, before: await snapshot(host) };
+      }),
+    );
+  });
+  afterAll(() => lab?.down());
+
+  /** Starts and stops it, cleans up, and compares. */
+  async function cycle({ host, flavour, before }: (typeof hosts)[number], backend: string): Promise<void> {
+    await host.startDaemon();
+    await waitUntil(() => backend === "alloc" || host.daemon.log().includes("peer added"), {
       signal,
       within: ceiling(2_000),
       what: "it knows its peer",
     });
     if (backend === "udp")
-      await waitUntil(() => existsSync(join(a.stateDirectory, "handover.json")), {
+      await waitUntil(() => existsSync(join(host.stateDirectory, "handover.json")), {
         signal,
         within: ceiling(2_000),
         what: "descriptors are kept",
       });
+    if (flavour === FLAVOURS[0]) {
+      const running = await cleanup(host);
+      expect(running.code).toBe(1);
+      expect(running.stderr).toMatch(
+        /a flanneld with the state directory .* is running, pid \d+.*systemctl stop flanneld.*--force/,
+      );
+    }
+    await host.daemon.stop();
 
-    const running = await cleanup(a);
-    expect(running.code).toBe(1);
-    expect(running.stderr).toMatch(
-      /a flanneld with the state directory .* is running, pid \d+.*systemctl stop flanneld.*--force/,
-    );
-    await a.daemon.stop();
-
-    const changed = await snapshot(a);
+    const changed = await snapshot(host);
     expect(changed).not.toBe(before);
-    const rehearsed = await removed(a, "--dry-run");
-    for (const [index, pattern] of left.entries()) expect(rehearsed[index]).toMatch(pattern);
-    expect(rehearsed).toHaveLength(left.length);
-    expect(await snapshot(a)).toBe(changed);
+    const left = leftOn(flavour, backend);
+    const rehearsed = await removed(host, "--dry-run");
+    expect(rehearsed).toEqual(left.map((pattern) => expect.stringMatching(pattern)));
+    expect(await snapshot(host)).toBe(changed);
 
-    const gone = await removed(a);
-    expect(gone).toEqual(backend === "udp" ? rehearsed.slice(0, -1) : rehearsed); // the device goes with the process
-    expect(await snapshot(a)).toBe(before);
-    expect(processesInNamespaces([a.namespace.path])).toEqual([]);
-    expect(existsSync(a.subnetFile)).toBe(true);
-    expect((await cleanup(a)).stdout).toMatch(/^left alone\n {2}device {4}flannel\.9 \(bridge\): .*no flannel makes/);
+    const gone = await removed(host);
+    expect(gone).toEqual(rehearsed.filter((row) => !row.startsWith("device flannel0"))); // it goes with the process
+    expect(await snapshot(host)).toBe(before);
+    expect(processesInNamespaces([host.namespace.path])).toEqual([]);
+    expect(existsSync(host.subnetFile)).toBe(true);
+  }
 
-    expect(await removed(a, "--env-files", "--state")).toEqual(
+  test.each(Object.keys(LEFT))(
+    "flannel cleanup leaves a host as it was before the first start, its settings too, and nothing else goes (%s)",
+    async (backend) => {
+      await lab.setConfig({ Network: "10.5.0.0/16", Backend: { Type: backend } });
+      await peer.startDaemon();
+      try {
+        await Promise.all(hosts.map((each) => cycle(each, backend)));
+      } finally {
+        await peer.daemon.stop();
+      }
+    },
+  );
+
+  test("flannel cleanup says what it leaves alone, and removes what it remembers if asked", async () => {
+    const [{ host } = { host: peer }] = hosts;
+    expect((await cleanup(host)).stdout).toMatch(
+      /^left alone\n {2}device {4}flannel\.9 \(bridge\): .*no flannel makes/,
+    );
+    expect(await removed(host, "--env-files", "--state")).toEqual(
       expect.arrayContaining([
-        `file ${a.subnetFile}`,
-        `file ${join(a.stateDirectory, "lock")}`,
-        `directory ${a.stateDirectory}`,
+        `file ${host.subnetFile}`,
+        `file ${join(host.stateDirectory, "lock")}`,
+        `directory ${host.stateDirectory}`,
       ]),
     );
-    expect([existsSync(a.subnetFile), existsSync(a.stateDirectory)]).toEqual([false, false]);
+    expect([existsSync(host.subnetFile), existsSync(host.stateDirectory)]).toEqual([false, false]);
   });
+});
 
 test("flannel cleanup keeps the subnet for the next start, which makes everything again", async () => {
   await using lab = await Lab.up({ hosts: 2, backend: "vxlan", signal });

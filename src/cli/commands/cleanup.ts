@@ -4,6 +4,8 @@ import { type Prefix, parsePrefix } from "../../ip/prefix.ts";
 import { closeAllOnExec } from "../../kernel/descriptors.ts";
 import type { Firewall } from "../../kernel/firewall/firewall.ts";
 import { openFirewall } from "../../kernel/firewall/linux-firewall.ts";
+import type { Kernel } from "../../kernel/kernel.ts";
+import { openKernel } from "../../kernel/linux-kernel.ts";
 import { Pidfd } from "../../kernel/pidfd.ts";
 import { openRemains, type Remains } from "../../kernel/remains.ts";
 import { interruptible } from "../../lab/interrupt.ts";
@@ -18,6 +20,8 @@ import { type HostRecord, readHostRecord } from "../../network/cleanup/host-reco
 import { kernelLeftovers } from "../../network/cleanup/kernel-leftovers.ts";
 import type { LeftoverSource } from "../../network/cleanup/leftover.ts";
 import { processLeftovers } from "../../network/cleanup/process-leftovers.ts";
+import { settingsLeftovers } from "../../network/cleanup/settings-leftovers.ts";
+import { openSettingsRecord, type SettingsRecord } from "../../network/settings/settings-record.ts";
 import { HolderKeeper } from "../../operate/holder-keeper.ts";
 import { runningDaemons } from "../../operate/other-daemons.ts";
 import { FLANNELD_FLAGS } from "../flanneld-flag-table.ts";
@@ -90,7 +94,8 @@ function withOptions(yargs: Argv): Argv<CleanupArguments> {
     .option("json", { type: "boolean", default: false, describe: "for programs" })
     .epilogue(
       `Removes devices, with all that stands on them, routes, nexthop objects, firewall rules and the process that keeps a
-stopped flanneld's device: this flannel's, 0.7.0's and later releases'. Nothing else is touched; containers' bridges are not flannel's.
+stopped flanneld's device: this flannel's, 0.7.0's and later releases'; and puts back the settings of this host that
+--configure-host changed. Nothing else is touched; containers' bridges are not flannel's.
 
 --json prints ${SHAPE}.`,
     ) as unknown as Argv<CleanupArguments>;
@@ -105,20 +110,35 @@ async function run(args: ArgumentsCamelCase<CleanupArguments>, { signal }: Abort
   const record = await readHostRecord(places, logger);
   using remains = openRemains();
   using firewall = await openFirewall({ signal });
-  const report = await cleanUp(sourcesOf(args, record, { remains, firewall, logger }), { isRehearsal: dryRun, signal });
+  using kernel = openKernel({ logger });
+  const settings = await openSettingsRecord(stateDir, logger);
+  const parts = { remains, firewall, kernel, settings, logger };
+  const report = await cleanUp(sourcesOf(args, record, parts), { isRehearsal: dryRun, signal });
   // From now on these names and networks may be somebody else's.
-  if (!dryRun && !args.state && report.failed.length === 0)
-    for (const file of record.states) await file.write({ ...(await file.read()), links: [], networks: [], claims: [] });
+  if (!dryRun && report.failed.length === 0) {
+    await settings.forget();
+    if (!args.state)
+      for (const file of record.states)
+        await file.write({ ...(await file.read()), links: [], networks: [], claims: [] });
+  }
   if (json) printJson({ dryRun, ...report });
   else print(...describe(report, dryRun));
   if (report.failed.length > 0) process.exitCode = 1;
+}
+
+interface CleanupParts {
+  readonly remains: Remains;
+  readonly firewall: Firewall;
+  readonly kernel: Kernel;
+  readonly settings: SettingsRecord;
+  readonly logger: Logger;
 }
 
 /** In the order in which they are emptied: what holds before what is held, and what tells of the others last. */
 function sourcesOf(
   { stateDir, envFiles, state }: CleanupArguments,
   record: HostRecord,
-  { remains, firewall, logger }: { readonly remains: Remains; readonly firewall: Firewall; readonly logger: Logger },
+  { remains, firewall, kernel, settings, logger }: CleanupParts,
 ): readonly LeftoverSource[] {
   const openKeeper = (path: string) =>
     new HolderKeeper({
@@ -134,6 +154,7 @@ function sourcesOf(
     firewallLeftovers(firewall, record.networks),
     kernelLeftovers(remains, record),
     cloudLeftovers(openCloud({ clock: systemClock, env: process.env }), record.claims),
+    settingsLeftovers(kernel, settings),
     ...(envFiles ? [envFileLeftovers(record, [DOCKER_FILE])] : []),
     ...(state ? [stateLeftovers(stateDir)] : []),
   ];
