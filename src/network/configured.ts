@@ -1,12 +1,12 @@
 import type { ExternalInterface, PreparedBackend } from "../backend/backend.ts";
 import { backendType } from "../backend/types.ts";
-import type { NetworkConfig } from "../lease/network-config.ts";
+import { type NetworkConfig, rangesOf, type SubnetRange } from "../lease/network-config.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { InvalidConfigError } from "../lib/errors.ts";
 import { untilItWorks } from "../lib/until-it-works.ts";
 import { type Heritage, heritage } from "./heritage.ts";
 import type { HostMemory } from "./host-memory.ts";
-import { overlapWithHost } from "./host-overlap.ts";
+import { type HostNetworks, overlapWithHost } from "./host-overlap.ts";
 import type { NetworkOptions } from "./network-options.ts";
 import { readPublished } from "./published.ts";
 import { limitMtu, parseUnderlayMtu } from "./underlay-mtu.ts";
@@ -53,9 +53,11 @@ async function configure(parts: Parts, { signal }: Abortable): Promise<Configure
     kernel.listAddresses({ signal }),
   ]);
   const inherited = heritage(config, memory.state, published, links, addresses);
-  const overlap = overlapWithHost(config, links, addresses);
-  // Where flannel works already, the host is not to be cut off by an upgrade.
-  if (overlap !== undefined && inherited.previous.length === 0) throw new InvalidConfigError("Network", overlap);
+  // Where flannel works already, the host is not to be cut off by an upgrade: then it is told later.
+  if (inherited.previous.length === 0) {
+    const host = { links, addresses, routes: await kernel.listRoutes({ signal }) };
+    for (const range of rangesOf(config)) refuseOverlap(range, host, inherited);
+  }
   const prepared = await type.prepare(
     {
       options: type.parseOptions(config.backend.options),
@@ -72,9 +74,15 @@ async function configure(parts: Parts, { signal }: Abortable): Promise<Configure
     },
     { signal },
   );
-  if (overlap !== undefined) logger.warn("pods or neighbours of this host may be out of reach", { reason: overlap });
   if (mtu !== undefined && mtu > external.link.mtu)
     logger.warn("Backend.MTU is more than the interface takes", { mtu, interface: external.link.mtu });
   for (const warning of config.warnings) logger.warn("network config", { warning });
   return { config, external, prepared, heritage: inherited };
+}
+
+/** @throws {InvalidConfigError} naming the route */
+function refuseOverlap(range: SubnetRange, host: HostNetworks, { routes }: Heritage): void {
+  const overlap = overlapWithHost(range, host, routes.adoptable);
+  if (overlap === undefined) return;
+  throw new InvalidConfigError(range.network.address.family === 6 ? "IPv6Network" : "Network", overlap);
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { parseAddress } from "../ip/address.ts";
 import { parsePrefix } from "../ip/prefix.ts";
 import { FakeKernel } from "../kernel/fake-kernel.ts";
 import { parseNetworkConfig } from "../lease/network-config.ts";
@@ -13,7 +14,33 @@ async function overlap(config: object, addresses: Readonly<Record<string, string
     kernel.setAddress(name, parsePrefix(address));
   }
   const range = parseNetworkConfig(JSON.stringify({ Network: "10.5.0.0/16", ...config }));
-  return overlapWithHost(range, await kernel.listLinks({ signal }), await kernel.listAddresses({ signal }));
+  return overlapWithHost(range, await networksOf(kernel));
+}
+
+async function networksOf(kernel: FakeKernel) {
+  const [links, addresses, routes] = await Promise.all([
+    kernel.listLinks({ signal }),
+    kernel.listAddresses({ signal }),
+    kernel.listRoutes({ signal }),
+  ]);
+  return { links, addresses, routes };
+}
+
+/** On a host with this one route: `10.5.77.0/24 via 192.0.2.9 dev eth0 proto 4`, or `blackhole …`. */
+async function overlapOfRoute(text: string, isFlannels = false) {
+  const kernel = new FakeKernel();
+  const [, kind, to = "", via, link = "", protocol] =
+    /^(blackhole )?(\S+)(?: via (\S+))? dev (\S+) proto (\d+)$/.exec(text) ?? [];
+  kernel.setLink({ name: link });
+  kernel.setRoute({
+    destination: parsePrefix(to),
+    link,
+    unicast: kind === undefined,
+    protocol: Number(protocol),
+    ...(via !== undefined && { gateway: parseAddress(via) }),
+  });
+  const range = parseNetworkConfig('{"Network": "10.5.0.0/16"}');
+  return overlapWithHost(range, await networksOf(kernel), () => isFlannels);
 }
 
 describe("overlapWithHost()", () => {
@@ -42,6 +69,30 @@ describe("overlapWithHost()", () => {
     ["a bridge of pods", { cni0: "10.5.3.1/24", docker0: "10.5.4.1/25" }, "bridge"],
   ])("has nothing against %s", async (_, addresses, kind) => {
     expect(await overlap({}, addresses, kind)).toBeUndefined();
+  });
+
+  test.each([
+    ["10.5.77.0/24 via 192.0.2.9 dev eth0 proto 4", "10.5.77.0/24 via 192.0.2.9 dev eth0 proto static; SubnetMin"],
+    ["10.5.128.0/17 dev tun0 proto 3", "10.5.128.0/17 dev tun0 proto boot; SubnetMin"],
+    ["10.5.9.9/32 dev wg0 proto 3", "10.5.9.9/32 dev wg0 proto boot; SubnetMin"],
+    ["10.5.0.0/16 via 192.0.2.9 dev eth0 proto 186", "10.5.0.0/16 via 192.0.2.9 dev eth0 proto bgp; SubnetMin"],
+  ])("names a route that a VPN or an administrator made: %s", async (route, named) => {
+    expect(await overlapOfRoute(route)).toContain(`overlaps this host's own route ${named}`);
+    expect(await overlapOfRoute(route, true)).toBeUndefined(); // a former flannel's
+  });
+
+  test.each([
+    ["the default route", "0.0.0.0/0 via 192.0.2.9 dev eth0 proto 16"],
+    ["half of a VPN's default route", "0.0.0.0/1 dev tun0 proto 3"],
+    ["the way to a site, of which the Network is a part", "10.0.0.0/8 via 192.0.2.9 dev eth0 proto 4"],
+    ["another network", "10.6.0.0/24 via 192.0.2.9 dev eth0 proto 4"],
+    ["a part that no subnet is leased from", "10.5.0.0/25 via 192.0.2.9 dev eth0 proto 4"],
+    ["our own", "10.5.77.0/24 via 192.0.2.9 dev eth0 proto 241"],
+    ["one to a flannel's device", "10.5.0.0/16 dev flannel.1 proto 3"],
+    ["one to a pod", "10.5.3.7/32 dev veth0a1b proto 3"],
+    ["what leads nowhere", "blackhole 10.5.3.0/24 dev eth0 proto 3"],
+  ])("has nothing against %s", async (_, route) => {
+    expect(await overlapOfRoute(route)).toBeUndefined();
   });
 
   test("names a bridge that is larger than any subnet, as Docker's own", async () => {

@@ -32,6 +32,7 @@ import { SettingsTable } from "./settings/settings-table.ts";
 import { watchSettings } from "./settings/watch-settings.ts";
 import { watchBridges } from "./stale-bridges.ts";
 import type { StatusTeller } from "./status-teller.ts";
+import { watchOverlap } from "./watch-overlap.ts";
 
 /** How often it is looked whether something that was kept may go. */
 const LOOK_EVERY: Milliseconds = 60_000;
@@ -118,6 +119,7 @@ export class Session {
     scope.spawn((signal) => this.#retireFormer({ signal }));
     for (const claim of this.#formerClaims) scope.spawn((signal) => this.#retireClaim(claim, { signal }));
     scope.spawn((signal) => watchBridges({ kernel, subnet: backend.lease.subnet, networks, clock, logger, signal }));
+    scope.spawn((signal) => watchOverlap({ kernel, config, heritage, clock, logger, signal }));
     this.#watchObstacles(scope);
   }
 

@@ -18,7 +18,7 @@ async function says(host: LabHost, ...words: readonly string[]): Promise<string>
   return line() ?? "";
 }
 
-test("flanneld refuses a Network that this host's own neighbours are in, names the route, and starts when it is gone", async () => {
+test("flanneld refuses a Network that this host's own neighbours or a VPN are in, names the route, and starts when it is gone", async () => {
   await using lab = await Lab.up({ hosts: 1, pods: 0, daemons: false, backend: "vxlan", signal });
   const [host] = lab.hosts;
   if (host === undefined) throw new Error("no host");
@@ -26,7 +26,10 @@ test("flanneld refuses a Network that this host's own neighbours are in, names t
   await host.daemon.start();
   await says(host, "Network: 10.5.0.0/16 overlaps", "10.5.9.0/24 dev eth0", "SubnetMin");
   expect(await host.run(["ip", "-br", "link"])).not.toContain("flannel");
-  await host.namespace.ip(["addr del 10.5.9.7/24 dev eth0"]);
+  const vpn = "10.5.77.0/24 via 192.168.77.9 dev eth0";
+  await host.namespace.ip([`route add ${vpn} proto static`, "addr del 10.5.9.7/24 dev eth0"]);
+  await says(host, "Network: 10.5.0.0/16 overlaps", `${vpn} proto static`);
+  await host.namespace.ip([`route del ${vpn}`]);
   await host.daemon.ready({ within: ceiling(2_000) });
 });
 

@@ -45,6 +45,7 @@ test("flanneld names the rp_filter that keeps a remote pod from this host's own 
 test("flanneld --configure-host sets what is wrong, keeps it so, and remembers what it was", async () => {
   await a.daemon.stop();
   await a.namespace.sysctl(0, "net/ipv4/ip_forward");
+  const said = complaints(a).length;
   a.daemon.argv = [...a.daemon.argv, "--configure-host"];
   await a.startDaemon();
   await becomes("net.ipv4.ip_forward", "1");
@@ -60,7 +61,7 @@ test("flanneld --configure-host sets what is wrong, keeps it so, and remembers w
   }
   expect(a.daemon.log()).toMatch(/changed a setting of this host.* sysctl="net\.ipv4\.ip_forward = 1" was=0/);
   expect(a.daemon.log()).toMatch(/repairing rows that were changed by others table="host settings"/);
-  expect(complaints(a)).toEqual([]);
+  expect(complaints(a).slice(said)).toEqual([]);
   // The device is made anew: its values are the kernel's again.
   await a.namespace.ip(["link del flannel.1"]);
   await becomes("net/ipv4/conf/flannel.1/rp_filter", "2");
