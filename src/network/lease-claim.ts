@@ -8,32 +8,39 @@ import type { Abortable } from "../lib/abortable.ts";
 import { InvalidConfigError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
 import type { Heritage } from "./heritage.ts";
+import type { LeaseHolder } from "./lease-holder.ts";
 import { type LinkNeighbors, otherHostWith } from "./other-host.ts";
 
 export interface ClaimParts {
   readonly kernel: LinkNeighbors;
   readonly external: ExternalInterface;
   readonly known: Heritage["known"];
+  readonly holder: Pick<LeaseHolder, "ask">;
   readonly logger: Logger;
 }
 
 /**
  * Whether a lease that names our public IP may be renewed as ours. It is if this host remembers its subnet or its MAC, or if it says
- * nothing of a host: then an administrator made it. Else another host may have our address; if one answers on the link, it keeps its lease.
+ * nothing of a host: then an administrator made it. Else another host may have our address; if one answers on the link, or its flanneld
+ * through the store, it keeps its lease.
  * @throws {InvalidConfigError} naming who answers
  */
 export async function claimLease(found: Lease, parts: ClaimParts, { signal }: Abortable): Promise<void> {
-  const { external, logger } = parts;
+  const { external, holder, logger } = parts;
   if (isKnown(found, parts)) return;
   const { publicIP } = found.attributes;
   const owner = await twin(parts, { signal });
   const subnet = formatPrefix(found.subnet);
-  if (owner !== undefined)
-    throw new InvalidConfigError(
+  const refusal = (who: string) =>
+    new InvalidConfigError(
       "--public-ip",
-      `another host, ${owner} on ${external.link.name}, has the address ${formatAddress(publicIP)} too, and the lease on ${subnet}: ` +
+      `another host, ${who}, has the address ${formatAddress(publicIP)} too, and the lease on ${subnet}: ` +
         "give one of them another address, or name another with --iface or --public-ip",
     );
+  if (owner !== undefined) throw refusal(`${owner} on ${external.link.name}`);
+  const answer = await holder.ask(found, { signal });
+  if (answer === "alive") throw refusal(describeHolder(found));
+  if (answer === "silent") return; // it is read once more before it is taken
   logger.warn("taking over a lease that was made for this public IP and that this host does not remember", {
     subnet,
     publicIP,
@@ -58,6 +65,12 @@ function macOf(backendType: string | undefined, data: unknown): MacAddress | und
     if (error instanceof InvalidConfigError) return undefined;
     throw error;
   }
+}
+
+/** By what its lease tells of it. */
+function describeHolder({ attributes: { backendType, backendData } }: Lease): string {
+  const mac = macOf(backendType, backendData);
+  return mac === undefined ? "whose flanneld runs" : `whose flanneld runs and whose VTEP is ${mac}`;
 }
 
 /** Who else on the link has our public IP, where that can be found out: it must be the link's own address. */

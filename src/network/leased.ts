@@ -6,6 +6,7 @@ import { untilItWorks } from "../lib/until-it-works.ts";
 import type { Configured } from "./configured.ts";
 import type { HostMemory } from "./host-memory.ts";
 import { claimLease } from "./lease-claim.ts";
+import { LeaseHolder } from "./lease-holder.ts";
 import type { NetworkOptions } from "./network-options.ts";
 import { Overtaken } from "./overtaken.ts";
 import { moveLease, rememberedLease } from "./own-lease-moving.ts";
@@ -26,7 +27,8 @@ export async function whenLeased(
 ): Promise<Lease> {
   const { clock, logger, lost } = parts;
   const { heritage } = configured;
-  const lease = await untilItWorks(() => takeLease(configured, parts, { signal }), "no lease yet", {
+  const holder = new LeaseHolder({ store: parts.store, network: parts.name, clock });
+  const lease = await untilItWorks(() => takeLease(configured, { ...parts, holder }, { signal }), "no lease yet", {
     clock,
     logger,
     signal,
@@ -47,7 +49,7 @@ export async function whenLeased(
 
 async function takeLease(
   { config, external, prepared, heritage }: Configured,
-  { store, name, kernel, underlay, logger, memory, held, lost }: Parts,
+  { store, name, kernel, underlay, logger, memory, held, lost, holder }: Parts & { readonly holder: LeaseHolder },
   { signal }: Abortable,
 ): Promise<Lease> {
   if (underlay.current !== external) {
@@ -63,6 +65,6 @@ async function takeLease(
   const previous = lost === undefined ? heritage.previous : [lost, ...heritage.previous];
   const { known } = heritage;
   const claim = (existing: Lease, options: Abortable) =>
-    claimLease(existing, { kernel, external, known, logger }, options);
+    claimLease(existing, { kernel, external, known, holder, logger }, options);
   return await store.acquireLease(name, { publicIP, config, attributes, claim, previous }, { signal });
 }

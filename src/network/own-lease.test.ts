@@ -161,10 +161,48 @@ describe("OwnLease.keep()", () => {
 });
 
 describe("OwnLease.follow()", () => {
+  test("renews at once what somebody else renewed, so that they see that this host lives", async () => {
+    const { clock, store, own, logger } = hold();
+    await clock.advance(HOUR);
+    own.follow(store.lease());
+    await clock.advance(0);
+    expect(store.minutes).toEqual([60]);
+    expect(logger.messages("info")).toEqual(["our lease was renewed by somebody else; it was told that we have it"]);
+    await clock.advance(22 * HOUR);
+    expect(store.minutes).toEqual([60]);
+    await clock.advance(HOUR);
+    expect(store.minutes).toEqual([60, 24 * 60]);
+  });
+
+  test("takes its own renewal for no question, though the store tells of it before it answers", async () => {
+    const { clock, store, own } = hold();
+    const write = store.updateLease.bind(store);
+    store.updateLease = async (...args) => {
+      const written = await write(...args);
+      own.follow(written);
+      return written;
+    };
+    await clock.advance(23 * HOUR + MINUTE);
+    expect(store.minutes).toEqual([23 * 60]);
+  });
+
+  test("answers ten questions at once and then one in ten seconds, for two that hold one lease ask for ever", async () => {
+    const { clock, store, own } = hold();
+    for (let second = 0; second < 60; second++) {
+      own.follow(store.lease());
+      await clock.advance(1_000);
+    }
+    expect(store.writes.length).toBeGreaterThanOrEqual(15);
+    expect(store.writes.length).toBeLessThanOrEqual(16);
+  });
+
+  /** Of a store that was restored: nobody's question. */
+  const older = { revision: 0n };
+
   test("renews earlier when somebody shortened the lease", async () => {
     const { clock, store, own } = hold();
     await clock.advance(HOUR);
-    own.follow(store.lease({ expiresAt: clock.now() + 90 * MINUTE }));
+    own.follow(store.lease({ ...older, expiresAt: clock.now() + 90 * MINUTE }));
     await clock.advance(29 * MINUTE);
     expect(store.writes).toEqual([]);
     await clock.advance(MINUTE);
@@ -174,7 +212,7 @@ describe("OwnLease.follow()", () => {
   test("renews later when another of our own renewals is told", async () => {
     const { clock, store, own } = hold();
     await clock.advance(22 * HOUR);
-    own.follow(store.lease());
+    own.follow(store.lease(older));
     await clock.advance(22 * HOUR);
     expect(store.writes).toEqual([]);
   });
@@ -183,7 +221,7 @@ describe("OwnLease.follow()", () => {
     const { clock, store, own } = hold();
     store.tellsEnd = false;
     await clock.advance(HOUR);
-    own.follow(store.lease());
+    own.follow(store.lease(older));
     await clock.advance(22 * HOUR);
     expect(store.minutes).toEqual([23 * 60]);
   });

@@ -9,6 +9,7 @@ import { backoff } from "../lib/backoff.ts";
 import type { Clock, Milliseconds } from "../lib/clock.ts";
 import { describeError, isAbort } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
+import { TokenBucket } from "../lib/token-bucket.ts";
 
 const RENEWAL_RETRY: BackoffRange = { first: 1_000, most: 60_000 };
 /** Two hosts with one public IP rewrite one lease: they must not do it for ever as fast as they can. */
@@ -24,6 +25,9 @@ export interface OwnLeaseOptions {
   readonly logger: Logger;
 }
 
+/** To whoever asks whether we live; two hosts that both hold one lease take each other's answers for questions. */
+const ANSWERS = { perSecond: 0.1, burst: 10 } as const;
+
 /** Then it is left as it is until its renewal: two hosts that both insist help nobody. */
 const MOST_REASSERTIONS = 3;
 
@@ -35,6 +39,9 @@ export class OwnLease {
   /** How often others have rewritten it. */
   #rewritten = 0;
   #mustReassert = false;
+  /** Somebody else renewed it with what it says, at this revision: they want to know whether we live. */
+  #askedAt: bigint | undefined;
+  readonly #answers = new TokenBucket(ANSWERS);
   #wake: () => void = () => {};
 
   constructor(lease: Lease, options: OwnLeaseOptions) {
@@ -66,7 +73,9 @@ export class OwnLease {
       isReservation: stored.isReservation,
       revision: stored.revision,
     };
-    if (!sameAttributes(stored, own)) {
+    if (sameAttributes(stored, own)) {
+      if (stored.revision > own.revision && stored.isReservation === own.isReservation) this.#askedAt = stored.revision;
+    } else {
       this.#rewritten++;
       this.#mustReassert = true;
       this.#options.logger.warn("our lease was rewritten: does another host use our public IP?", {
@@ -82,6 +91,10 @@ export class OwnLease {
     for (let failures = 0; ; ) {
       await this.#due(failures, signal);
       const { store, network, logger } = this.#options;
+      if (!this.#mustReassert && this.#askedAt !== undefined && !this.#answers.take(this.#options.clock.now())) {
+        this.#askedAt = undefined;
+        continue;
+      }
       if (this.#mustReassert && !(await this.#mayReassert({ signal }))) {
         this.#mustReassert = false;
         continue;
@@ -89,9 +102,15 @@ export class OwnLease {
       try {
         if (!this.#mustReassert) this.#rewritten = 0;
         this.#mustReassert = false;
-        this.#lease = this.#withEnd(await store.updateLease(network, this.#lease, this.#lease.attributes, { signal }));
+        const isAnswer = this.#askedAt !== undefined;
+        const written = await store.updateLease(network, this.#lease, this.#lease.attributes, { signal });
+        this.#lease = this.#withEnd(written);
+        // What was seen of our own write before its answer came is no question.
+        if (this.#askedAt !== undefined && this.#askedAt <= written.revision) this.#askedAt = undefined;
         failures = 0;
-        logger.info("lease renewed", { subnet: this.#lease.subnet, expiration: this.#lease.expiration });
+        const { subnet, expiration } = this.#lease;
+        if (isAnswer) logger.info("our lease was renewed by somebody else; it was told that we have it", { subnet });
+        else logger.info("lease renewed", { subnet, expiration });
       } catch (error) {
         if (isAbort(error, signal) || error instanceof LeaseLostError) throw error;
         failures++;
@@ -126,7 +145,9 @@ export class OwnLease {
     for (;;) {
       const wait = this.#mustReassert
         ? backoff(this.#rewritten, REASSERTION)
-        : untilRenewal(this.#lease, clock.now(), renewMargin);
+        : this.#askedAt === undefined
+          ? untilRenewal(this.#lease, clock.now(), renewMargin)
+          : 0;
       const changed = new Promise<"changed">((resolve) => {
         this.#wake = () => resolve("changed");
       });

@@ -33,6 +33,30 @@ describe("runNetwork() where a lease names its public IP already", () => {
     expect(host.complaints()).toEqual([expect.stringContaining("taking over a lease")]);
   });
 
+  test("leaves it to a host that it cannot reach and whose flanneld answers through the store, until that is silent", async () => {
+    await using fleet = new Fleet();
+    const holder = await fleet.running(1);
+    const subnet = await holder.published();
+    const peer = await fleet.running(2);
+    await fleet.until(() => peer.leadsTo(1), "a peer knows it");
+    peer.done();
+    holder.complaints();
+    const host = await fleet.host(1); // the same address on another link, as of a virtual machine
+    host.start();
+    await fleet.passes(20_000);
+    expect(host.ready).toBe(0);
+    expect(host.complaints()).toEqual([
+      expect.stringMatching(
+        /^no lease yet: --public-ip: another host, whose flanneld runs and whose VTEP is [0-9a-f:]{17}, has the address 192\.0\.2\.1 too, and the lease on 10\.5\./,
+      ),
+    ]);
+    expect([holder.complaints(), peer.done(), await holder.published()]).toEqual([[], [], subnet]);
+    await holder.stop();
+    await fleet.until(() => host.ready > 0, "it is ready", { step: 500 });
+    expect(await host.published()).toBe(subnet);
+    expect(host.complaints()).toEqual([expect.stringContaining("taking over a lease")]);
+  });
+
   test("takes a router that answers for every address for nobody", async () => {
     await using fleet = new Fleet();
     fleet.writeLease(1, { subnet: 40, mac: 40 });
@@ -42,7 +66,7 @@ describe("runNetwork() where a lease names its public IP already", () => {
     twinOf(host);
     host.kernel.neighborsOnLinks.set("192.0.2.254", macOf(99));
     host.start();
-    await fleet.until(() => host.ready > 0, "it is ready");
+    await fleet.until(() => host.ready > 0, "it is ready", { step: 500 });
     expect(await host.published()).toBe("10.5.40.0/24");
   });
 

@@ -99,7 +99,7 @@ function forwardingOfLinks({ underlay, devices }: NeedsOf): readonly HostSetting
     key: `net/ipv4/conf/${link}/forwarding`,
     value: "1",
     besides: [IPV4_FORWARDING.key],
-    suffices: (value, all) => value !== "0" || all.get(IPV4_FORWARDING.key) === "0", // with it goes this one
+    suffices: (value, all) => value !== "0" || (all.get(IPV4_FORWARDING.key) ?? "0") === "0", // with it goes this one
     harm: "this host forwards no packets that come in by this link",
     isUsuallySet: false,
     isOurs: devices.includes(link),
