@@ -115,6 +115,9 @@ async function harden(host: Place, flavour: Flavour): Promise<void> {
   await host.namespace.sysctl(0, "net/ipv4/conf/all/accept_redirects");
 }
 
+/** Three hosts at once, each started, stopped and cleaned up: more than most tests, where the machine is slow. */
+const SLOW = 120_000;
+
 describe("on hosts with one kind of packet filter each", () => {
   let lab: Lab;
   let peer: LabHost;
@@ -187,6 +190,7 @@ describe("on hosts with one kind of packet filter each", () => {
         await peer.daemon.stop();
       }
     },
+    SLOW,
   );
 
   test("flannel cleanup says what it leaves alone, and removes what it remembers if asked", async () => {

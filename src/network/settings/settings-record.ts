@@ -61,14 +61,18 @@ export class SettingsRecord {
 
   /** To be called, and waited for, before anything is changed; what is known already keeps what was found first. @throws what the file system throws */
   async remember(changes: readonly ChangedSetting[]): Promise<void> {
-    const news = changes.filter(({ key }) => !this.#changed.has(key));
-    if (news.length === 0) return await this.#writing;
-    const write = this.#writing.then(async () => {
-      await this.#write([...this.#changed.values(), ...news]);
-      for (const each of news) this.#changed.set(each.key, each);
-    });
+    const write = this.#addTo(this.#writing, changes);
     this.#writing = write.catch(() => {});
     await write;
+  }
+
+  /** One after the other, since several networks write. */
+  async #addTo(former: Promise<void>, changes: readonly ChangedSetting[]): Promise<void> {
+    await former;
+    const news = changes.filter(({ key }) => !this.#changed.has(key));
+    if (news.length === 0) return;
+    await this.#write([...this.#changed.values(), ...news]);
+    for (const each of news) this.#changed.set(each.key, each);
   }
 
   /** All was put back. */
