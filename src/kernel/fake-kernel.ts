@@ -28,6 +28,7 @@ import {
   type TunScope,
   type UdpSocketRow,
   type UdpSocketScope,
+  type Vtep,
   VXLAN_DEFAULT_PORT,
 } from "./kernel.ts";
 import { NetlinkError } from "./netlink-error.ts";
@@ -75,6 +76,8 @@ export class FakeKernel implements Kernel {
   #lastDescriptor = 99;
   /** Who else answers for an address, on whatever link. */
   readonly neighborsOnLinks = new Map<string, MacAddress>();
+  /** VTEPs of other hosts that answer, by public IP. */
+  readonly distantVteps = new Map<string, MacAddress>();
   /** What was asked for and done, in order: `add route 10.5.2.0/24 via 192.0.2.2 dev eth0`. */
   readonly log: string[] = [];
   /** Refuses requests: return why, or undefined to let one pass. The text is that of the log. */
@@ -113,6 +116,10 @@ export class FakeKernel implements Kernel {
 
   findOwner(_link: string, address: Address, _options: Abortable): Promise<MacAddress | undefined> {
     return Promise.resolve(this.neighborsOnLinks.get(formatAddress(address)));
+  }
+
+  vtepAnswers({ publicIP, mac }: Vtep, _options: Abortable): Promise<boolean> {
+    return Promise.resolve(this.distantVteps.get(formatAddress(publicIP)) === mac);
   }
 
   watchLinks(onChange: () => void): Disposable {

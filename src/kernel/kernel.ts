@@ -24,6 +24,8 @@ export interface Kernel extends Disposable {
   routeTo(destination: Address, options: Abortable): Promise<RouteLookup | undefined>;
   /** Who else on the link has an IPv4 address, or is about to; undefined if nobody answers, which takes 0.75 s to know. @throws {SystemCallError} without CAP_NET_RAW */
   findOwner(link: string, address: Address, options: Abortable): Promise<MacAddress | undefined>;
+  /** Whether a VTEP of another host answers, as far as it can be asked by one that is no peer of it; to know that none does takes 1 s. @throws {SystemCallError} without CAP_NET_RAW */
+  vtepAnswers(vtep: Vtep, options: Abortable): Promise<boolean>;
   /** Calls back when a link or an address appeared, changed or went, which others did or, at times, we ourselves. */
   watchLinks(onChange: () => void): Disposable;
   /** Devices of ours, by name. Listed are those of a kind we make; a device of another kind in the way of a put is replaced. */
@@ -49,6 +51,19 @@ export interface Kernel extends Disposable {
   closeDescriptor(fd: number): void;
   /** Values under `/proc/sys`. One whose file is missing, as of a device that is not there, is listed as absent. Removal does nothing. */
   sysctlTable(scope: SysctlScope): Table<SysctlRow>;
+}
+
+/** The vxlan device of another host, and by which address of ours it is asked. IPv4. */
+export interface Vtep {
+  /** Where its packets go. */
+  readonly publicIP: Address;
+  /** UDP; 0 for {@link VXLAN_DEFAULT_PORT}. */
+  readonly port: number;
+  readonly vni: number;
+  readonly mac: MacAddress;
+  /** Its own in the overlay. */
+  readonly address: Address;
+  readonly sender: Address;
 }
 
 /** A network interface as it is. */

@@ -31,6 +31,7 @@ import type {
   TunScope,
   UdpSocketRow,
   UdpSocketScope,
+  Vtep,
 } from "./kernel.ts";
 import { close } from "./libc.ts";
 import { LinkTable } from "./link-table.ts";
@@ -49,6 +50,7 @@ import { attachedTun } from "./tun.ts";
 import { TunTable } from "./tun-table.ts";
 import { isBoundTo } from "./udp-socket.ts";
 import { UdpSocketTable } from "./udp-socket-table.ts";
+import { vtepAnswers } from "./vtep-probe.ts";
 
 export interface KernelOptions {
   /** The network namespace, a path such as `/run/netns/red`; undefined is where we are. */
@@ -120,6 +122,10 @@ class LinuxKernel implements Kernel {
     // Linux answers for an address of any interface on every one: our own, on the same wire, is nobody else.
     const own = new Set(links.flatMap(({ mac }) => mac ?? []));
     return link === undefined ? undefined : await findArpOwner(link, address, own, this.#namespace, options);
+  }
+
+  vtepAnswers(vtep: Vtep, options: Abortable): Promise<boolean> {
+    return vtepAnswers(vtep, this.#namespace, options);
   }
 
   watchLinks(onChange: () => void): Disposable {

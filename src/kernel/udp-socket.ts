@@ -68,7 +68,7 @@ export function isBoundTo(fd: number, address: Address, port: number): boolean {
   return Buffer.compare(actual.subarray(0, 8), socketAddress(address, port).subarray(0, 8)) === 0;
 }
 
-function socketAddress(address: Address, port: number): Uint8Array {
+export function socketAddress(address: Address, port: number): Uint8Array {
   const bytes = new Uint8Array(SOCKADDR_IN);
   const view = new DataView(bytes.buffer);
   view.setUint16(0, AF_INET, true);

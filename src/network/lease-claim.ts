@@ -1,18 +1,22 @@
 import type { ExternalInterface } from "../backend/backend.ts";
 import { parseLeaseData } from "../backend/vxlan/lease-data.ts";
+import type { VxlanOptions } from "../backend/vxlan/options.ts";
 import { equalAddress, formatAddress } from "../ip/address.ts";
 import type { MacAddress } from "../ip/mac-address.ts";
-import { equalPrefix, formatPrefix } from "../ip/prefix.ts";
+import { equalPrefix, firstAddress, formatPrefix } from "../ip/prefix.ts";
+import type { Kernel } from "../kernel/kernel.ts";
 import type { Lease } from "../lease/lease.ts";
 import type { Abortable } from "../lib/abortable.ts";
-import { InvalidConfigError } from "../lib/errors.ts";
+import { describeError, InvalidConfigError, isAbort } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
 import type { Heritage } from "./heritage.ts";
 import type { LeaseHolder } from "./lease-holder.ts";
 import { type LinkNeighbors, otherHostWith } from "./other-host.ts";
 
 export interface ClaimParts {
-  readonly kernel: LinkNeighbors;
+  readonly kernel: LinkNeighbors & Pick<Kernel, "vtepAnswers">;
+  /** Of the network, if that is its backend. */
+  readonly vxlan: Pick<VxlanOptions, "vni" | "port"> | undefined;
   readonly external: ExternalInterface;
   readonly known: Heritage["known"];
   readonly holder: Pick<LeaseHolder, "ask">;
@@ -21,8 +25,8 @@ export interface ClaimParts {
 
 /**
  * Whether a lease that names our public IP may be renewed as ours. It is if this host remembers its subnet or its MAC, or if it says
- * nothing of a host: then an administrator made it. Else another host may have our address; if one answers on the link, or its flanneld
- * through the store, it keeps its lease.
+ * nothing of a host: then an administrator made it. Else another host may have our address; if one answers on the link, or its VTEP behind
+ * a NAT, or its flanneld through the store, it keeps its lease.
  * @throws {InvalidConfigError} naming who answers
  */
 export async function claimLease(found: Lease, parts: ClaimParts, { signal }: Abortable): Promise<void> {
@@ -38,6 +42,8 @@ export async function claimLease(found: Lease, parts: ClaimParts, { signal }: Ab
         "give one of them another address, or name another with --iface or --public-ip",
     );
   if (owner !== undefined) throw refusal(`${owner} on ${external.link.name}`);
+  const vtep = await answeringVtep(found, parts, { signal });
+  if (vtep !== undefined) throw refusal(`whose VTEP ${vtep} answers there`);
   const answer = await holder.ask(found, { signal });
   if (answer === "alive") throw refusal(describeHolder(found));
   if (answer === "silent") return; // it is read once more before it is taken
@@ -71,6 +77,27 @@ function macOf(backendType: string | undefined, data: unknown): MacAddress | und
 function describeHolder({ attributes: { backendType, backendData } }: Lease): string {
   const mac = macOf(backendType, backendData);
   return mac === undefined ? "whose flanneld runs" : `whose flanneld runs and whose VTEP is ${mac}`;
+}
+
+/**
+ * The VTEP that answers at a public IP that is no address of ours, as that of a NAT, which may lead to another host; where that can be found out.
+ * An address that is ours leads to ourselves.
+ */
+async function answeringVtep(
+  { subnet, attributes: { publicIP, backendType, backendData } }: Lease,
+  { kernel, external, vxlan, logger }: ClaimParts,
+  { signal }: Abortable,
+): Promise<MacAddress | undefined> {
+  const mac = macOf(backendType, backendData);
+  if (vxlan === undefined || mac === undefined || equalAddress(external.address, publicIP)) return undefined;
+  try {
+    const vtep = { ...vxlan, publicIP, mac, address: firstAddress(subnet), sender: external.address };
+    return (await kernel.vtepAnswers(vtep, { signal })) ? mac : undefined;
+  } catch (error) {
+    if (isAbort(error, signal)) throw error;
+    logger.debug("cannot find out whether a VTEP answers", { publicIP, reason: describeError(error) });
+    return undefined;
+  }
 }
 
 /** Who else on the link has our public IP, where that can be found out: it must be the link's own address. */

@@ -1,3 +1,4 @@
+import { parseVxlanOptions } from "../backend/vxlan/options.ts";
 import { equalPrefix, type Prefix } from "../ip/prefix.ts";
 import { OutOfSubnetsError } from "../lease/errors.ts";
 import type { Lease } from "../lease/lease.ts";
@@ -64,7 +65,9 @@ async function takeLease(
   const { publicIP } = external;
   const previous = lost === undefined ? heritage.previous : [lost, ...heritage.previous];
   const { known } = heritage;
+  const { type, options: written } = config.backend;
+  const vxlan = type === "vxlan" ? parseVxlanOptions(written) : undefined;
   const claim = (existing: Lease, options: Abortable) =>
-    claimLease(existing, { kernel, external, known, holder, logger }, options);
+    claimLease(existing, { kernel, external, vxlan, known, holder, logger }, options);
   return await store.acquireLease(name, { publicIP, config, attributes, claim, previous }, { signal });
 }

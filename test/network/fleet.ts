@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { FakeCloud } from "../../src/cloud/fake-cloud.ts";
+import { parseAddress } from "../../src/ip/address.ts";
 import { parseMacAddress } from "../../src/ip/mac-address.ts";
 import { formatPrefix, parsePrefix } from "../../src/ip/prefix.ts";
 import { FakeDescriptorKeeper } from "../../src/kernel/fake-descriptor-keeper.ts";
@@ -105,6 +106,8 @@ export class Host implements AsyncDisposable {
   readonly address: string;
   readonly subnetFile: string;
   readonly stateDir: string;
+  /** `--public-ip`, to be set before it starts. */
+  natAddress: string | undefined;
   /** How often it has said that it is ready, since it was last started. */
   ready = 0;
   /** What is stuck is seen here. */
@@ -168,7 +171,8 @@ export class Host implements AsyncDisposable {
   async #run(run: (underlay: Underlay, options: Abortable) => Promise<void>): Promise<void> {
     await using scope = new Scope(this.#controller.signal);
     const { clock } = this.#fleet;
-    const rules = { ...DEFAULT_ROUTE_ONLY, ifaces: ["eth0"] };
+    const publicIP = this.natAddress === undefined ? undefined : parseAddress(this.natAddress);
+    const rules = { ...DEFAULT_ROUTE_ONLY, ifaces: ["eth0"], publicIP };
     const underlay = await Underlay.open(this.kernel, rules, { clock, logger: this.logger, signal: scope.signal });
     scope.spawn((signal) => underlay.run({ signal }));
     scope.spawn((signal) => run(underlay, { signal }));

@@ -57,6 +57,25 @@ describe("runNetwork() where a lease names its public IP already", () => {
     expect(host.complaints()).toEqual([expect.stringContaining("taking over a lease")]);
   });
 
+  test("leaves it to a host whose VTEP answers behind a NAT, though its flanneld does not run, and takes it when that is silent", async () => {
+    await using fleet = new Fleet();
+    fleet.writeLease(77, { subnet: 40, mac: 40 });
+    const before = leaseOn(fleet, "10.5.40.0/24");
+    const host = await fleet.host(1);
+    host.natAddress = "192.0.2.77";
+    host.kernel.distantVteps.set("192.0.2.77", macOf(40));
+    host.start();
+    await fleet.passes(30_000);
+    expect([host.ready, leaseOn(fleet, "10.5.40.0/24")]).toEqual([0, before]);
+    expect(host.complaints()).toEqual([
+      expect.stringContaining(`another host, whose VTEP ${macOf(40)} answers there, has the address 192.0.2.77 too`),
+    ]);
+    host.kernel.distantVteps.clear();
+    await fleet.until(() => host.ready > 0, "it is ready", { step: 500 });
+    expect(await host.published()).toBe("10.5.40.0/24");
+    expect(host.complaints()).toEqual([expect.stringContaining("taking over a lease")]);
+  });
+
   test("takes a router that answers for every address for nobody", async () => {
     await using fleet = new Fleet();
     fleet.writeLease(1, { subnet: 40, mac: 40 });
