@@ -3,15 +3,25 @@ import { describe, expect, test } from "vitest";
 import { AddressMessage } from "./address-message.ts";
 import { type Codec, sourceOf } from "./codec.ts";
 import { FIXTURES, readFixture } from "./fixtures.ts";
+import { IpsetMessage } from "./ipset-message.ts";
 import { LinkMessage } from "./link-message.ts";
 import { NeighborMessage } from "./neighbor-message.ts";
 import { MessageCursor, NETLINK_HEADER_SIZE, readAcknowledgement, readDone, writeMessage } from "./netlink-header.ts";
 import { NexthopMessage } from "./nexthop-message.ts";
+import { NftElementsMessage } from "./nftables-message.ts";
 import { RouteMessage } from "./route-message.ts";
 import { WireError } from "./wire-error.ts";
 import { Writer } from "./writer.ts";
 
-const CODECS: readonly Codec<unknown>[] = [LinkMessage, AddressMessage, RouteMessage, NeighborMessage, NexthopMessage];
+const CODECS: readonly Codec<unknown>[] = [
+  LinkMessage,
+  AddressMessage,
+  RouteMessage,
+  NeighborMessage,
+  NexthopMessage,
+  NftElementsMessage,
+  IpsetMessage,
+];
 const captured = FIXTURES.flatMap((name) => readFixture(name).messages);
 
 /** How many messages there were; all readers took or refused them with a WireError, anything else is thrown. */

@@ -9,6 +9,7 @@ import type { Place } from "../../src/lab/place.ts";
 import { ended, signalGroup } from "../../src/lab/program.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { subnetPrefix, untilPing } from "../e2e/hosts.ts";
+import { PYTHON } from "../support/python.ts";
 import { plugin } from "./plugin.ts";
 import { manifestConfigList, Runtime } from "./runtime.ts";
 
@@ -81,7 +82,7 @@ describe("pods by the plugin and Debian's bridge, host-local and portmap", () =>
   test("a port of the host leads to a pod, by the plugin that comes after flannel", async () => {
     const portMappings = [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }];
     const pod = await one.addPod("web", { portMappings });
-    const server = pod.spawn(["python3", "-m", "http.server", "80", "--directory", hostAt(0).directory], {
+    const server = pod.spawn([PYTHON, "-m", "http.server", "80", "--directory", hostAt(0).directory], {
       stdio: "ignore",
     });
     const end = ended(server);
@@ -89,7 +90,7 @@ describe("pods by the plugin and Debian's bridge, host-local and portmap", () =>
       const fetch = `import urllib.request; print(urllib.request.urlopen("http://${hostAt(0).address}:8080/subnet.env", timeout=2).read().decode())`;
       const page = await waitUntil(
         async (signal) => {
-          const { code, stdout } = await hostAt(1).exec(["python3", "-c", fetch], { signal });
+          const { code, stdout } = await hostAt(1).exec([PYTHON, "-c", fetch], { signal });
           return code === 0 && stdout;
         },
         { signal, within: 20_000, every: 200, what: "the pod answers at its host's port" },

@@ -1,6 +1,7 @@
 import type { Place } from "../../src/lab/place.ts";
 import { ended } from "../../src/lab/program.ts";
 import type { Abortable } from "../../src/lib/abortable.ts";
+import { PYTHON } from "../support/python.ts";
 import { saysOnce } from "../support/tcp.ts";
 
 const PROGRAM = new URL("./source-program.ts", import.meta.url).pathname;
@@ -55,11 +56,11 @@ export async function sourceSeen(
   to: string,
   { source = "", port = 0 }: { readonly source?: string; readonly port?: number } = {},
 ): Promise<string> {
-  const { code, stdout } = await from.exec(["python3", "-c", ASK, to, source, String(port)]);
+  const { code, stdout } = await from.exec([PYTHON, "-c", ASK, to, source, String(port)]);
   return code === 0 ? stdout.trim() : "nothing";
 }
 
 /** Sends one multicast datagram. */
 export async function shout(from: Place, source: string, link: string): Promise<void> {
-  await from.run(["python3", "-c", SHOUT, source, link]);
+  await from.run([PYTHON, "-c", SHOUT, source, link]);
 }

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { sendDatagram } from "../../src/kernel/datagram.ts";
+import { PYTHON } from "../support/python.ts";
 
 // Needs python3: Node has no datagram sockets of Unix.
 
@@ -13,7 +14,7 @@ async function listen(address: string): Promise<() => Promise<string>> {
   const program = `import socket,sys
 s=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM); s.bind(${address}); print("ready",flush=True)
 sys.stdout.write(s.recv(9999).decode())`;
-  const python = spawn("python3", ["-c", program], { stdio: ["ignore", "pipe", "inherit"] });
+  const python = spawn(PYTHON, ["-c", program], { stdio: ["ignore", "pipe", "inherit"] });
   onTestFinished(() => void python.kill());
   let text = "";
   python.stdout.setEncoding("utf8").on("data", (more: string) => (text += more));

@@ -6,6 +6,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TunPacket } from "../../src/backend/udp/superpackets.ts";
+import { PYTHON } from "../support/python.ts";
 import { KernelSegmenter } from "./kernel-segmenter.ts";
 import { type Tun, TunNamespace } from "./tun-namespace.ts";
 
@@ -43,7 +44,7 @@ const KINDS = [
 ] as const;
 
 function start(namespace: TunNamespace, script: string, ...more: readonly string[]): ChildProcess {
-  const [command, argv] = namespace.inside(["python3", "-c", script, ...more]);
+  const [command, argv] = namespace.inside([PYTHON, "-c", script, ...more]);
   return spawn(command, argv, { stdio: ["ignore", "pipe", "inherit"] });
 }
 

@@ -21,10 +21,17 @@ export interface Firewall extends Disposable {
   watchSurvey(onChange: () => void): Disposable;
   /** Our table in nftables. */
   nftTable(network: Prefix, onRefused?: (packets: number) => void): Table<FirewallChain>;
-  /** The outer addresses of a network's peers, for rules of {@link FirewallRule.fromPeer} in nftables; undefined where nftables cannot be used. */
-  nftPeers(network: Prefix): Table<Address> | undefined;
+  /**
+   * The outer addresses of a network's peers, for rules of {@link FirewallRule.fromPeer}: in nftables, or for iptables where nftables cannot be
+   * used; undefined where neither can.
+   */
+  peers(network: Prefix): Table<Address> | undefined;
   /** @returns undefined if that iptables is not installed */
-  xtablesTable(kind: XtablesKind, network: Prefix): Table<FirewallChain> | undefined;
+  xtablesTable(
+    kind: XtablesKind,
+    network: Prefix,
+    onRefused?: (packets: number) => void,
+  ): Table<FirewallChain> | undefined;
   /** Calls back when others changed anything in nftables but rules of ours. */
   watchOthers(onChange: () => void): Disposable;
   /** The first rule of others in nftables that certainly stops one of these packets; undefined if there is none, or nftables cannot be used. */

@@ -1,7 +1,7 @@
 import type { Plan, RowFailure, Table } from "../../dataplane/table.ts";
 import { formatPrefix, type Prefix } from "../../ip/prefix.ts";
 import type { Abortable } from "../../lib/abortable.ts";
-import { CHAIN_PURPOSES, nftTableName, xtablesChainName } from "./rule.ts";
+import { CHAIN_PURPOSES, ipsetName, nftTableName, xtablesChainName } from "./rule.ts";
 import { targetOf } from "./xtables-rule.ts";
 import { type RunXtables, XTABLES_NAMES, type XtablesName } from "./xtables-table.ts";
 
@@ -15,8 +15,13 @@ export interface LeftoverScope {
   readonly ours: readonly Prefix[] | "all";
 }
 
-/** Rules that some flannel made and that nobody wants: chains and the jumps to them, single rules, whole tables of nftables. */
-export type Leftover = XtablesLeftover | NftLeftover;
+/** What some flannel made and nobody wants: chains and the jumps to them, single rules, whole tables of nftables, sets for iptables. */
+export type Leftover = XtablesLeftover | NftLeftover | SetLeftover;
+
+export interface SetLeftover {
+  readonly kind: "set";
+  readonly name: string;
+}
 
 export interface XtablesLeftover {
   readonly kind: "chain" | "rule";
@@ -41,6 +46,10 @@ export interface LeftoverGround {
   /** What is in a table, as text. */
   nftContent(table: NftLeftover, options: Abortable): Promise<string>;
   removeNft(tables: readonly NftLeftover[], options: Abortable): Promise<void>;
+  /** Names of sets of iptables' that are ours. */
+  sets(options: Abortable): Promise<readonly string[]>;
+  /** Leaves one that a rule names. */
+  removeSet(name: string, options: Abortable): Promise<void>;
 }
 
 /** Chains and tables of later releases. */
@@ -69,6 +78,7 @@ export class Leftovers implements Table<Leftover> {
   }
 
   format(row: Leftover): string {
+    if (row.kind === "set") return `ipset ${row.name}`;
     if (row.kind === "table") return `nftables table ${row.family} ${row.table}`;
     const { program, table, chain, rules } = row;
     return `${program.name} -t ${table} ${chain === undefined ? rules.join("; ") : `chain ${chain}`}`;
@@ -83,6 +93,10 @@ export class Leftovers implements Table<Leftover> {
     }
     for (const table of await this.#ground.nftTables(options))
       if (await this.#isUnwanted(table, options)) found.push(table);
+    const { ours } = this.#scope;
+    if (ours.length > 0)
+      for (const name of await this.#ground.sets(options))
+        if (ours === "all" || ours.some((network) => ipsetName(network) === name)) found.push({ kind: "set", name });
     return found;
   }
 
@@ -90,13 +104,20 @@ export class Leftovers implements Table<Leftover> {
     const failures: RowFailure<Leftover>[] = [];
     const tables = removals.filter((row) => row.kind === "table");
     if (tables.length > 0) await this.#ground.removeNft(tables, options);
+    // Sets stand last in a listing: those who name them go first.
     for (const row of removals)
       if (row.kind !== "table")
-        await row.program.restore(removalOf(row), options).catch((error: unknown) => {
+        await this.#remove(row, options).catch((error: unknown) => {
           options.signal.throwIfAborted();
           failures.push({ row, error: error instanceof Error ? error : new Error(String(error)) });
         });
     return failures;
+  }
+
+  #remove(row: XtablesLeftover | SetLeftover, options: Abortable): Promise<void> {
+    return row.kind === "set"
+      ? this.#ground.removeSet(row.name, options)
+      : row.program.restore(removalOf(row), options);
   }
 
   #inXtables(program: RunXtables, table: XtablesName, lines: readonly string[]): readonly Leftover[] {

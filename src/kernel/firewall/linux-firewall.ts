@@ -4,6 +4,8 @@ import type { Prefix } from "../../ip/prefix.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import { type Logger, silentLogger } from "../../lib/logger.ts";
 import type { Firewall, FirewallSurvey, XtablesKind, XtablesSurvey } from "./firewall.ts";
+import { IpsetKernel } from "./ipset-kernel.ts";
+import { IpsetTable } from "./ipset-table.ts";
 import {
   isFlannelTable,
   type Leftover,
@@ -21,7 +23,7 @@ import { NFPROTO, type NftObject, NftTable, type RunNft } from "./nft-table.ts";
 import { type BlockingRule, blockingRule, type ObstacleGround } from "./obstacles.ts";
 import type { Probe } from "./probe.ts";
 import { findProgram, realName, run } from "./program.ts";
-import { type FirewallChain, NFT_CHAINS, nftTableName } from "./rule.ts";
+import { type FirewallChain, ipsetName, isIpsetName, NFT_CHAINS, nftTableName } from "./rule.ts";
 import { findXtables, type XtablesGround, xtablesTables } from "./xtables-program.ts";
 import { XtablesTable } from "./xtables-table.ts";
 
@@ -40,15 +42,26 @@ export async function openFirewall({ namespace, logger = silentLogger, signal }:
     nft?.[Symbol.dispose]();
     throw error;
   }
-  return new LinuxFirewall({ namespace, nft, changes, legacy: new LegacyTables(namespace) });
+  const ipset = new IpsetKernel(namespace);
+  const firewall = new LinuxFirewall({ namespace, nft, changes, legacy: new LegacyTables(namespace) }, ipset);
+  if (!firewall.hasNftables && (await ipset.isThere({ signal }))) firewall.hasIpset = true;
+  return firewall;
 }
 
 class LinuxFirewall implements Firewall {
   readonly #ground: XtablesGround;
   readonly #nftPath = findProgram("nft");
+  readonly #ipset: IpsetKernel;
+  /** Only of interest without nftables. */
+  hasIpset = false;
 
-  constructor(ground: XtablesGround) {
+  constructor(ground: XtablesGround, ipset: IpsetKernel) {
     this.#ground = ground;
+    this.#ipset = ipset;
+  }
+
+  get hasNftables(): boolean {
+    return this.#nftPath !== undefined && this.#ground.nft !== undefined;
   }
 
   async survey(network: Prefix, options: Abortable): Promise<FirewallSurvey> {
@@ -61,7 +74,7 @@ class LinuxFirewall implements Firewall {
     };
     const usual = findProgram(family === 4 ? "iptables" : "ip6tables");
     return {
-      nftables: this.#nftPath !== undefined && nft !== undefined,
+      nftables: this.hasNftables,
       isOurs: (await nft?.hasChain(ourChain, options)) ?? false,
       nft: await this.#surveyXtables("nft", family, options),
       legacy: await this.#surveyXtables("legacy", family, options),
@@ -99,15 +112,29 @@ class LinuxFirewall implements Firewall {
     return new NftTable(this.#runNft, network, subscribe, onRefused);
   }
 
-  nftPeers(network: Prefix): Table<Address> | undefined {
+  peers(network: Prefix): Table<Address> | undefined {
     const { nft, changes } = this.#ground;
-    if (nft === undefined || changes === undefined || this.#nftPath === undefined) return undefined;
-    return new NftSetTable(nft, network, (listener) => changes.subscribe(listener));
+    if (nft !== undefined && changes !== undefined && this.#nftPath !== undefined)
+      return new NftSetTable(nft, network, (listener) => changes.subscribe(listener));
+    const programs = KINDS.map((kind) => findXtables(kind, network.address.family, this.#ground));
+    const isMatched = this.hasIpset && programs.some((program) => program !== undefined);
+    return isMatched ? new IpsetTable(this.#ipset, network) : undefined;
   }
 
-  xtablesTable(kind: XtablesKind, network: Prefix): Table<FirewallChain> | undefined {
-    const program = findXtables(kind, network.address.family, this.#ground);
-    return program === undefined ? undefined : new XtablesTable(program, network);
+  xtablesTable(
+    kind: XtablesKind,
+    network: Prefix,
+    onRefused?: (packets: number) => void,
+  ): Table<FirewallChain> | undefined {
+    const { family } = network.address;
+    const program = findXtables(kind, family, this.#ground);
+    if (program === undefined) return undefined;
+    const set = ipsetName(network);
+    const peers = {
+      ensure: (options: Abortable) => this.#ipset.ensure(set, family, options),
+      destroy: (options: Abortable) => this.#ipset.destroy(set, options),
+    };
+    return new XtablesTable(program, network, peers, onRefused);
   }
 
   watchOthers(onChange: () => void): Disposable {
@@ -128,8 +155,7 @@ class LinuxFirewall implements Firewall {
   }
 
   leftovers(scope: LeftoverScope): Table<Leftover> {
-    const kinds = ["nft", "legacy"] as const;
-    const programs = kinds.flatMap((kind) =>
+    const programs = KINDS.flatMap((kind) =>
       ([4, 6] as const).map((family) => findXtables(kind, family, this.#ground)),
     );
     const ground: LeftoverGround = {
@@ -146,6 +172,11 @@ class LinuxFirewall implements Firewall {
           ]),
           options,
         ),
+      sets: async (options) => {
+        const names = (await this.#ipset.isThere(options)) ? await this.#ipset.names(options) : [];
+        return names.filter(isIpsetName);
+      },
+      removeSet: (name, options) => this.#ipset.destroy(name, options),
     };
     return new Leftovers(ground, scope);
   }
@@ -161,6 +192,7 @@ class LinuxFirewall implements Firewall {
   [Symbol.dispose](): void {
     this.#ground.changes?.[Symbol.dispose]();
     this.#ground.nft?.[Symbol.dispose]();
+    this.#ipset[Symbol.dispose]();
   }
 
   readonly #runNft: RunNft = {
@@ -188,6 +220,8 @@ class LinuxFirewall implements Firewall {
     return this.#nftPath;
   }
 }
+
+const KINDS: readonly XtablesKind[] = ["nft", "legacy"];
 
 /** @throws {Error} if that is not what nft writes */
 function objectsOf(text: string): readonly NftObject[] {

@@ -72,7 +72,8 @@ export function formatRule(rule: FirewallRule): string {
 
 const CLAMP = "-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu";
 
-function formatMatch(option: string, { prefix, negated }: AddressMatch): string {
+/** `! -s 10.5.0.0/16` */
+export function formatMatch(option: string, { prefix, negated }: AddressMatch): string {
   return `${negated ? "! " : ""}${option} ${formatPrefix(prefix)}`;
 }
 
@@ -88,6 +89,20 @@ export function xtablesChainName(purpose: ChainPurpose, network: Prefix): string
   const head = `FLANNEL-${purpose.charAt(0).toUpperCase()}-`;
   const readable = `${head}${identifier(network)}`;
   return readable.length <= LONGEST_CHAIN ? readable : head + fnv(formatPrefix(network));
+}
+
+/** Characters of a set's name: IPSET_MAXNAMELEN less the NUL, linux/netfilter/ipset/ip_set.h. */
+const LONGEST_SET = 31;
+
+/** The set of a network's peers that iptables matches: `flannel-10.5.0.0-16`; a Network too long for a name is told by a hash. */
+export function ipsetName(network: Prefix): string {
+  const readable = nftTableName(network);
+  return readable.length <= LONGEST_SET ? readable : `flannel-${fnv(formatPrefix(network))}`;
+}
+
+/** Whether {@link ipsetName} makes such names. */
+export function isIpsetName(name: string): boolean {
+  return /^flannel-(?:[\da-f_.]+-\d{1,3}|[\da-f]{16})$/.test(name);
 }
 
 /** Our chains in nftables; a name that nft(8) knows as a word could not be typed. */

@@ -101,6 +101,15 @@ class XtablesProgram implements RunXtables {
     return text.split("\n").filter((line) => line !== "");
   }
 
+  async dropped(table: XtablesName, chain: string, { signal }: Abortable): Promise<number> {
+    const { namespace } = this.#ground;
+    const args = ["--wait", WAIT, "-t", table, "-v", "-S", chain];
+    const { stdout } = await execute(this.#paths.list, args, { namespace, signal });
+    let packets = 0;
+    for (const [, count] of stdout.matchAll(/ -c (\d+) \d+ -j DROP$/gm)) packets += Number(count);
+    return packets;
+  }
+
   async restore(text: string, { signal }: Abortable): Promise<void> {
     const { namespace, changes } = this.#ground;
     const onStart = changes === undefined ? {} : { onStart: changes.expect };

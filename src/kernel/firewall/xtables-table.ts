@@ -2,8 +2,15 @@ import type { Plan, RowFailure, Table } from "../../dataplane/table.ts";
 import type { Prefix } from "../../ip/prefix.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import { Readback } from "./readback.ts";
-import { CHAIN_PURPOSES, type ChainPurpose, type FirewallChain, firewallChains, xtablesChainName } from "./rule.ts";
-import { mayPrecede, xtablesRule } from "./xtables-rule.ts";
+import {
+  CHAIN_PURPOSES,
+  type ChainPurpose,
+  type FirewallChain,
+  type FirewallRule,
+  firewallChains,
+  xtablesChainName,
+} from "./rule.ts";
+import { mayPrecede, xtablesRules } from "./xtables-rule.ts";
 
 /** Where a chain of ours is called from: among others, or before them, where an accept of theirs would end a packet's way. */
 interface XtablesPlace extends Omit<XtablesChain, "chain"> {
@@ -34,12 +41,22 @@ export interface RunXtables {
   all(table: XtablesName, options: Abortable): Promise<readonly string[]>;
   /** One transaction for each table. */
   restore(text: string, options: Abortable): Promise<void>;
+  /** How many packets the rules of a chain have dropped; 0 if there is no such chain. */
+  dropped(table: XtablesName, chain: string, options: Abortable): Promise<number>;
   watch(chains: readonly XtablesChain[], onChange: () => void): Disposable;
 }
 
 export interface XtablesChain {
   readonly table: XtablesName;
   readonly chain: string;
+}
+
+/** The set that rules of {@link FirewallRule.fromPeer} name. */
+export interface XtablesPeers {
+  /** Makes it, empty, if there is none: such a rule can only be made when there is one. */
+  ensure(options: Abortable): Promise<void>;
+  /** Removes it, unless it is not there or is needed. */
+  destroy(options: Abortable): Promise<void>;
 }
 
 /** Between our look at a chain and our write to it somebody else may write, too. */
@@ -55,11 +72,16 @@ export class XtablesTable implements Table<FirewallChain> {
   readonly format = firewallChains.format;
   readonly #program: RunXtables;
   readonly #network: Prefix;
+  readonly #peers: XtablesPeers;
+  readonly #onRefused: ((packets: number) => void) | undefined;
   readonly #readback = new Readback();
 
-  constructor(program: RunXtables, network: Prefix) {
+  /** @param onRefused told at every listing how many packets of strangers have been refused since that chain was made */
+  constructor(program: RunXtables, network: Prefix, peers: XtablesPeers, onRefused?: (packets: number) => void) {
     this.#program = program;
     this.#network = network;
+    this.#peers = peers;
+    this.#onRefused = onRefused;
     this.name = program.name;
   }
 
@@ -74,7 +96,13 @@ export class XtablesTable implements Table<FirewallChain> {
         this.#look(purpose, options),
       ),
     );
+    if (rows.some((row) => row?.purpose === "underlay")) await this.#countRefused(options);
     return rows.filter((row) => row !== undefined);
+  }
+
+  async #countRefused(options: Abortable): Promise<void> {
+    const { table } = PLACES.underlay;
+    this.#onRefused?.(await this.#program.dropped(table, this.#chain("underlay"), options));
   }
 
   async apply(plan: Plan<FirewallChain>, options: Abortable): Promise<readonly RowFailure<FirewallChain>[]> {
@@ -90,7 +118,10 @@ export class XtablesTable implements Table<FirewallChain> {
         (error) => failed(row, error),
       );
     for (const row of plan.removals)
-      await this.#write(() => this.#remove(row, options), options).catch((error) => failed(row, error));
+      await this.#write(() => this.#remove(row, options), options).then(
+        () => (row.purpose === "underlay" ? this.#peers.destroy(options) : undefined),
+        (error) => failed(row, error),
+      );
     return failures;
   }
 
@@ -126,7 +157,11 @@ export class XtablesTable implements Table<FirewallChain> {
   #linesOf({ purpose, rules, listed }: FirewallChain): readonly string[] {
     if (listed !== undefined) return listed;
     const chain = this.#chain(purpose);
-    return [call(purpose, chain), ...rules.map((rule) => xtablesRule(chain, rule))];
+    return [call(purpose, chain), ...this.#rulesOf(chain, rules)];
+  }
+
+  #rulesOf(chain: string, rules: readonly FirewallRule[]): readonly string[] {
+    return rules.flatMap((rule) => xtablesRules(chain, rule, this.#network));
   }
 
   /** The first line tells whether and where the chain is called; the others are its rules. */
@@ -157,10 +192,11 @@ export class XtablesTable implements Table<FirewallChain> {
   async #put(row: FirewallChain, options: Abortable): Promise<string> {
     const { purpose, rules } = row;
     const { table, from, isFirst } = PLACES[purpose];
+    if (purpose === "underlay") await this.#peers.ensure(options);
     const chain = this.#chain(purpose);
     const jump = call(purpose, chain);
     const callers = (await this.#callers(purpose, options)).filter((line) => line.startsWith("-A "));
-    const lines = [`:${chain} - [0:0]`, ...rules.map((rule) => xtablesRule(chain, rule))];
+    const lines = [`:${chain} - [0:0]`, ...this.#rulesOf(chain, rules)];
     if (this.#called(purpose, chain, callers) !== jump) {
       const others = callers.filter((line) => line !== jump);
       const leading = others.findIndex((line) => !mayPrecede(line));

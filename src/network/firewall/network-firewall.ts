@@ -88,7 +88,9 @@ export class NetworkFirewall {
         table,
         addresses.filter(({ family }) => family === network.address.family),
       );
-    this.#say("cannot keep strangers' packets out of the overlay", { reason: "nftables cannot be used on this host" });
+    this.#say("cannot keep strangers' packets out of the overlay", {
+      reason: "neither nftables nor iptables with ipset can be used on this host",
+    });
     return undefined;
   }
 
@@ -186,7 +188,7 @@ export class NetworkFirewall {
     return {
       usual,
       forwarding: this.#policy.flavour === "none" ? [] : filtering.map((kind) => `iptables-${kind}` as const),
-      admission: survey.nftables ? "nftables" : undefined,
+      admission: survey.nftables ? "nftables" : this.#tablesOf(overlay.network).peers && usual,
     };
   }
 
@@ -226,12 +228,13 @@ export class NetworkFirewall {
     const key = formatPrefix(network);
     const known = this.#tables.get(key);
     if (known !== undefined) return known;
+    const onRefused = (packets: number) => this.#countRefused(network, packets);
     const tables: FamilyTables = {
-      nft: this.#firewall.nftTable(network, (packets) => this.#countRefused(network, packets)),
-      peers: this.#firewall.nftPeers(network),
+      nft: this.#firewall.nftTable(network, onRefused),
+      peers: this.#firewall.peers(network),
       xtables: {
-        nft: this.#firewall.xtablesTable("nft", network),
-        legacy: this.#firewall.xtablesTable("legacy", network),
+        nft: this.#firewall.xtablesTable("nft", network, onRefused),
+        legacy: this.#firewall.xtablesTable("legacy", network, onRefused),
       },
     };
     this.#tables.set(key, tables);

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { Family } from "../../ip/address.ts";
 import { parsePrefix } from "../../ip/prefix.ts";
-import { formatRule, nftTableName, xtablesChainName } from "../../kernel/firewall/rule.ts";
+import { formatRule, ipsetName, isIpsetName, nftTableName, xtablesChainName } from "../../kernel/firewall/rule.ts";
 import { forwardChain, masqueradeChain, underlayChain } from "./rules.ts";
 
 const NETWORK = parsePrefix("10.5.0.0/16");
@@ -50,12 +50,25 @@ test("underlayChain() drops only what is of our port and VNI, and comes from nob
 });
 
 test.each([
-  ["255.255.255.254/31", /^FLANNEL-F-255\.255\.255\.254-31$/, "flannel-255.255.255.254-31"],
-  ["fd00:5::/48", /^FLANNEL-F-fd00_5__-48$/, "flannel-fd00_5__-48"],
-  ["fd00:1111:2222:3333::/64", /^FLANNEL-F-[0-9a-f]{16}$/, "flannel-fd00_1111_2222_3333__-64"],
-])("the chains of %s have names that programs take", (network, chain, table) => {
+  [
+    "255.255.255.254/31",
+    /^FLANNEL-F-255\.255\.255\.254-31$/,
+    "flannel-255.255.255.254-31",
+    /^flannel-255\.255\.255\.254-31$/,
+  ],
+  ["fd00:5::/48", /^FLANNEL-F-fd00_5__-48$/, "flannel-fd00_5__-48", /^flannel-fd00_5__-48$/],
+  [
+    "fd00:1111:2222:3333::/64",
+    /^FLANNEL-F-[0-9a-f]{16}$/,
+    "flannel-fd00_1111_2222_3333__-64",
+    /^flannel-[0-9a-f]{16}$/,
+  ],
+])("the chains and the set of %s have names that programs take", (network, chain, table, set) => {
   const prefix = parsePrefix(network);
   expect(xtablesChainName("forward", prefix).length).toBeLessThanOrEqual(28);
   expect(xtablesChainName("forward", prefix)).toMatch(chain);
   expect(nftTableName(prefix)).toBe(table);
+  expect(ipsetName(prefix)).toMatch(set);
+  expect(ipsetName(prefix).length).toBeLessThanOrEqual(31);
+  expect(isIpsetName(ipsetName(prefix))).toBe(true);
 });
