@@ -1,66 +1,52 @@
+import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { connect, type Socket } from "node:net";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
 
-/** Clients of a flannel server that do nothing but wait for the next change, as cheaply as may be: what is measured is the server. */
-export class LongPollers implements Disposable {
-  readonly #sockets: Socket[] = [];
-  readonly #port: number;
-  #cursor: string;
-  /** When each has heard of the change that is awaited, `performance.now()`. */
-  #heard: number[] = [];
-  #allHeard: () => void = () => {};
+/** Thousands of clients of a flannel server that do nothing but wait for the next change, in a process of their own. */
+export class LongPollers implements AsyncDisposable {
+  readonly #child;
+  readonly #lines;
 
-  constructor(port: number, cursor: string) {
-    this.#port = port;
-    this.#cursor = cursor;
-  }
-
-  /** Some more of them; resolves when all are connected and have asked. */
-  async add(count: number): Promise<void> {
-    for (let made = 0; made < count; made += 250)
-      await Promise.all(Array.from({ length: Math.min(250, count - made) }, () => this.#open()));
-  }
-
-  async #open(): Promise<void> {
-    const socket = connect(this.#port, "127.0.0.1").setEncoding("latin1").setNoDelay(true);
-    await once(socket, "connect");
-    this.#sockets.push(socket);
-    let text = "";
-    socket.on("data", (chunk: string) => {
-      text += chunk;
-      const cursor = /"cursor":"(\d+)"\}\n$/.exec(text)?.[1];
-      if (cursor === undefined) return;
-      this.#heard.push(performance.now());
-      text = "";
-      this.#cursor = cursor;
-      if (this.#heard.length === this.#sockets.length) this.#allHeard();
+  constructor(port: number, count: number) {
+    const program = join(import.meta.dirname, "long-poller-program.ts");
+    this.#child = spawn(process.execPath, [program, String(port), String(count)], {
+      stdio: ["pipe", "pipe", "inherit"],
     });
-    this.#ask(socket);
+    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
   }
 
-  #ask(socket: Socket): void {
-    socket.write(`GET /v1/_/leases?next=${this.#cursor} HTTP/1.1\r\nHost: bench\r\n\r\n`);
+  get pid(): number {
+    return this.#child.pid ?? 0;
   }
 
-  /** Makes a change and waits until everyone has heard of it. @returns how long it took for each, ms, from before the change */
-  async hear(change: () => Promise<void>, signal: AbortSignal): Promise<readonly number[]> {
-    this.#heard = [];
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#allHeard = resolve;
-    const end = AbortSignal.any([signal, AbortSignal.timeout(120_000)]);
-    end.addEventListener("abort", () => reject(end.reason), { once: true });
-    const started = performance.now();
+  /** Everyone asks for what comes after the cursor; resolves when all have. */
+  async ask(cursor: string): Promise<void> {
+    this.#child.stdin.write(`ask ${cursor}\n`);
+    const line = await this.#next();
+    if (line !== "asked") throw new Error(`the clients say ${line}`);
+  }
+
+  /**
+   * Makes a change and waits until everyone has heard of it.
+   * @returns how long it took for each, ms, from before the change; and the cursor that they were told
+   */
+  async hear(change: () => Promise<void>): Promise<{ readonly times: readonly number[]; readonly cursor: string }> {
+    this.#child.stdin.write("hear\n");
+    const started = Number(process.hrtime.bigint()) / 1e6;
     await change();
-    await promise;
-    return this.#heard.map((time) => time - started);
+    const { times, cursor } = JSON.parse(await this.#next()) as { readonly times: readonly number[]; cursor: string };
+    return { times: times.map((time) => time - started), cursor };
   }
 
-  /** Everyone asks for what comes next. */
-  askAgain(): void {
-    for (const socket of this.#sockets) this.#ask(socket);
+  async #next(): Promise<string> {
+    const { value, done } = await this.#lines.next();
+    if (done === true) throw new Error("the clients have ended");
+    return value;
   }
 
-  [Symbol.dispose](): void {
-    for (const socket of this.#sockets) socket.destroy();
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.stdin.end();
+    if (this.#child.exitCode === null && this.#child.signalCode === null) await once(this.#child, "exit");
   }
 }

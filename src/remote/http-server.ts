@@ -197,7 +197,8 @@ export class HttpServer implements AsyncDisposable {
   /** To one who has waited. */
   #deliver(message: IncomingMessage, response: ServerResponse, answer: Reply | Promise<Reply>): void {
     if (!("then" in answer)) {
-      this.#send(message, response, answer);
+      if (mayBeAnsweredAtOnce(message, response)) this.#sendAtOnce(message, response, answer);
+      else this.#send(message, response, answer);
       return;
     }
     void answer.then(
@@ -207,9 +208,23 @@ export class HttpServer implements AsyncDisposable {
   }
 
   #send(message: IncomingMessage, response: ServerResponse, answer: Reply): void {
-    const isOurs = message.headers[HEADERS.client] !== undefined;
-    send(response, answer, this.#heads(answer)(isOurs ? this.#options.headers() : NO_HEADERS));
+    send(response, answer, this.#heads(answer)(this.#headersFor(message)));
     this.#debug(message, response);
+  }
+
+  /**
+   * One write of bytes that are the same for thousands, before anything else is done for any of them. `finish` is what node:http waits for
+   * to let go of a request; it comes once all have been written to, and before the next bytes are read.
+   */
+  #sendAtOnce(message: IncomingMessage, response: ServerResponse, answer: Reply): void {
+    const second = Math.floor(this.#options.clock.wallClock().getTime() / 1000);
+    message.socket.write(this.#wholes(answer)(this.#headersFor(message))(second));
+    process.nextTick(() => response.emit("finish"));
+    this.#debug(message, response);
+  }
+
+  #headersFor({ headers }: IncomingMessage): Reply["headers"] {
+    return headers[HEADERS.client] === undefined ? NO_HEADERS : this.#options.headers();
   }
 
   #failed(message: IncomingMessage, response: ServerResponse, error: unknown): void {
@@ -228,9 +243,23 @@ export class HttpServer implements AsyncDisposable {
   }
 
   /** Names and values in turn, made once for an answer that goes to thousands. */
-  readonly #heads = remembered(({ headers, body }: Reply) =>
+  readonly #heads = remembered((answer: Reply) =>
+    remembered((more: Reply["headers"]) => Object.entries(fieldsOf(answer, more)).flat()),
+  );
+
+  /** Head and body in one, as node:http would write them; with the second of their date. */
+  readonly #wholes = remembered((answer: Reply) =>
     remembered((more: Reply["headers"]) =>
-      Object.entries({ ...headers, ...more, "Content-Length": String(Buffer.byteLength(body)) }).flat(),
+      remembered((second: number) => {
+        const lines = Object.entries({
+          ...fieldsOf(answer, more),
+          Date: new Date(second * 1000).toUTCString(),
+          Connection: "keep-alive",
+          "Keep-Alive": `timeout=${IDLE / 1000}`,
+        }).map(([name, value]) => `${name}: ${value}\r\n`);
+        const head = `HTTP/1.1 ${answer.status} ${http.STATUS_CODES[answer.status]}\r\n${lines.join("")}\r\n`;
+        return Buffer.concat([Buffer.from(head, "latin1"), Buffer.from(answer.body)]);
+      }),
     ),
   );
 
@@ -333,6 +362,17 @@ function send(response: ServerResponse, { status, body }: Reply, head: string[])
   const { socket } = response;
   if (socket === null || socket.writableLength === 0) return;
   response.setTimeout(ANSWER_TIME, () => socket.destroy());
+}
+
+function fieldsOf({ headers, body }: Reply, more: Reply["headers"]): Reply["headers"] {
+  return { ...headers, ...more, "Content-Length": String(Buffer.byteLength(body)) };
+}
+
+/** Whether the connection stays, and everything before on it has been answered and sent. */
+function mayBeAnsweredAtOnce(message: IncomingMessage, response: ServerResponse): boolean {
+  const { httpVersion, socket } = message;
+  if (httpVersion !== "1.1" || !response.shouldKeepAlive || response.headersSent) return false;
+  return response.socket === socket && socket.writable && socket.writableLength === 0;
 }
 
 function closing(answer: Reply): Reply {
