@@ -27,6 +27,7 @@ export const COMMANDS: CommandModule[] = [
     "Keep subnets for hosts",
     async () => (await import("./commands/reservation.ts")).reservationCommand,
   ),
+  lazy("store", "Back up an embedded store", async () => (await import("./commands/store.ts")).storeCommand),
   lazy(
     "cleanup",
     "Remove everything that any flannel made on this host",

@@ -10,11 +10,15 @@ export interface AtomicFileOptions {
 const busy = new Set<string>();
 
 /**
- * Replaces the file at once and for good: a reader sees the old text or the new one, and after a power cut one of them is there.
+ * Replaces the file at once and for good: a reader sees the old content or the new one, and after a power cut one of them is there.
  * The directory must exist. Not abortable: it is short, and half of it is of no use.
  * @throws what the file system throws; then the old file is untouched and nothing new is left beside it
  */
-export async function writeFileAtomically(path: string, text: string, { mode }: AtomicFileOptions): Promise<void> {
+export async function writeFileAtomically(
+  path: string,
+  content: string | Uint8Array,
+  { mode }: AtomicFileOptions,
+): Promise<void> {
   const directory = dirname(path);
   const temporary = freeName(join(directory, `.${basename(path)}.${process.pid}`));
   busy.add(temporary);
@@ -22,7 +26,7 @@ export async function writeFileAtomically(path: string, text: string, { mode }: 
     await rm(temporary, { force: true }); // of a process of the same number that was killed
     {
       await using file = await open(temporary, "wx", 0o600);
-      await file.writeFile(text);
+      await file.writeFile(content);
       await file.chmod(mode);
       await file.sync();
     }

@@ -1,11 +1,12 @@
 // A whole control plane without etcd: one flannel server on an embedded store, hosts that only know its address.
-import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { formatAddress } from "../../src/ip/address.ts";
 import { Lab } from "../../src/lab/lab.ts";
+import { launcher } from "../../src/lab/launcher.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { makeCertificates } from "../support/certificates.ts";
 import { pingDuring } from "../support/pings.ts";
@@ -24,7 +25,7 @@ test("the server restarts, is killed and its file copied: no ping is lost, lease
   const { lost } = await pingDuring(b.pod, { to: a.pod.address, signal }, async () => {
     await server.restart("SIGTERM", { signal });
     await untilBack(lab, 1);
-    copyFileSync(file, `${file}.copy`);
+    await lab.switch.namespace.run([launcher("flannel"), "store", "backup", `${file}.copy`, `--embedded-store=${file}`]);
     await server.restart("SIGKILL", { signal });
     await untilBack(lab, 2);
   });
@@ -61,7 +62,7 @@ test("the server away for long costs no traffic and two lines of log a host, and
     await delay(8_000);
     await c.daemon.stop("SIGKILL");
     const at = `--embedded-store=${file}`;
-    await lab.switch.namespace.run([process.execPath, launcherOfTool, "lease", "revoke", subnetOf(c), at]);
+    await lab.switch.namespace.run([launcher("flannel"), "lease", "revoke", subnetOf(c), at]);
     await server.start();
     await server.ready();
     await waitUntil(async () => !(await a.namespace.run(["ip", "route"])).includes(subnetOf(c)), {
@@ -74,8 +75,6 @@ test("the server away for long costs no traffic and two lines of log a host, and
   expect(lines() - before).toBeLessThanOrEqual(4);
   expect(await flannel(lab, "lease", "ls")).not.toContain(subnetOf(c));
 });
-
-const launcherOfTool = new URL("../../dist/flannel.js", import.meta.url).pathname;
 
 test("three hosts with client certificates ping each other; a host without is told why not", async () => {
   await using lab = await Lab.up({ hosts: 3, pods: 0, daemons: false, backend: "vxlan", store: "server", signal });

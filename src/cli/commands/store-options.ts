@@ -28,7 +28,14 @@ export interface StoreArguments {
 
 /** Adds `--network`, `--json` and flanneld's options of the store. */
 export function withStoreOptions(yargs: Argv): Argv<StoreArguments> {
-  for (const name of STORE_FLAGS) {
+  return withStoreFlags(yargs, STORE_FLAGS)
+    .option("network", { type: "string", default: "", describe: "of several networks, which one", requiresArg: true })
+    .option("json", { type: "boolean", default: false, describe: "for programs" });
+}
+
+/** Adds these of flanneld's options of the store. */
+export function withStoreFlags(yargs: Argv, names: readonly (typeof STORE_FLAGS)[number][]): Argv {
+  for (const name of names) {
     const { help, default: fallback, value } = FLANNELD_FLAGS[name];
     const shown = fallback === "" ? {} : { defaultDescription: fallback };
     yargs.option(name, {
@@ -39,9 +46,7 @@ export function withStoreOptions(yargs: Argv): Argv<StoreArguments> {
       ...shown,
     });
   }
-  return yargs
-    .option("network", { type: "string", default: "", describe: "of several networks, which one", requiresArg: true })
-    .option("json", { type: "boolean", default: false, describe: "for programs" });
+  return yargs;
 }
 
 /**

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Prefix } from "../../ip/prefix.ts";
 import { ConfigNotFoundError, HistoryLostError, LeaseTakenError } from "../../lease/errors.ts";
@@ -7,8 +7,10 @@ import { type Cursor, LEASE_TTL, type Lease, type LeaseEvent, type NetworkName }
 import { formatAttributes, formatLeaseKey } from "../../lease/lease-codec.ts";
 import type { LeaseFormat } from "../../lease/subnet-manager.ts";
 import type { Abortable } from "../../lib/abortable.ts";
+import { writeFileAtomically } from "../../lib/atomic-file.ts";
 import { type BackoffRange, backoff } from "../../lib/backoff.ts";
 import { type Clock, type Milliseconds, systemClock } from "../../lib/clock.ts";
+import { describeError, InvalidConfigError } from "../../lib/errors.ts";
 import type { Logger } from "../../lib/logger.ts";
 import { Scope } from "../../lib/scope.ts";
 import { EntryReader } from "../entry-reader.ts";
@@ -38,7 +40,7 @@ import {
 } from "./history.ts";
 import { expiry, LeaseTime, type Reading } from "./lease-time.ts";
 import type { ChangeRow, LeaseRow, Statements } from "./schema.ts";
-import { StoreFile } from "./store-file.ts";
+import { type StoreCopy, StoreFile } from "./store-file.ts";
 
 export interface SqliteRegistryOptions {
   readonly clock?: Clock;
@@ -71,10 +73,7 @@ export async function openSqliteRegistry(
   options: SqliteRegistryOptions,
   { signal }: Abortable,
 ): Promise<SqliteRegistry> {
-  const { clock = systemClock, logger, create = true, bootId = currentBootId() } = options;
-  requireLocalFileSystem(file, options.fileSystemType);
-  const storeFile = await StoreFile.open(file, { clock, logger, create, bootId }, { signal });
-  return new SqliteRegistry(storeFile, options);
+  return new SqliteRegistry(await openFile(file, options, { signal }), options);
 }
 
 export class SqliteRegistry implements Registry {
@@ -285,6 +284,35 @@ export class SqliteRegistry implements Registry {
   #shownKey(network: NetworkName, key: string): string {
     return `${this.#file.path}: ${network === "" ? key : `${network}/${key}`}`;
   }
+}
+
+/**
+ * Writes a copy of a store that may be in use, which is whole whatever is being written meanwhile, and replaces what is at `target`.
+ * @throws {UnsupportedError}, {StoreUnavailableError} as opening it does; {InvalidConfigError} if `target` is the store or cannot be written
+ */
+export async function backUpStore(
+  file: string,
+  target: string,
+  { logger }: Pick<SqliteRegistryOptions, "logger">,
+  { signal }: Abortable,
+): Promise<Omit<StoreCopy, "bytes">> {
+  using source = await openFile(file, { logger, create: false }, { signal });
+  const { bytes, ...held } = await source.copy({ signal });
+  const [from, to] = [file, target].map((path) => statSync(path, { throwIfNoEntry: false }));
+  if (from !== undefined && from.dev === to?.dev && from.ino === to.ino)
+    throw new InvalidConfigError("FILE", `${target} is the store itself`);
+  try {
+    await writeFileAtomically(target, bytes, { mode: 0o600 });
+  } catch (error) {
+    throw new InvalidConfigError("FILE", describeError(error), { cause: error });
+  }
+  return held;
+}
+
+async function openFile(file: string, options: SqliteRegistryOptions, { signal }: Abortable): Promise<StoreFile> {
+  const { clock = systemClock, logger, create = true, bootId = currentBootId() } = options;
+  requireLocalFileSystem(file, options.fileSystemType);
+  return await StoreFile.open(file, { clock, logger, create, bootId }, { signal });
 }
 
 function currentBootId(): string {

@@ -88,6 +88,20 @@ export class StoreFile implements Disposable {
     return await this.#writes.write(({ statements, boot }) => change(statements, boot), options);
   }
 
+  /** The whole file as it is between two writes. */
+  async copy(options: Abortable): Promise<StoreCopy> {
+    const count = (db: DatabaseSync, table: "config" | "lease") =>
+      Number(db.prepare(`SELECT count(*) AS count FROM ${table}`).get()?.["count"]);
+    const attempt = ({ db, statements }: Connection): StoreCopy =>
+      transact(db, "BEGIN", () => ({
+        networks: count(db, "config"), // from here on nobody can write
+        leases: count(db, "lease"),
+        revision: BigInt(statements.store.get()?.revision ?? 0),
+        bytes: db.serialize(),
+      }));
+    return await this.#insist(attempt, options);
+  }
+
   [Symbol.dispose](): void {
     this.#closing.abort(new StoreUnavailableError(this.path, "it was closed"));
     this.#close();
@@ -128,6 +142,15 @@ export class StoreFile implements Disposable {
     this.#connection?.db.close();
     this.#connection = undefined;
   }
+}
+
+/** What a copy holds, and the copy. */
+export interface StoreCopy {
+  readonly networks: number;
+  /** Reservations among them. */
+  readonly leases: number;
+  readonly revision: bigint;
+  readonly bytes: Uint8Array;
 }
 
 interface Connection {
