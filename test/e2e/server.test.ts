@@ -25,7 +25,13 @@ test("the server restarts, is killed and its file copied: no ping is lost, lease
   const { lost } = await pingDuring(b.pod, { to: a.pod.address, signal }, async () => {
     await server.restart("SIGTERM", { signal });
     await untilBack(lab, 1);
-    await lab.switch.namespace.run([launcher("flannel"), "store", "backup", `${file}.copy`, `--embedded-store=${file}`]);
+    await lab.switch.namespace.run([
+      launcher("flannel"),
+      "store",
+      "backup",
+      `${file}.copy`,
+      `--embedded-store=${file}`,
+    ]);
     await server.restart("SIGKILL", { signal });
     await untilBack(lab, 2);
   });
