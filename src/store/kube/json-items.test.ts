@@ -32,6 +32,20 @@ test("JsonItems gives each object of a list, and the list without them, wherever
   );
 });
 
+test("JsonItems says what stands before the objects as soon as they begin, wherever it is cut", () => {
+  const text = '{"kind":"NodeList","metadata":{"continue":"a[b"},"items":[{"a":1},{"b":2}]}';
+  for (let at = 1; at < text.length; at++) {
+    const told: unknown[] = [];
+    const cutter = new JsonItems(
+      (json) => told.push(JSON.parse(json.toString())),
+      (head) => told.push(JSON.parse(head)),
+    );
+    for (const piece of [text.slice(0, at), text.slice(at)]) cutter.feed(Buffer.from(piece));
+    const head = { kind: "NodeList", metadata: { continue: "a[b" }, items: [] };
+    expect(told).toEqual([head, { a: 1 }, { b: 2 }]);
+  }
+});
+
 test("JsonItems gives nothing of an object without items", () => {
   const status = { kind: "Status", details: { causes: [{ reason: "x" }, { reason: "y" }] } };
   expect(cut(JSON.stringify(status), [3])).toEqual({ items: [], rest: status });

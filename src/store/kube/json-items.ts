@@ -16,6 +16,7 @@ const MOST_ENVELOPE_BYTES = 64 * 1024;
  */
 export class JsonItems {
   readonly #onItem: (json: Buffer) => void;
+  readonly #onItems: ((head: string) => void) | undefined;
   readonly #envelope: Buffer[] = [];
   #envelopeSize = 0;
   #item: Buffer[] = [];
@@ -26,9 +27,13 @@ export class JsonItems {
   #isInString = false;
   #isEscaped = false;
 
-  /** @param onItem called with each object in the order of the list; the bytes are its own only until it returns */
-  constructor(onItem: (json: Buffer) => void) {
+  /**
+   * @param onItem called with each object in the order of the list; the bytes are its own only until it returns
+   * @param onItems called where the objects begin, with what stands before them, made a whole object
+   */
+  constructor(onItem: (json: Buffer) => void, onItems?: (head: string) => void) {
     this.#onItem = onItem;
+    this.#onItems = onItems;
   }
 
   /** @throws {Error} if something is longer than it can be */
@@ -44,7 +49,12 @@ export class JsonItems {
           from = at;
           this.#isInItem = true;
         }
-        if (byte === OPEN_LIST && depth === 1) this.#isInItems = true;
+        if (byte === OPEN_LIST && depth === 1) {
+          this.#isInItems = true;
+          this.#keep(chunk.subarray(from, at + 1));
+          from = at + 1;
+          this.#onItems?.(`${this.end()}]}`);
+        }
         depth++;
       } else if (byte === CLOSE_OBJECT || byte === CLOSE_LIST) {
         depth--;

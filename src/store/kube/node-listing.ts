@@ -46,29 +46,81 @@ export async function presentVersion(client: ApiClient, reader: NodeReader, opti
   return reader.version(fields(metadata)["resourceVersion"]);
 }
 
+/** While a page is read, the server makes the next one: its number stands before the nodes. */
 async function listPages(
   client: ApiClient,
   reader: NodeReader,
   limit: number,
   { name, signal }: ListOptions,
 ): Promise<NodeListing> {
-  const nodes: NodeFacts[] = [];
-  let next = "";
-  for (;;) {
+  const over = new AbortController();
+  const either = AbortSignal.any([signal, over.signal]);
+  const begin = (from: string) => {
     const query = new URLSearchParams({
       ...(limit > 0 && { limit: String(limit) }),
       ...(name !== undefined && { fieldSelector: `metadata.name=${name}` }),
-      ...(next !== "" && { continue: next }),
+      ...(from !== "" && { continue: from }),
     });
-    const items = new JsonItems((json) => nodes.push(reader.read(parseNode(client, json))));
-    const onChunk = (chunk: Buffer) => items.feed(chunk);
-    await client.stream(`${NODES}?${query.toString()}`, { signal, whole: WHOLE, silence: SILENCE, onChunk });
-    const { kind, metadata } = fields(parse(client, items.end()));
-    if (kind !== "NodeList") throw new StoreUnavailableError(client.server, "it answered with no list of nodes");
-    const { resourceVersion, continue: more } = fields(metadata);
-    next = typeof more === "string" ? more : "";
-    if (next === "") return { nodes, version: reader.version(resourceVersion) };
+    return new Page(client, reader, query, { signal: either });
+  };
+  const nodes: NodeFacts[] = [];
+  let page = begin("");
+  try {
+    for (;;) {
+      const next = await page.next;
+      const ahead = next === "" ? undefined : begin(next);
+      const { version } = await page.end.catch(async (error: unknown) => {
+        over.abort();
+        await ahead?.end.catch(() => undefined);
+        throw error;
+      });
+      nodes.push(...page.nodes);
+      if (ahead === undefined) return { nodes, version };
+      page = ahead;
+    }
+  } finally {
+    over.abort();
   }
+}
+
+/** One page, on its way. */
+class Page {
+  readonly nodes: NodeFacts[] = [];
+  /** Which page comes after it; empty for the last. Known before the nodes, if the server says so before them, as all do. */
+  readonly next: Promise<string>;
+  /** Resolves when all of it is there. */
+  readonly end: Promise<{ readonly version: Revision }>;
+
+  constructor(client: ApiClient, reader: NodeReader, query: URLSearchParams, { signal }: Abortable) {
+    const next = Promise.withResolvers<string>();
+    this.next = next.promise;
+    const items = new JsonItems(
+      (json) => this.nodes.push(reader.read(parseNode(client, json))),
+      (head) => {
+        const following = nextOf(parse(client, head));
+        if (following !== "") next.resolve(following);
+      },
+    );
+    const onChunk = (chunk: Buffer) => items.feed(chunk);
+    const read = async () => {
+      await client.stream(`${NODES}?${query.toString()}`, { signal, whole: WHOLE, silence: SILENCE, onChunk });
+      const list = fields(parse(client, items.end()));
+      if (list["kind"] !== "NodeList")
+        throw new StoreUnavailableError(client.server, "it answered with no list of nodes");
+      const version = reader.version(fields(list["metadata"])["resourceVersion"]);
+      next.resolve(nextOf(list));
+      return { version };
+    };
+    this.end = read();
+    this.end.catch(next.reject);
+    next.promise.catch(() => undefined); // whoever reads the page before is told of this one's failure when it is its turn
+  }
+}
+
+/** The `continue` of a list; empty if it is the last of its pages. */
+function nextOf(list: unknown): string {
+  const { continue: next } = fields(fields(list)["metadata"]);
+  return typeof next === "string" ? next : "";
 }
 
 /** What a node's JSON is nearly all of, and comes last. */
