@@ -1,5 +1,5 @@
 // A whole control plane without etcd: one flannel server on an embedded store, hosts that only know its address.
-import { mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -82,7 +82,9 @@ test("the server away for long costs no traffic and two lines of log a host, and
   expect(await flannel(lab, "lease", "ls")).not.toContain(subnetOf(c));
 });
 
-test("three hosts with client certificates ping each other; a host without is told why not", async () => {
+const SERIAL = ["openssl", "x509", "-noout", "-serial"];
+
+test("client certificates: who has none, an expired or a revoked one is refused by name, rotated ones are used; neither a host nor the server restarts, no ping is lost", async () => {
   await using lab = await Lab.up({ hosts: 3, pods: 0, daemons: false, backend: "vxlan", store: "server", signal });
   const directory = mkdtempSync(join(tmpdir(), "server-tls-"));
   await using cleanup = new AsyncDisposableStack();
@@ -95,7 +97,9 @@ test("three hosts with client certificates ping each other; a host without is to
     `--remote-certfile=${cert}`,
     `--remote-keyfile=${key}`,
   ];
-  server.argv = [...server.argv, ...tls(authority.server), "--remote-authz=cn"];
+  const crl = join(directory, "list.pem");
+  cpSync(authority.revoke(), crl);
+  server.argv = [...server.argv, ...tls(authority.server), `--remote-crlfile=${crl}`, "--remote-authz=cn"];
   await server.restart("SIGTERM", { signal });
   const [a, b, c] = lab.hosts;
   if (a === undefined || b === undefined || c === undefined) throw new Error("no hosts");
@@ -104,18 +108,59 @@ test("three hosts with client certificates ping each other; a host without is to
     await host.startDaemon();
     await host.addPod();
   }
-  c.daemon.argv = [...c.daemon.argv, `--remote-cafile=${authority.ca}`];
+  const withoutTls = c.daemon.argv;
+  const says = (service: { log(): string }, what: RegExp) =>
+    waitUntil(() => what.test(service.log()), { signal, within: 15_000, what: `a line with ${what}` });
+  c.daemon.argv = [...withoutTls, `--remote-cafile=${authority.ca}`];
   await c.daemon.start();
-  await waitUntil(() => c.daemon.log().includes("a client certificate is needed"), {
-    signal,
-    within: 10_000,
-    what: "the host is told why it is refused",
-  });
-  expect(server.log()).toContain("a client is refused");
+  await says(c.daemon, /a client certificate is needed/);
+  await says(server, /a client is refused .*a client certificate is needed/);
   await c.daemon.stop("SIGTERM");
-  c.daemon.argv = [...c.daemon.argv, ...tls(authority.issueClient(c.name))];
+  c.daemon.argv = [...withoutTls, ...tls(authority.issueClient("expired-host", ["-days", "-1"]))];
+  await c.daemon.start();
+  await says(c.daemon, /expired-host\S* is refused: CERT_HAS_EXPIRED/);
+  await says(server, /a client is refused .*subject=expired-host .*CERT_HAS_EXPIRED/);
+  await c.daemon.stop("SIGTERM");
+  const revoked = authority.issueClient(c.name);
+  c.daemon.argv = [...withoutTls, ...tls(revoked)];
   await c.startDaemon();
   await c.addPod();
   expect((await lab.ping()).filter((result) => result.time === undefined)).toEqual([]);
   expect(complaints(a)).toEqual([]);
-});
+
+  const daemons = [server, a.daemon, b.daemon];
+  const pids = daemons.map(({ pid }) => pid);
+  const { lost } = await pingDuring(withPod(b).pod, { to: withPod(a).pod.address, signal }, async () => {
+    authority.renewServer();
+    const serial = await lab.switch.namespace.run([...SERIAL, "-in", authority.server.cert]);
+    const shown = `timeout 5 openssl s_client -connect ${formatAddress(lab.switch.address)}:8888 </dev/null | ${SERIAL.join(" ")}`;
+    await waitUntil(async () => (await lab.switch.namespace.exec(["sh", "-c", shown], { signal })).stdout === serial, {
+      signal,
+      within: 15_000,
+      what: "the server shows its new certificate",
+    });
+    // a's certificate is replaced in its files, and the former one revoked: a goes on only with the new one.
+    const former = join(directory, "former.pem");
+    cpSync(join(directory, `lab-${a.name}.pem`), former);
+    authority.issueClient(a.name);
+    cpSync(authority.revoke(former, revoked.cert), crl);
+    await says(server, new RegExp(`a client is refused .*subject=${c.name} .*CERT_REVOKED`));
+    await says(c.daemon, /is refused: CERT_REVOKED/);
+    await lab.switch.namespace.run([
+      launcher("flannel"),
+      "lease",
+      "revoke",
+      subnetOf(c),
+      `--embedded-store=${lab.store.file}`,
+    ]);
+    for (const host of [a, b])
+      await waitUntil(async () => !(await host.namespace.run(["ip", "route"])).includes(subnetOf(c)), {
+        signal,
+        within: 15_000,
+        what: `${host.name} hears of c's end`,
+      });
+  });
+  expect(lost).toBe(0);
+  expect(server.log()).not.toMatch(new RegExp(`a client is refused .*subject=(${a.name}|${b.name}) `));
+  expect(daemons.map(({ pid }) => pid)).toEqual(pids);
+}, 120_000);

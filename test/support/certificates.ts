@@ -13,6 +13,8 @@ export interface Certificates {
 export interface Authority extends Certificates {
   /** A client certificate for this common name. @param validity of openssl's, as `-not_after` or `-days` */
   issueClient(commonName: string, validity?: readonly string[]): { readonly cert: string; readonly key: string };
+  /** Puts another server certificate, with another key, in the place of the former one. */
+  renewServer(): void;
   /** Writes the list of all certificates that were revoked. @returns its path */
   revoke(...certificates: readonly string[]): string;
 }
@@ -36,9 +38,11 @@ export function makeCertificates(directory: string, name = "test", addresses: re
     openssl(...sign, "-extfile", extensions, "-out", files.cert);
     return files;
   };
+  const issueServer = () => issue("server", "serverAuth,clientAuth");
   return {
     ca,
-    server: issue("server", "serverAuth,clientAuth"),
+    server: issueServer(),
+    renewServer: () => void issueServer(),
     client: issue("client", "clientAuth"),
     issueClient: (commonName, validity) => issue(commonName, "clientAuth", validity),
     revoke(...certificates) {
