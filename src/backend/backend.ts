@@ -69,6 +69,8 @@ export interface Backend extends AsyncDisposable {
   readonly claim?: RouteClaim;
   /** How its packets between hosts are known, if the host's packet filter is to let in those of peers only. */
   readonly admission?: UnderlayAdmission;
+  /** UDP port that other hosts' packets come to, if they come by UDP. */
+  readonly port?: number;
   /** The device's MAC, to be remembered across restarts. */
   readonly mac?: MacAddress;
   /** What must be in place to reach these peers, our own lease excluded. Pure: no I/O, no clock, no memory. */

@@ -15,7 +15,7 @@ import { Scope } from "../lib/scope.ts";
 import { untilItWorks } from "../lib/until-it-works.ts";
 import type { Configured } from "./configured.ts";
 import type { NetworkFirewall } from "./firewall/network-firewall.ts";
-import { watchObstacles } from "./firewall/watch-obstacles.ts";
+import { type Inlet, watchObstacles } from "./firewall/watch-obstacles.ts";
 import type { HostMemory } from "./host-memory.ts";
 import type { KnownLeases } from "./known-leases.ts";
 import { twin } from "./lease-claim.ts";
@@ -204,7 +204,17 @@ export class Session {
     const { network } = config;
     const { subnet } = this.#backend.lease;
     const link = this.#backend.links[0] ?? external.link.name;
-    scope.spawn((signal) => watchObstacles({ firewall, kernel, network, subnet, link, clock, logger, signal }));
+    const inlet = this.#inlet();
+    scope.spawn((signal) => watchObstacles({ firewall, kernel, network, subnet, link, inlet, clock, logger, signal }));
+  }
+
+  /** Where peers' packets come in, if they come by UDP. */
+  #inlet(): Inlet | undefined {
+    const { port } = this.#backend;
+    if (port === undefined) return undefined;
+    const { address, link } = this.#configured.external;
+    const peers = () => this.#select(this.#parts.known.all).peers.map(({ attributes }) => attributes.publicIP);
+    return { port, address, link: link.name, peers };
   }
 
   /** @param onInPlace is called once, when all peers there were are in place */

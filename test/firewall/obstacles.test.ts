@@ -20,32 +20,59 @@ test("flanneld names the rule of others that stops the overlay and that it canno
       what: `the log says ${text}`,
     });
   await untilPing(a.pod, b.pod, ceiling(1_000));
+  // Each with what it forbids to be forwarded, and what it forbids to come in.
   const cases = [
-    [FIREWALLD, "inet firewalld", "filter_FWD_public", '"reject with icmpx admin-prohibited"'],
-    [
-      `table inet site { chain late { type filter hook forward priority 50; policy accept;
+    {
+      rules: FIREWALLD,
+      table: "inet firewalld",
+      forward: /table="inet firewalld" chain=filter_FWD_public rule="reject with icmpx admin-prohibited"/,
+      input: /port=8472 table="inet firewalld" chain=filter_IN_public rule="reject with icmpx admin-prohibited"/,
+    },
+    {
+      rules: `table inet site { chain late { type filter hook forward priority 50; policy accept;
          ct state established accept; ip saddr 192.0.2.0/24 drop; jump pods; };
          chain pods { oifname "flannel.1" ip daddr 10.0.0.0/8 counter reject; }; }`,
-      "inet site",
-      "pods",
-      'rule="oifname \\\\"flannel.1\\\\" ip daddr 10.0.0.0/8 counter packets \\d+ bytes \\d+ reject with icmp port-unreachable"',
-    ],
-    [
-      `table ip other { chain forward { type filter hook forward priority 0; policy drop;
+      table: "inet site",
+      forward:
+        /table="inet site" chain=pods rule="oifname \\"flannel.1\\" ip daddr 10.0.0.0\/8 counter packets \d+ bytes \d+ reject with icmp port-unreachable"/,
+      forbid: ["iptables-nft", "-P", "INPUT", "DROP"],
+      input: /port=8472 table="iptables-nft filter" chain=INPUT rule="policy drop"/,
+      allow: ["iptables-nft", "-A", "INPUT", "-s", b.address, "-j", "ACCEPT"],
+    },
+    {
+      rules: `table ip other { chain forward { type filter hook forward priority 0; policy drop;
          ct state vmap { established : accept, related : accept }; iifname "eth7" accept; }; }`,
-      "ip other",
-      "forward",
-      '"policy drop"',
-    ],
+      table: "ip other",
+      forward: /table="ip other" chain=forward rule="policy drop"/,
+      forbid: ["iptables-legacy", "-A", "INPUT", "-p", "udp", "--dport", "8472", "-j", "REJECT"],
+      input:
+        /port=8472 table="iptables-legacy filter" chain=INPUT rule="-A INPUT -p udp -m udp --dport 8472 -j REJECT --reject-with icmp-port-unreachable"/,
+      allow: [
+        "iptables-legacy",
+        "-I",
+        "INPUT",
+        "-p",
+        "udp",
+        "-m",
+        "multiport",
+        "--dports",
+        "8000:9000",
+        "-j",
+        "ACCEPT",
+      ],
+    },
   ] as const;
-  for (const [rules, table, chain, rule] of cases) {
+  for (const one of cases) {
     const from = a.daemon.log().length;
-    await nft(rules);
-    const line = await said(from, new RegExp(`W.*somebody's rule stops packets.*table="${table}" chain=${chain} .*`));
-    expect(line).toMatch(new RegExp(rule));
+    if ("forbid" in one) await a.run(one.forbid);
+    await nft(one.rules);
+    expect(await said(from, /W.*somebody's rule stops packets of the overlay.*/)).toMatch(one.forward);
+    expect(await said(from, /W.*somebody's rule stops packets of other hosts to this one.*/)).toMatch(one.input);
     await untilPing(a.pod, b.pod, ceiling(1_000), false);
-    await a.run(["nft", "delete", "table", ...table.split(" ")]);
+    if ("allow" in one) await a.run(one.allow);
+    await a.run(["nft", "delete", "table", ...one.table.split(" ")]);
     await said(from, /I.*nobody's rule stops packets of the overlay any more/);
+    await said(from, /I.*nobody's rule stops packets of other hosts to this one any more/);
     await untilPing(a.pod, b.pod, ceiling(1_000));
   }
   const before = a.daemon.log().length;
@@ -58,4 +85,4 @@ test("flanneld names the rule of others that stops the overlay and that it canno
   );
   await new Promise((resolve) => setTimeout(resolve, 4_000));
   expect(a.daemon.log().slice(before)).not.toContain("somebody's rule");
-});
+}, 120_000);

@@ -59,6 +59,7 @@ export function udpOverlay(lease: Lease, parts: UdpParts): Backend {
     lease,
     mtu: device.mtu,
     links: [device.name],
+    port: socket.port,
     desired(peers) {
       const { speaking, unreachable } = speaks("udp", peers);
       const refused: UnreachablePeer[] = [];

@@ -45,7 +45,7 @@ export const vxlan: BackendType<VxlanOptions> = {
           learning: false,
         };
         const admission = { port: port || VXLAN_DEFAULT_PORT, vni, acceptFrom };
-        return { ...vxlanOverlay(lease, config.network, device, tables), admission };
+        return { ...vxlanOverlay(lease, config.network, device, tables), admission, port: admission.port };
       },
     };
   },

@@ -32,9 +32,9 @@ export interface Firewall extends Disposable {
     network: Prefix,
     onRefused?: (packets: number) => void,
   ): Table<FirewallChain> | undefined;
-  /** Calls back when others changed anything in nftables but rules of ours. */
+  /** Calls back when others changed anything in nftables but rules of ours, or somebody did in the old iptables. */
   watchOthers(onChange: () => void): Disposable;
-  /** The first rule of others in nftables that certainly stops one of these packets; undefined if there is none, or nftables cannot be used. */
+  /** The first rule of others that certainly stops one of these packets, which are of one family and go one way; undefined if there is none. */
   blockingRule(probes: readonly Probe[], options: Abortable): Promise<BlockingRule | undefined>;
   /** What flannels left in the packet filters, in all of them: to be listed and removed. */
   leftovers(scope: LeftoverScope): Table<Leftover>;

@@ -139,17 +139,36 @@ class LinuxFirewall implements Firewall {
 
   watchOthers(onChange: () => void): Disposable {
     const concerns = ({ table, owner }: NftChange) => !isFlannelTable(table) && !owner?.startsWith("FLANNEL-");
-    return this.#ground.changes?.subscribe({ concerns, onChange }) ?? { [Symbol.dispose]() {} };
+    const { changes, legacy } = this.#ground;
+    const ends = new DisposableStack();
+    ends.use(legacy.watch(onChange));
+    if (changes !== undefined) ends.use(changes.subscribe({ concerns, onChange }));
+    return ends;
   }
 
   async blockingRule(probes: readonly Probe[], options: Abortable): Promise<BlockingRule | undefined> {
-    const { nft, namespace } = this.#ground;
-    if (nft === undefined || this.#nftPath === undefined) return undefined;
+    const { nft, namespace, legacy } = this.#ground;
     const list = (args: readonly string[], { signal }: Abortable) => run(this.#nft(), args, { namespace, signal });
     const ground: ObstacleGround = {
-      nft,
-      table: async (family, table, options) => objectsOf(await list(["-j", "list", "table", family, table], options)),
-      chainText: (family, table, chain, options) => list(["-a", "list", "chain", family, table, chain], options),
+      nft:
+        nft && this.#nftPath !== undefined
+          ? {
+              kernel: nft,
+              table: async (family, table, options) =>
+                objectsOf(await list(["-j", "list", "table", family, table], options)),
+              chainText: (family, table, chain, options) =>
+                list(["-a", "list", "chain", family, table, chain], options),
+            }
+          : undefined,
+      xtables: async (family, name, options) => {
+        const chain = { family: NFPROTO[nftFamily(family)], table: "filter", name };
+        const used = [
+          ...((await nft?.hasChain(chain, options)) ? (["nft"] as const) : []),
+          ...(legacy.names(family).includes("filter") ? (["legacy"] as const) : []),
+        ];
+        const programs = used.map((kind) => findXtables(kind, family, this.#ground));
+        return programs.filter((program) => program !== undefined);
+      },
     };
     return await blockingRule(ground, probes, options);
   }

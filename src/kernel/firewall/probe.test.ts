@@ -5,6 +5,9 @@ import type { NftObject } from "./nft-table.ts";
 import { findObstacle, type Probe } from "./probe.ts";
 
 const OUTWARD: Probe = {
+  hook: "forward",
+  protocol: "tcp",
+  port: undefined,
   source: parsePrefix("10.5.3.0/24"),
   destination: parsePrefix("10.5.0.0/16"),
   from: "cni0",

@@ -3,8 +3,12 @@ import { containsPrefix, overlaps, type Prefix } from "../../ip/prefix.ts";
 import type { NftJson } from "./nft-rule.ts";
 import type { NftObject } from "./nft-table.ts";
 
-/** The first packet of a TCP connection that is to be forwarded, as far as it is known. */
+/** A packet on its way through the host's chains, as far as it is known: nobody has heard of its connection yet. */
 export interface Probe {
+  readonly hook: "forward" | "input";
+  readonly protocol: "tcp" | "udp";
+  /** Where it goes to; undefined if that is not known. */
+  readonly port: number | undefined;
   readonly source: Prefix;
   readonly destination: Prefix;
   /** Link that it comes by; undefined if that is not known. */
@@ -157,7 +161,7 @@ function equalAnswer(left: NftJson | undefined, right: NftJson | undefined, prob
   if (kind !== "meta") return "maybe";
   if (key === "iifname" || key === "iif") return linkAnswer(probe.from, right);
   if (key === "oifname" || key === "oif") return linkAnswer(probe.to, right);
-  if (key === "l4proto") return right === "tcp" || right === 6 ? "yes" : "no";
+  if (key === "l4proto") return protocolAnswer(right, probe);
   if (key === "nfproto") return right === (probe.source.address.family === 4 ? "ipv4" : "ipv6") ? "yes" : "no";
   return "maybe";
 }
@@ -165,15 +169,30 @@ function equalAnswer(left: NftJson | undefined, right: NftJson | undefined, prob
 function payloadAnswer(what: NftJson | undefined, right: NftJson | undefined, probe: Probe): Answer {
   const protocol = field(what, "protocol");
   const side = field(what, "field");
-  if (protocol === "udp" || protocol === "icmp" || protocol === "icmpv6") return "no";
-  if (protocol !== (probe.source.address.family === 4 ? "ip" : "ip6")) return protocol === "tcp" ? "maybe" : "no";
-  if (side === "protocol") return right === "tcp" || right === 6 ? "yes" : "no";
+  if (protocol === probe.protocol || protocol === "th") return side === "dport" ? portAnswer(right, probe) : "maybe";
+  if (protocol !== (probe.source.address.family === 4 ? "ip" : "ip6")) return protocol === undefined ? "maybe" : "no";
+  if (side === "protocol" || side === "nexthdr") return protocolAnswer(right, probe);
   if (side !== "saddr" && side !== "daddr") return "maybe";
   const listed = prefixOf(right);
   const ours = side === "saddr" ? probe.source : probe.destination;
   if (listed === undefined) return "maybe";
   if (!overlaps(listed, ours)) return "no";
   return containsPrefix(listed, ours) ? "yes" : "maybe";
+}
+
+const PROTOCOLS = { tcp: 6, udp: 17 } as const;
+
+function protocolAnswer(right: NftJson | undefined, { protocol }: Probe): Answer {
+  return right === protocol || right === PROTOCOLS[protocol] ? "yes" : "no";
+}
+
+function portAnswer(right: NftJson | undefined, { port }: Probe): Answer {
+  if (port === undefined) return "maybe";
+  if (typeof right === "number") return right === port ? "yes" : "no";
+  const range = field(right, "range");
+  if (!Array.isArray(range)) return "maybe";
+  const [first, last] = range as readonly NftJson[];
+  return Number(first) <= port && port <= Number(last) ? "yes" : "no";
 }
 
 function prefixOf(value: NftJson | undefined): Prefix | undefined {

@@ -80,18 +80,14 @@ export class NetworkFirewall {
   peers(network: Prefix, admission: UnderlayAdmission | undefined, leases: readonly Lease[]): Layer | undefined {
     if (!this.#admits || admission === undefined) return undefined;
     const table = this.#tablesOf(network).peers;
+    if (table === undefined) return undefined;
     const addresses = leases.flatMap(({ attributes: { publicIP, publicIPv6 } }) =>
       publicIPv6 === undefined ? [publicIP] : [publicIP, publicIPv6],
     );
-    if (table !== undefined)
-      return layer(
-        table,
-        addresses.filter(({ family }) => family === network.address.family),
-      );
-    this.#say("cannot keep strangers' packets out of the overlay", {
-      reason: "neither nftables nor iptables with ipset can be used on this host",
-    });
-    return undefined;
+    return layer(
+      table,
+      addresses.filter(({ family }) => family === network.address.family),
+    );
   }
 
   /** All peers are in place: from now on only their packets are let in. Rules that nobody wants may go. */
@@ -184,11 +180,16 @@ export class NetworkFirewall {
 
   #places(overlay: Overlay, survey: FirewallSurvey): Places {
     const usual = this.#choose(overlay, survey);
+    const admission = survey.nftables ? "nftables" : this.#tablesOf(overlay.network).peers && usual;
+    if (this.#admission !== undefined && admission === undefined && usual !== undefined)
+      this.#say("cannot keep strangers' packets out of the overlay", {
+        reason: "neither nftables nor iptables with ipset can be used on this host",
+      });
     const filtering = KINDS.filter((kind) => survey[kind].tables.includes("filter"));
     return {
       usual,
       forwarding: this.#policy.flavour === "none" ? [] : filtering.map((kind) => `iptables-${kind}` as const),
-      admission: survey.nftables ? "nftables" : this.#tablesOf(overlay.network).peers && usual,
+      admission,
     };
   }
 
@@ -198,16 +199,16 @@ export class NetworkFirewall {
     const { family } = network.address;
     const chosen = this.#flavours.get(family) ?? chooseFlavour(choice, survey);
     if (chosen === undefined) {
-      const needed = choice === "auto" ? "neither nft nor iptables" : `${choice} is not`;
-      this.#say(
-        masquerade ? "cannot masquerade as asked by --ip-masq" : "cannot look after forwarding and the underlay",
-        {
-          reason:
-            choice === "auto"
-              ? `${needed} can be used on this host`
-              : `--firewall=${choice}, which ${needed} usable here`,
-        },
-      );
+      this.#say("cannot keep rules in this host's packet filters", {
+        network: formatPrefix(network),
+        reason: choice === "auto" ? "neither nft nor iptables can be used" : `--firewall=${choice} cannot be used`,
+        needed_for: [
+          ...(masquerade ? ["--ip-masq"] : []),
+          ...(this.#policy.clampMss ? ["--clamp-mss"] : []),
+          "forwarding",
+          ...(this.#admits && this.#tablesOf(network).peers === undefined ? ["--underlay-admission"] : []),
+        ].join(", "),
+      });
       return undefined;
     }
     this.#flavours.set(family, chosen);
