@@ -77,7 +77,7 @@ const shown = (peers: readonly Lease[]) =>
 
 test("udpOverlay() wants socket, device with the Network's address and route, and a row for each peer", () => {
   const { backend } = overlay();
-  expect([backend.mtu, backend.links]).toEqual([1472, ["flannel0"]]);
+  expect([backend.mtu, backend.links, backend.port]).toEqual([1472, ["flannel0"], 8285]);
   expect(shown([lease(2), lease(3)])).toEqual([
     ["udp peers", ["10.5.2.0/24 via udp 192.0.2.2", "10.5.3.0/24 via udp 192.0.2.3"]],
     ["udp socket", ["192.0.2.1:8285"]],
