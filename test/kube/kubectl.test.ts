@@ -12,6 +12,7 @@ import { type Authority, makeCertificates } from "../support/certificates.ts";
 import { nodes } from "./api/objects.ts";
 import { FakeApiServer } from "./fake-api-server.ts";
 import { kubeconfigText } from "./kubeconfig.ts";
+import { MANIFEST } from "./manifest.ts";
 
 const { signal } = new AbortController();
 const directory = mkdtempSync(join(tmpdir(), "flannel-kubectl-"));
@@ -146,6 +147,35 @@ test("kubectl creates, and deletes, and dry-runs on the server", async () => {
   expect(await kubectl(["get", "cm", "-n", "kube-flannel", "flannel", "-o", "jsonpath={.data.a}"])).toBe("b");
   await kubectl(["delete", "node", node]);
   expect(api.node(node)).toBeUndefined();
+});
+
+test("kubectl applies the manifest over a later release's objects, and finds nothing to do when it applies it again", async () => {
+  const labels = { app: "flannel", "k8s-app": "flannel" };
+  const metadata = { name: "kube-flannel-ds", namespace: "kube-flannel", labels };
+  const containers = [{ name: "kube-flannel", image: "flannel:v0.28.6", args: ["--ip-masq", "--kube-subnet-mgr"] }];
+  const template = { metadata: { labels }, spec: { containers } };
+  const theirs = join(directory, "theirs.json");
+  const apply = (file: string) => kubectl(["apply", "--validate=false", "-f", file]);
+  const write = (matchLabels: object) => {
+    const object = {
+      apiVersion: "apps/v1",
+      kind: "DaemonSet",
+      metadata,
+      spec: { selector: { matchLabels }, template },
+    };
+    writeFileSync(theirs, JSON.stringify(object));
+  };
+  write(labels);
+  await apply(theirs);
+  expect(await apply(MANIFEST)).toContain("daemonset.apps/kube-flannel-ds configured");
+  const image = "jsonpath={.spec.template.spec.containers[*].image}";
+  const imagesOf = () => kubectl(["get", "ds", "-n", "kube-flannel", "kube-flannel-ds", "-o", image]);
+  expect(await imagesOf()).toMatch(/^localhost\/flannel:\S+$/); // theirs is not there beside it
+  const again = (await apply(MANIFEST)).trim().split("\n");
+  expect(again).toHaveLength(6);
+  for (const line of again) expect(line).toMatch(/ unchanged$/);
+  write({ app: "other" });
+  expect(await failureOf(["apply", "--validate=false", "-f", theirs])).toContain("field is immutable");
 });
 
 test("kubectl gets only what roles allow a service account, and nothing with an expired token", async () => {

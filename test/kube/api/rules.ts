@@ -33,6 +33,20 @@ export function check(resource: Resource, object: KubeObject, before?: KubeObjec
   if (size > MOST_BYTES)
     throw invalid(resource, name, `metadata.annotations: Too long: must have at most ${MOST_BYTES} bytes`);
   if (resource.kind === "Node") checkNode(resource, object, before);
+  if (resource.kind === "DaemonSet" && before !== undefined) checkSelector(resource, object, before);
+}
+
+/** Which pods are a DaemonSet's is decided once. */
+function checkSelector(resource: Resource, object: KubeObject, before: KubeObject): void {
+  const [now, former] = [object, before].map(
+    ({ spec }) => (spec as { readonly selector?: unknown } | undefined)?.selector,
+  );
+  if (!isDeepStrictEqual(now, former))
+    throw invalid(
+      resource,
+      object.metadata.name,
+      `spec.selector: Invalid value: ${JSON.stringify(now)}: field is immutable`,
+    );
 }
 
 /** Of a node's spec little may change; its podCIDR may only be set once. */
