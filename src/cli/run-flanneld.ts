@@ -65,9 +65,9 @@ export async function runFlanneld(
   );
   const openUnderlay = async () => {
     const { kube } = options.store.kind === "kubernetes" ? await opening : {};
-    // An annotation of the node says what --public-ip says, but per node.
-    const publicIP = kube && (await untilItWorks(() => kube.annotatedPublicIP({ signal }), NO_NODE, patience));
-    const rules = publicIP === undefined ? options.interfaces : { ...options.interfaces, publicIP };
+    // Annotations of the node say what --public-ip says, but per node.
+    const annotated = kube && (await untilItWorks(() => kube.annotatedPublicIPs({ signal }), NO_NODE, patience));
+    const rules = { ...options.interfaces, ...annotated };
     return await Underlay.open(kernel, rules, { clock, logger, signal });
   };
   const [underlay, { manager, directory, kube }] = await Promise.all([openUnderlay(), opening]);

@@ -50,7 +50,7 @@ function admit(token: string): string {
 /** Whether this lets us in. */
 async function reads(access: ApiAccess, logger = new RecordingLogger()): Promise<unknown> {
   await using manager = new KubeSubnetManager(kubeOptions("a"), access, { clock: systemClock, logger });
-  return await failure(manager.annotatedPublicIP({ signal })).catch(() => "let in");
+  return await failure(manager.annotatedPublicIPs({ signal })).catch(() => "let in");
 }
 
 let files = 0;

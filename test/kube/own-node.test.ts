@@ -65,12 +65,17 @@ test("acquireLease() takes public-ip-overwrite for the public IP, and a change o
   expect(bench.logger.messages("warn")).toContain("an annotation of our node is no IPv4 address and is ignored");
 });
 
-test("annotatedPublicIP() is what node-public-ip says", async () => {
+test("annotatedPublicIPs() are what node-public-ip and node-public-ipv6 say, and nothing of what is nonsense", async () => {
   await using bench = await KubeBench.open();
   const manager = bench.manager();
-  expect(await manager.annotatedPublicIP({ signal })).toBeUndefined();
-  bench.api.annotate("a", { [`${PREFIX}node-public-ip`]: "203.0.113.7" });
-  expect(await manager.annotatedPublicIP({ signal })).toEqual(parseAddress("203.0.113.7"));
+  expect(await manager.annotatedPublicIPs({ signal })).toEqual({});
+  bench.api.annotate("a", { [`${PREFIX}node-public-ip`]: "203.0.113.7", [`${PREFIX}node-public-ipv6`]: "2001:db8::7" });
+  expect(await manager.annotatedPublicIPs({ signal })).toEqual({
+    publicIP: parseAddress("203.0.113.7"),
+    publicIPv6: parseAddress("2001:db8::7"),
+  });
+  bench.api.annotate("a", { [`${PREFIX}node-public-ipv6`]: "203.0.113.8" });
+  expect(await manager.annotatedPublicIPs({ signal })).toEqual({ publicIP: parseAddress("203.0.113.7") });
 });
 
 test("acquireLease() waits for a node, and then for its podCIDR, without asking again and again", async () => {

@@ -1,5 +1,4 @@
 import { readFile } from "node:fs/promises";
-import type { Address } from "../../ip/address.ts";
 import { ConfigNotFoundError, HistoryLostError, StoreUnavailableError } from "../../lease/errors.ts";
 import type { Cursor, Lease, LeaseAttributes, LeaseUpdate, NetworkName, Revision } from "../../lease/lease.ts";
 import { type NetworkConfig, parseNetworkConfig } from "../../lease/network-config.ts";
@@ -19,7 +18,7 @@ import { listNodes, presentVersion } from "./node-listing.ts";
 import { watchNodes } from "./node-watch.ts";
 import type { KubeOptions } from "./options.ts";
 import { OwnNode } from "./own-node.ts";
-import { OwnNodeLease } from "./own-node-lease.ts";
+import { type AnnotatedPublicIPs, OwnNodeLease } from "./own-node-lease.ts";
 
 /** Hosts whose watches end together, as when an API server restarts, do not list together. */
 const RELIST_SPREAD: Milliseconds = 1_000;
@@ -124,9 +123,9 @@ export class KubeSubnetManager implements SubnetManager {
     }
   }
 
-  /** What an administrator wrote for `--public-ip` of this node; undefined if nothing, or nonsense. */
-  annotatedPublicIP(options: Abortable): Promise<Address | undefined> {
-    return this.#own.annotatedPublicIP(4, options);
+  /** What administrators wrote for this node; nothing of what is nonsense. */
+  annotatedPublicIPs(options: Abortable): Promise<AnnotatedPublicIPs> {
+    return this.#own.annotatedPublicIPs(options);
   }
 
   /** Tells the cluster that this node's network works, once that is so; until it succeeds or is refused. Rejects only by the signal. */

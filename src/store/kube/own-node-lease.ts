@@ -22,9 +22,14 @@ const LONGEST_SUBNET: Readonly<Record<Family, number>> = { 4: 30, 6: 126 };
 const NETWORK_FIELD: Readonly<Record<Family, string>> = { 4: "Network", 6: "IPv6Network" };
 
 const OVERWRITES = { 4: "publicIPOverwrite", 6: "publicIPv6Overwrite" } as const;
-const NODE_ADDRESSES = { 4: "nodePublicIP", 6: "nodePublicIPv6" } as const;
 
 type Subnets = Pick<Lease, "subnet" | "ipv6Subnet">;
+
+/** As `--public-ip` and `--public-ipv6`, but per node. */
+export interface AnnotatedPublicIPs {
+  readonly publicIP?: Address;
+  readonly publicIPv6?: Address;
+}
 
 export interface OwnNodeLeaseParts {
   /** For messages: `Kubernetes at https://10.96.0.1:443`. */
@@ -79,10 +84,13 @@ export class OwnNodeLease {
     return written;
   }
 
-  /** What an administrator wrote for `--public-ip` of this node; undefined if nothing, or nonsense. */
-  async annotatedPublicIP(family: Family, options: Abortable): Promise<Address | undefined> {
+  /** What administrators wrote for this node; nothing of what is nonsense. */
+  async annotatedPublicIPs(options: Abortable): Promise<AnnotatedPublicIPs> {
     const node = await this.#node.get(options);
-    return node && this.#addressIn(node, NODE_ADDRESSES[family], family);
+    if (node === undefined) return {};
+    const publicIP = this.#addressIn(node, "nodePublicIP", 4);
+    const publicIPv6 = this.#addressIn(node, "nodePublicIPv6", 6);
+    return { ...(publicIP && { publicIP }), ...(publicIPv6 && { publicIPv6 }) };
   }
 
   /** Of the families that the network and the host have. @throws {InvalidConfigError} saying what a person must change */
