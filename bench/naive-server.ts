@@ -11,7 +11,11 @@ const { signal } = new AbortController();
 const registry = await openSqliteRegistry(file, { logger: silentLogger }, { signal });
 const { history } = (await registry.listLeases("", { signal })).cursor;
 
-createServer((request, response) => void answer(request, response)).listen(Number(port), "127.0.0.1", 4096);
+createServer({ keepAliveTimeout: 75_000 }, (request, response) => void answer(request, response)).listen(
+  Number(port),
+  "127.0.0.1",
+  4096,
+);
 
 async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
   if (!request.url?.includes("?next=")) {
