@@ -1,10 +1,11 @@
 import type { ExternalInterface, PreparedBackend } from "../backend/backend.ts";
 import { backendType } from "../backend/types.ts";
+import type { KernelRoute } from "../kernel/kernel.ts";
 import { type NetworkConfig, rangesOf, type SubnetRange } from "../lease/network-config.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { InvalidConfigError } from "../lib/errors.ts";
 import { untilItWorks } from "../lib/until-it-works.ts";
-import { type Heritage, heritage } from "./heritage.ts";
+import { type Heritage, heritage, mayBeFlannels } from "./heritage.ts";
 import type { HostMemory } from "./host-memory.ts";
 import { type HostNetworks, overlapWithHost } from "./host-overlap.ts";
 import type { NetworkOptions } from "./network-options.ts";
@@ -56,7 +57,8 @@ async function configure(parts: Parts, { signal }: Abortable): Promise<Configure
   // Where flannel works already, the host is not to be cut off by an upgrade: then it is told later.
   if (inherited.previous.length === 0) {
     const host = { links, addresses, routes: await kernel.listRoutes({ signal }) };
-    for (const range of rangesOf(config)) refuseOverlap(range, host, inherited);
+    const isFlannels = (route: KernelRoute) => mayBeFlannels(route, config, external.link.name);
+    for (const range of rangesOf(config)) refuseOverlap(range, host, isFlannels);
   }
   const prepared = await type.prepare(
     {
@@ -81,8 +83,8 @@ async function configure(parts: Parts, { signal }: Abortable): Promise<Configure
 }
 
 /** @throws {InvalidConfigError} naming the route */
-function refuseOverlap(range: SubnetRange, host: HostNetworks, { routes }: Heritage): void {
-  const overlap = overlapWithHost(range, host, routes.adoptable);
+function refuseOverlap(range: SubnetRange, host: HostNetworks, isFlannels: (route: KernelRoute) => boolean): void {
+  const overlap = overlapWithHost(range, host, isFlannels);
   if (overlap === undefined) return;
   throw new InvalidConfigError(range.network.address.family === 6 ? "IPv6Network" : "Network", overlap);
 }

@@ -4,7 +4,7 @@ import { formatPrefix, parsePrefix } from "../ip/prefix.ts";
 import type { KernelRoute, Link, LinkAddress } from "../kernel/kernel.ts";
 import { parseNetworkConfig } from "../lease/network-config.ts";
 import type { SubnetEnv } from "../lease/subnet-env.ts";
-import { heritage } from "./heritage.ts";
+import { heritage, mayBeFlannels } from "./heritage.ts";
 import { type HostState, NO_STATE } from "./host-state.ts";
 
 const CONFIG = parseNetworkConfig(
@@ -124,6 +124,12 @@ describe("heritage().networks", () => {
       "10.77.0.0/16",
     ]);
   });
+});
+
+test("mayBeFlannels() knows the look of host-gw's routes by the interface between the hosts, where nothing else shows a flannel", () => {
+  expect(mayBeFlannels(route("10.5.30.0/24"), CONFIG, "eth0")).toBe(true);
+  expect(mayBeFlannels(route("10.5.30.0/24"), CONFIG, "eth1")).toBe(false);
+  expect(mayBeFlannels(route("10.5.30.0/24", { protocol: 4 }), CONFIG, "eth0")).toBe(false);
 });
 
 describe("heritage().routes.adoptable()", () => {

@@ -74,6 +74,11 @@ function isOurVxlan({ name, kind }: Link): boolean {
   return kind === "vxlan" && FLANNEL_DEVICE.test(name);
 }
 
+/** Whether a route looks like an earlier flannel's, though nothing else may show that there was one: by the interface between the hosts. */
+export function mayBeFlannels(route: KernelRoute, config: NetworkConfig, underlay: string): boolean {
+  return route.link === underlay && madeByFlannel(route, config);
+}
+
 /** Whether 0.7.0 would have made this route: a lease's subnet through a host, or the whole Network to its device. */
 function madeByFlannel(
   { destination, gateway, link, protocol, unicast, multipath, metric }: KernelRoute,

@@ -59,15 +59,15 @@ async function takeLease(
   }
   const ours = held ?? (await rememberedLease(memory.state, external, config, kernel, { signal, logger }));
   const attributes = (existing: Lease | undefined) => prepared.attributes(existing);
-  const moving = { store, network: name, config, held: ours, attributes: attributes(ours) };
-  const moved = await moveLease(moving, { signal });
-  if (moved !== undefined) return moved;
-  const { publicIP } = external;
-  const previous = lost === undefined ? heritage.previous : [lost, ...heritage.previous];
   const { known } = heritage;
   const { type, options: written } = config.backend;
   const vxlan = type === "vxlan" ? parseVxlanOptions(written) : undefined;
   const claim = (existing: Lease, options: Abortable) =>
     claimLease(existing, { kernel, external, vxlan, known, holder, logger }, options);
+  const moving = { store, network: name, config, held: ours, attributes: attributes(ours), claim };
+  const moved = await moveLease(moving, { signal });
+  if (moved !== undefined) return moved;
+  const { publicIP } = external;
+  const previous = lost === undefined ? heritage.previous : [lost, ...heritage.previous];
   return await store.acquireLease(name, { publicIP, config, attributes, claim, previous }, { signal });
 }

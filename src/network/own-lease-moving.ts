@@ -20,6 +20,8 @@ export interface MovingLease {
   readonly held: Lease | undefined;
   /** What it is to say now. */
   readonly attributes: LeaseAttributes;
+  /** Asked before we take a public IP that is in another lease. @throws if it is another host's */
+  readonly claim: (existing: Lease, options: Abortable) => Promise<void>;
 }
 
 /**
@@ -27,17 +29,25 @@ export interface MovingLease {
  * @returns undefined if there is none to be taken along, or it is not ours any more
  */
 export async function moveLease(
-  { store, network, config, held, attributes }: MovingLease,
+  { store, network, config, held, attributes, claim }: MovingLease,
   options: Abortable,
 ): Promise<Lease | undefined> {
   if (held === undefined || !fitsConfig(held.subnet, config)) return undefined;
   if (equalAddress(held.attributes.publicIP, attributes.publicIP)) return undefined;
+  for (const lease of await leasesOf(store, network, options))
+    if (equalAddress(lease.attributes.publicIP, attributes.publicIP) && !equalPrefix(lease.subnet, held.subnet))
+      await claim(lease, options);
   try {
     return await store.updateLease(network, held, attributes, options);
   } catch (error) {
     if (error instanceof LeaseLostError) return undefined;
     throw error;
   }
+}
+
+async function leasesOf(store: SubnetManager, network: NetworkName, options: Abortable): Promise<readonly Lease[]> {
+  for await (const update of store.watchLeases(network, options)) if (update.type === "snapshot") return update.leases;
+  return [];
 }
 
 /**

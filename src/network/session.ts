@@ -2,7 +2,7 @@ import type { Backend } from "../backend/backend.ts";
 import type { RouteClaim } from "../cloud/cloud.ts";
 import { formatClaim, sameClaim } from "../cloud/former-claim.ts";
 import type { Dataplane } from "../dataplane/dataplane.ts";
-import { type Layer, layer } from "../dataplane/table.ts";
+import type { Layer } from "../dataplane/table.ts";
 import { addToAddress } from "../ip/address.ts";
 import { LeaseLostError } from "../lease/errors.ts";
 import type { Lease, LeaseUpdate } from "../lease/lease.ts";
@@ -26,9 +26,7 @@ import { PeerReport } from "./peer-report.ts";
 import { publish } from "./published.ts";
 import { retire } from "./retire.ts";
 import { retireClaim } from "./retire-claims.ts";
-import { type HostSetting, hostSettings } from "./settings/needs.ts";
-import { readNeeds } from "./settings/read-needs.ts";
-import { SettingsTable } from "./settings/settings-table.ts";
+import { openSettings } from "./settings/open-settings.ts";
 import { watchSettings } from "./settings/watch-settings.ts";
 import { watchBridges } from "./stale-bridges.ts";
 import type { StatusTeller } from "./status-teller.ts";
@@ -60,7 +58,8 @@ export class Session {
   readonly #own: OwnLease;
   readonly #select: ReturnType<typeof peerSelector>;
   readonly #report: PeerReport;
-  #kept: readonly Layer[] = [];
+  /** Of this host, to be kept as the network needs them. */
+  #settings: readonly Layer[] = [];
 
   constructor(parts: LifeParts, configured: Configured, backend: Backend) {
     const { store, name, kernel, logger, clock, renewMargin } = parts.options;
@@ -87,15 +86,17 @@ export class Session {
 
   /** Ends only by the signal. @throws {LeaseLostError} {Overtaken} */
   async run({ signal }: Abortable): Promise<never> {
-    const { store, name, clock, logger, underlay } = this.#parts.options;
+    const { store, name, kernel, clock, logger, underlay } = this.#parts.options;
     const { config, external } = this.#configured;
     await this.#remember();
-    const settings = await this.#openSettings({ signal });
+    const network = { external, config, links: this.#backend.links };
+    const settings = await openSettings(network, this.#parts.options.settings, { kernel, logger, signal });
+    this.#settings = settings.layers;
     this.#program();
     if (this.#masquerades) this.#filter({ signal });
     await using scope = new Scope(signal);
     scope.spawn((signal) => watchUnderlay(underlay, external, { signal }));
-    if (this.#kept.length === 0) scope.spawn((signal) => watchSettings({ ...settings, clock, logger, signal }));
+    if (settings.layers.length === 0) scope.spawn((signal) => watchSettings({ ...settings, clock, logger, signal }));
     scope.spawn((signal) => watchConfig(config, { store, network: name, clock, logger, signal }));
     scope.spawn(async (signal) => {
       await this.#parts.dataplane.founded({ signal }); // before anyone is told of the subnet
@@ -107,11 +108,12 @@ export class Session {
 
   #begin(scope: Scope): void {
     const { kernel, clock, logger } = this.#parts.options;
-    const { config, heritage } = this.#configured;
+    const { config, external, heritage } = this.#configured;
     const backend = this.#backend;
     const begin = () =>
       backend.run !== undefined && scope.spawn((signal) => backend.run?.({ signal }) ?? Promise.resolve());
     const networks = [config.network, ...heritage.networks];
+    const underlay = external.link.name;
     scope.spawn((signal) => this.#publish({ signal }));
     scope.spawn((signal) => this.#own.keep({ signal }));
     scope.spawn((signal) => this.#followPeers(begin, { signal }));
@@ -119,20 +121,8 @@ export class Session {
     scope.spawn((signal) => this.#retireFormer({ signal }));
     for (const claim of this.#formerClaims) scope.spawn((signal) => this.#retireClaim(claim, { signal }));
     scope.spawn((signal) => watchBridges({ kernel, subnet: backend.lease.subnet, networks, clock, logger, signal }));
-    scope.spawn((signal) => watchOverlap({ kernel, config, heritage, clock, logger, signal }));
+    scope.spawn((signal) => watchOverlap({ kernel, config, underlay, clock, logger, signal }));
     this.#watchObstacles(scope);
-  }
-
-  /** What the network needs of this host's settings; kept so, if that was asked for. */
-  async #openSettings(options: Abortable): Promise<{ settings: readonly HostSetting[]; table: SettingsTable }> {
-    const { kernel, logger, settings: policy } = this.#parts.options;
-    const { external, config } = this.#configured;
-    const { links } = this.#backend;
-    const hasServices = policy?.hasServices ?? false;
-    const settings = hostSettings(await readNeeds(kernel, { external, config, links, hasServices }, options));
-    const table = new SettingsTable(settings, { kernel, record: policy?.record, logger });
-    this.#kept = policy?.record === undefined ? [] : [layer(table, table.rows)];
-    return { settings, table };
   }
 
   /** Of what is made from now on, the next start must know that it is ours, whenever we are killed. */
@@ -260,7 +250,7 @@ export class Session {
       this.#report.ignored(rejected, unreachable);
       const admitted = firewall?.peers(config.network, this.#backend.admission, peers);
       const before = admitted === undefined ? [] : [admitted];
-      return { layers: [...before, ...layers, ...this.#kept], spareUnknown: !known.isComplete };
+      return { layers: [...before, ...layers, ...this.#settings], spareUnknown: !known.isComplete };
     });
   }
 

@@ -14,8 +14,7 @@ test("watchOverlap() names a VPN's route that comes while flannel works, within 
   const end = new AbortController();
   kernel.setLink({ name: "tun7" });
   const config = parseNetworkConfig('{"Network": "10.5.0.0/16"}');
-  const heritage = { routes: { networks: [config.network], adoptable: () => false } };
-  const watching = watchOverlap({ kernel, config, heritage, clock, logger, signal: end.signal });
+  const watching = watchOverlap({ kernel, config, underlay: "eth0", clock, logger, signal: end.signal });
   await clock.advance(1_000);
   expect(logger.lines).toEqual([]);
   const destination = parsePrefix("10.5.77.0/24");

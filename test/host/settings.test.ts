@@ -1,11 +1,23 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { ExternalInterface } from "../../src/backend/backend.ts";
+import { AF_INET6, close, SOCK_RAW, sendto, setIntegerOption, socket } from "../../src/kernel/libc.ts";
+import { openKernel } from "../../src/kernel/linux-kernel.ts";
+import { inNamespace } from "../../src/kernel/namespace.ts";
 import { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import { launcher } from "../../src/lab/launcher.ts";
 import type { Place } from "../../src/lab/place.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
+import { parseNetworkConfig } from "../../src/lease/network-config.ts";
+import { silentLogger } from "../../src/lib/logger.ts";
+import { cleanUp } from "../../src/network/cleanup/clean-up.ts";
+import { settingsLeftovers } from "../../src/network/cleanup/settings-leftovers.ts";
+import { hostSettings } from "../../src/network/settings/needs.ts";
+import { readNeeds } from "../../src/network/settings/read-needs.ts";
+import { SettingsRecord } from "../../src/network/settings/settings-record.ts";
+import { SettingsTable } from "../../src/network/settings/settings-table.ts";
 import { ceiling, complaints, hostsOf, untilPing } from "../e2e/hosts.ts";
 
 const { signal } = new AbortController();
@@ -89,3 +101,63 @@ test("flannel cleanup leaves alone a setting that somebody else has changed sinc
   ]);
   expect(await a.run(["sysctl", "-n", "net.ipv4.ip_forward", "net.ipv4.conf.eth0.rp_filter"])).toBe("0\n1\n");
 });
+
+test("SettingsTable turns IPv6 forwarding on without the loss of the default route that a router advertised, and all is put back", async () => {
+  using kernel = openKernel({ namespace: a.namespace.path });
+  const options = { signal };
+  const index = Number(await b.run(["cat", "/sys/class/net/eth0/ifindex"]));
+  await waitUntil(
+    async () => {
+      advertise(b.namespace.path, index);
+      return (await a.run(["ip", "-6", "route", "show", "default"])).includes("proto ra");
+    },
+    { signal, within: WITHIN, what: "it has a default route" },
+  );
+  const settings = () => a.run(["sh", "-c", "sysctl -a 2>/dev/null | grep -E 'forwarding|accept_r'"]);
+  const before = await settings();
+  const config = parseNetworkConfig(
+    '{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:5::/64","Backend":{"Type":"host-gw"}}',
+  );
+  const external = { link: { name: "lo" } } as ExternalInterface; // the route leads elsewhere
+  const needs = await readNeeds(kernel, { external, config, links: [], hasServices: false }, options);
+  expect(needs.routed).toEqual(["eth0"]);
+  const record = await SettingsRecord.open(join(a.directory, "by-hand"));
+  const table = new SettingsTable(hostSettings(needs), { kernel, record, logger: silentLogger });
+  const found = new Map((await table.list(options)).map((row) => [row.key, row]));
+  const puts = table.rows.filter((row) => !table.equal(row, found.get(row.key) ?? row));
+  expect(await table.apply({ puts, removals: [] }, options)).toEqual([]);
+  expect(await a.run(["ip", "-6", "route", "show", "default"])).toContain("proto ra");
+  expect(await a.run(["sysctl", "-n", "net.ipv6.conf.eth0.forwarding", "net.ipv6.conf.eth0.accept_ra"])).toBe("1\n2\n");
+  const { failed } = await cleanUp([settingsLeftovers(kernel, record)], { isRehearsal: false, ...options });
+  expect(failed).toEqual([]);
+  expect(await settings()).toBe(before);
+  expect(await a.run(["ip", "-6", "route", "show", "default"])).toContain("proto ra");
+});
+
+/** A router's advertisement to all hosts on the link, RFC 4861 §4.2; the kernel adds the checksum. */
+function advertise(namespace: string, linkIndex: number): void {
+  const packet = new Uint8Array(16);
+  const view = new DataView(packet.buffer);
+  packet[0] = ROUTER_ADVERTISEMENT;
+  view.setUint16(6, 1800); // seconds
+  const to = new Uint8Array(28); // struct sockaddr_in6
+  new DataView(to.buffer).setUint16(0, AF_INET6, true);
+  to.set([0xff, 0x02], 8);
+  to[23] = 1;
+  inNamespace(namespace, () => {
+    const fd = socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6);
+    try {
+      setIntegerOption(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 255);
+      setIntegerOption(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, linkIndex);
+      sendto(fd, packet, 0, to);
+    } finally {
+      close(fd);
+    }
+  });
+}
+
+const ROUTER_ADVERTISEMENT = 134;
+const IPPROTO_IPV6 = 41;
+const IPPROTO_ICMPV6 = 58;
+const IPV6_MULTICAST_IF = 17;
+const IPV6_MULTICAST_HOPS = 18;

@@ -155,6 +155,23 @@ describe("runNetwork() after its host got another address while it was down", ()
     expect(host.complaints()).toEqual([]);
   });
 
+  test("does not take along what it has to an address that another host has a lease by, as long as that lives", async () => {
+    await using fleet = new Fleet();
+    const [host, other] = [await fleet.running(1), await fleet.running(77)];
+    const subnet = await host.published();
+    await host.stop();
+    host.complaints();
+    host.kernel.setAddress("eth0", parsePrefix("192.0.2.77/24"));
+    host.kernel.deleteAddress("eth0", parsePrefix("192.0.2.1/24"));
+    host.start();
+    await fleet.passes(20_000);
+    expect([host.ready, leaseOn(fleet, subnet)?.includes('"192.0.2.1"')]).toEqual([0, true]);
+    expect(host.complaints()).toEqual([expect.stringContaining(`the lease on ${await other.published()}`)]);
+    await other.stop();
+    await fleet.until(() => host.ready > 0, "it is ready", { step: 500 });
+    expect(await host.published()).toBe(subnet);
+  });
+
   test("takes nothing from the host that has its former address now: it may be a copy of that host", async () => {
     await using fleet = new Fleet();
     const { host, peer, subnet } = await moved(fleet, { isAnswered: true });
