@@ -1,12 +1,15 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { formatAddress } from "../../src/ip/address.ts";
+import { openFirewall } from "../../src/kernel/firewall/linux-firewall.ts";
 import { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import type { Place } from "../../src/lab/place.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
+import { forwardChain, masqueradeChain } from "../../src/network/firewall/rules.ts";
 import { ceiling, complaints, subnetOf, untilPing, withPod } from "../e2e/hosts.ts";
 import { capture } from "../support/capture.ts";
 import { FLAVOURS } from "./flavours.ts";
+import { handmadeIPv6 } from "./ipv6.ts";
 import { shout, sourceSeen, witness } from "./sources.ts";
 
 const { signal } = new AbortController();
@@ -92,6 +95,51 @@ describe.each(FLAVOURS)("on a host with $name", (flavour) => {
     await waitUntil(() => far.heard().includes("multicast"), { signal, within: 5_000, what: "multicast is heard" });
     expect(far.heard()).toContain(`multicast from ${gateway}`);
     expect(a.subnetEnv().ipMasq).toBe(true);
+  });
+
+  test("the same rules for a network of IPv6 do the same", async () => {
+    const outside = lab.switch.namespace;
+    const { network, subnet, excluded, addresses } = await handmadeIPv6([a, b], outside);
+    const [[pod = "", second = ""] = [], [remote = ""] = []] = addresses.pods;
+    using firewall = await openFirewall({ namespace: a.namespace.path, signal });
+    const table = flavour.table(firewall, network);
+    const chains = [masqueradeChain({ network, subnet, excluded: [excluded] }), forwardChain(network)];
+    const puts = flavour.iptables === flavour.name ? chains : chains.slice(0, 1);
+    expect(await table.apply({ puts, removals: [] }, { signal })).toEqual([]);
+    await using far = await witness(outside, { signal, multicastOn: "::%br0" });
+    await using _own = await witness(a.pod, { signal });
+    await using _remote = await witness(b.pod, { signal });
+    const mark = ["-t", "mangle", "-A", "PREROUTING", "-p", "tcp", "--sport", String(MARKED_PORT), "-j", "MARK"];
+    await a.run([flavour.iptables.replace("ip", "ip6"), ...mark, "--set-mark", "0x4001"]);
+    const from = a.pods[1] ?? a.pod;
+    const seen = {
+      "pod to pod of its host": sourceSeen(from, pod),
+      "pod to pod of another host": sourceSeen(a.pod, remote),
+      "pod to the outside": sourceSeen(a.pod, addresses.outside),
+      "pod to an excluded network": sourceSeen(a.pod, addresses.excluded),
+      "pod with a mark to the outside": sourceSeen(a.pod, addresses.outside, { port: MARKED_PORT }),
+      "host to pod of another host": sourceSeen(a, remote),
+      "outside to pod of the host": sourceSeen(outside, pod),
+      "outside to pod of another host": sourceSeen(outside, remote),
+      "excluded network to pod of another host": sourceSeen(outside, remote, { source: addresses.excluded }),
+    };
+    expect(
+      Object.fromEntries(await Promise.all(Object.entries(seen).map(async ([way, source]) => [way, await source]))),
+    ).toEqual({
+      "pod to pod of its host": second,
+      "pod to pod of another host": pod,
+      "pod to the outside": addresses.host,
+      "pod to an excluded network": pod,
+      "pod with a mark to the outside": pod,
+      "host to pod of another host": addresses.host,
+      "outside to pod of the host": addresses.outside,
+      "outside to pod of another host": addresses.host,
+      "excluded network to pod of another host": addresses.excluded,
+    });
+    await shout(a, addresses.gateway, "eth0");
+    await waitUntil(() => far.heard().includes("multicast"), { signal, within: 5_000, what: "multicast is heard" });
+    expect(far.heard()).toContain(`multicast from ${addresses.gateway}`);
+    expect(await table.apply({ puts: [], removals: await table.list({ signal }) }, { signal })).toEqual([]);
   });
 
   test("flanneld lets pods with an MTU that is too large agree on segments that fit through the overlay", async () => {

@@ -1,3 +1,7 @@
+import type { Table } from "../../src/dataplane/table.ts";
+import type { Prefix } from "../../src/ip/prefix.ts";
+import type { Firewall } from "../../src/kernel/firewall/firewall.ts";
+import type { FirewallChain } from "../../src/kernel/firewall/rule.ts";
 import type { Place } from "../../src/lab/place.ts";
 
 /** A host on which flanneld, left to choose, takes one kind of packet filter. */
@@ -7,6 +11,8 @@ export interface Flavour {
   readonly prepare: (host: Place) => Promise<void>;
   /** iptables, as this host's programs call it. */
   readonly iptables: string;
+  /** Where it keeps a network's rules. */
+  readonly table: (firewall: Firewall, network: Prefix) => Table<FirewallChain>;
   /** All rules, as the flavour's own program shows them. */
   readonly rules: (host: Place) => Promise<string>;
   /** What somebody does who wants to begin anew. */
@@ -24,6 +30,11 @@ function iptables(kind: "nft" | "legacy"): Flavour {
     name: program,
     iptables: program,
     prepare: async (host) => void (await host.run([program, ...FOREIGN_RULE])),
+    table: (firewall, network) => {
+      const table = firewall.xtablesTable(kind, network);
+      if (table === undefined) throw new Error(`no ${program}`);
+      return table;
+    },
     // Counters, dates and chains of others do not matter.
     rules: async (host) =>
       (await host.run([`${program}-save`]))
@@ -42,6 +53,7 @@ export const FLAVOURS: readonly Flavour[] = [
     name: "nftables",
     iptables: "iptables-nft",
     prepare: async () => {},
+    table: (firewall, network) => firewall.nftTable(network),
     // A chain that is made anew stands behind the others; their order means nothing.
     rules: async (host) =>
       (await host.run(["nft", "list", "ruleset"]))

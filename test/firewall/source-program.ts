@@ -4,14 +4,16 @@ import { createServer } from "node:net";
 
 const PORT = 7788;
 const GROUP = "239.1.2.3";
+const GROUP_IPV6 = "ff05::1:2:3";
 
 const server = createServer((socket) =>
   socket.on("error", () => {}).end(String(socket.remoteAddress).replace("::ffff:", "")),
 );
-const datagrams = createSocket({ type: "udp4", reuseAddr: true });
+const [iface] = process.argv.slice(2);
+const isIPv6 = iface?.includes(":") ?? false;
+const datagrams = createSocket({ type: isIPv6 ? "udp6" : "udp4", reuseAddr: true });
 datagrams.on("message", (_, { address }) => console.log(`multicast from ${address}`));
 datagrams.bind(PORT, () => {
-  const [iface] = process.argv.slice(2);
-  if (iface !== undefined) datagrams.addMembership(GROUP, iface);
+  if (iface !== undefined) datagrams.addMembership(isIPv6 ? GROUP_IPV6 : GROUP, iface);
   server.listen(PORT, () => console.log("listening"));
 });

@@ -15,11 +15,17 @@ with socket.create_connection((address, 7788), timeout=3, source_address=(source
 
 const SHOUT = `
 import socket, sys
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(sys.argv[2]))
-s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 4)
-s.bind((sys.argv[1], 0))
-s.sendto(b"hello", ("239.1.2.3", 7788))`;
+source, link = sys.argv[1], sys.argv[2]
+if ":" in source:
+    s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, socket.if_nametoindex(link))
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 4)
+else:
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(link))
+    s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 4)
+s.bind((source, 0))
+s.sendto(b"hello", ("ff05::1:2:3" if ":" in source else "239.1.2.3", 7788))`;
 
 /** Somewhere that tells who connects to it. */
 export interface Witness extends AsyncDisposable {
@@ -27,7 +33,7 @@ export interface Witness extends AsyncDisposable {
   heard(): string;
 }
 
-/** @param multicastOn its own address on the link whose multicast it hears */
+/** @param multicastOn its own address on the link whose multicast it hears; that of IPv6 is heard on `::%LINK` */
 export async function witness(
   place: Pick<Place, "spawn">,
   { signal, multicastOn }: Abortable & { readonly multicastOn?: string },
@@ -60,7 +66,7 @@ export async function sourceSeen(
   return code === 0 ? stdout.trim() : "nothing";
 }
 
-/** Sends one multicast datagram. */
+/** Sends one multicast datagram. @param link an address of it, or with a source of IPv6 its name */
 export async function shout(from: Place, source: string, link: string): Promise<void> {
   await from.run([PYTHON, "-c", SHOUT, source, link]);
 }
