@@ -22,8 +22,8 @@ export const IPSET_PROTOCOL = 6;
 export const IPSET_FLAG_LIST_SETNAME = 1 << 1;
 export const IPSET_FLAG_LIST_HEADER = 1 << 2;
 
-/** A set of another type has this name, or one that cannot hold what is wanted: IPSET_ERR_PRIVATE and what follows are errors of ipset's own. */
-export const IPSET_ERR_PRIVATE = 4096;
+/** A rule names the set. ipset's own errors begin with IPSET_ERR_PRIVATE, 4096. */
+export const IPSET_ERR_BUSY = 4100;
 
 /** The kernel refuses numbers and nested attributes here that do not say what they are. */
 const NLA_F_NESTED = 0x8000;

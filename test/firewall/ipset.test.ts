@@ -51,6 +51,12 @@ test.each([
   expect(await ipset.names({ signal })).toEqual([name]);
 
   namespace.run("ipset", "create", "other", "hash:net", "family", family);
+  const rule = ["INPUT", "-m", "set", "--match-set", name, "src", "-j", "ACCEPT"];
+  const iptables = family === "inet" ? "iptables" : "ip6tables";
+  namespace.run(iptables, "-A", ...rule);
+  await ipset.destroy(name, { signal });
+  expect(await ipset.count(name, { signal }), "a rule names it").toBe(2);
+  namespace.run(iptables, "-D", ...rule);
   await ipset.destroy(name, { signal });
   await ipset.destroy(name, { signal });
   expect(await ipset.names({ signal })).toEqual(["other"]);

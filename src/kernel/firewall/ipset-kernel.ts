@@ -7,6 +7,7 @@ import {
   IPSET_CMD_DESTROY,
   IPSET_CMD_LIST,
   IPSET_CMD_PROTOCOL,
+  IPSET_ERR_BUSY,
   IPSET_FLAG_LIST_HEADER,
   IPSET_FLAG_LIST_SETNAME,
   IPSET_PROTOCOL,
@@ -15,7 +16,7 @@ import {
   IpsetMessage,
 } from "../../wire/ipset-message.ts";
 import { NFPROTO_IPV4, NFPROTO_IPV6 } from "../../wire/nftables-message.ts";
-import { EBUSY, ENOENT } from "../errno.ts";
+import { ENOENT } from "../errno.ts";
 import { NetlinkConnection, type NetlinkRequest, netlinkRequest } from "../netlink-connection.ts";
 import { NetlinkError } from "../netlink-error.ts";
 import { NETLINK_NETFILTER, NetlinkSocket } from "../netlink-socket.ts";
@@ -128,8 +129,7 @@ export class IpsetKernel implements Disposable {
     try {
       await this.#ask([request], options);
     } catch (error) {
-      if (!(error instanceof NetlinkError && (error.errno === ENOENT || error.errno === EBUSY || isReferred(error))))
-        throw error;
+      if (!(error instanceof NetlinkError && (error.errno === ENOENT || error.errno === IPSET_ERR_BUSY))) throw error;
     }
   }
 
@@ -141,11 +141,4 @@ export class IpsetKernel implements Disposable {
   [Symbol.dispose](): void {
     this.#opened?.[Symbol.dispose]();
   }
-}
-
-/** IPSET_ERR_BUSY: a rule names the set. */
-const IPSET_ERR_BUSY = 4098;
-
-function isReferred({ errno }: NetlinkError): boolean {
-  return errno === IPSET_ERR_BUSY;
 }
