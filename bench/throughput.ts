@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { formatAddress } from "../src/ip/address.ts";
+import { VXLAN_DEFAULT_PORT } from "../src/kernel/kernel.ts";
 import { Lab, type LabOptions } from "../src/lab/lab.ts";
 import type { LabHost } from "../src/lab/lab-host.ts";
 import type { Namespace } from "../src/lab/namespace.ts";
@@ -11,6 +12,8 @@ import { median, percentile, type Report } from "./figures.ts";
 import { PeerWriter } from "./peer-writer.ts";
 
 const UDP_PORT = 8285;
+/** Nobody of flannel's reads it. */
+const UNUSED_PORT = 9;
 /** Peers of the large table. */
 const MANY = 10_000;
 
@@ -47,6 +50,8 @@ const CROWDED = `udp, ${MANY} peers`;
 /** While an address that is no peer's sends the receiving host all it can: to the port of its flanneld, or to one that nobody reads. */
 const FLOODED = "udp, flooded by a stranger";
 const BESIDE = "udp, a stranger floods another port";
+const VXLAN_FLOODED = "vxlan, flooded by a stranger";
+const VXLAN_BESIDE = "vxlan, a stranger floods another port";
 /** Where the link carries datagrams no longer than its MTU, as a network card without segmentation does. */
 const REAL = "real datagrams";
 
@@ -74,6 +79,7 @@ const RATIOS: readonly (readonly [keyof Sample, of: string, to: string, aim?: st
   ["ping50", "udp", PLAIN, "≤ 1, 0.5"],
   ["ping99", "udp", PLAIN, "≤ 1, 0.5"],
   ["tcp1", FLOODED, BESIDE, "≥ 0.9"],
+  ["tcp1", VXLAN_FLOODED, VXLAN_BESIDE, "≥ 0.9"],
   ["tcp1", CROWDED, "udp", "≥ 0.97"],
   ["packets", CROWDED, "udp", "≥ 0.97"],
   ["ping50", CROWDED, "udp", "≤ 1.03"],
@@ -96,15 +102,16 @@ export async function benchThroughput(report: Report, options: ThroughputOptions
     between(CROWDED, await crowded(labs, signal)),
   ];
   const realPaths = [between("bare veth", vxlan, false), between("udp", udp), between(PLAIN, plain)];
+  const floods = [
+    [FLOODED, udp, { port: UDP_PORT }],
+    [BESIDE, udp, { port: UNUSED_PORT }],
+    [VXLAN_FLOODED, vxlan, { port: VXLAN_DEFAULT_PORT, vni: 1 }],
+    [VXLAN_BESIDE, vxlan, { port: UNUSED_PORT, vni: 1 }],
+  ] as const;
   const samples: Samples = new Map();
   for (let round = 0; round < options.rounds; round++) {
     for (const path of paths) add(samples, path.name, await measure(path, options, signal));
-    const [flooded, beside] = [
-      await whileFlooded(udp, UDP_PORT, options, signal),
-      await whileFlooded(udp, 9, options, signal),
-    ];
-    add(samples, FLOODED, flooded);
-    add(samples, BESIDE, beside);
+    for (const [name, lab, target] of floods) add(samples, name, await whileFlooded(lab, target, options, signal));
     await segmentation("off", realPaths);
     for (const path of realPaths) add(samples, `${path.name}, ${REAL}`, await measureTcp(path, options, signal));
     await segmentation("on", realPaths);
@@ -136,17 +143,22 @@ function tell(report: Report, samples: Samples): void {
 }
 
 /** TCP to a host that a stranger, the switch itself, floods meanwhile. */
-async function whileFlooded(lab: Lab, port: number, options: ThroughputOptions, signal: AbortSignal) {
+async function whileFlooded(
+  lab: Lab,
+  target: { readonly port: number; readonly vni?: number },
+  options: ThroughputOptions,
+  signal: AbortSignal,
+) {
   const [, right] = lab.hosts;
   if (right === undefined) throw new Error("two hosts are needed");
   const program = new URL("./sink-program.ts", import.meta.url).pathname;
   const sink =
-    port === UDP_PORT
-      ? undefined
-      : right.spawn([process.execPath, program, String(port)], { stdio: ["ignore", "pipe", "inherit"] });
+    target.port === UNUSED_PORT
+      ? right.spawn([process.execPath, program, String(UNUSED_PORT)], { stdio: ["ignore", "pipe", "inherit"] })
+      : undefined;
   try {
     if (sink !== undefined) await saysOnce(sink.stdout, "bound", { signal });
-    const flood = { to: right.address, port, rate: 0, signal };
+    const flood = { to: right.address, ...target, rate: 0, signal };
     const path = between("", lab);
     const { result } = await floodDuring(lab.switch.namespace, flood, () => iperf(path, options, [], signal));
     return { tcp1: result.bits / 1e6 };

@@ -1,5 +1,5 @@
 /**
- * node flood-program.ts ADDRESS PORT RATE: sends a host so many small datagrams a second, 0 as many as it can, until SIGTERM; says
+ * node flood-program.ts ADDRESS PORT RATE [VNI]: sends a host so many small datagrams a second, 0 as many as it can, until SIGTERM, with a VNI of vxlan; says
  * "flooding", and at the end how many there were in how many seconds.
  */
 import { AF_INET, SOCK_DGRAM, SOCK_NONBLOCK, socket } from "../../src/kernel/libc.ts";
@@ -10,9 +10,12 @@ import { ip4, payload, udp } from "../../src/wire/packet/packets.ts";
 
 const BATCH = 32;
 
-const [address = "", port = "", rate = ""] = process.argv.slice(2);
+const [address = "", port = "", rate = "", vni] = process.argv.slice(2);
 const destination = address.split(".").reduce((sum, part) => sum * 256 + Number(part), 0);
-const packet = ip4(udp(payload(36)), { source: "10.5.255.1", destination: "10.5.255.2" });
+const inner = ip4(udp(payload(36)), { source: "10.5.255.1", destination: "10.5.255.2" });
+/** RFC 7348 §5; whether an Ethernet frame follows is for nobody to see who refuses it. */
+const header = vni === undefined ? [] : [8, 0, 0, 0, Number(vni) >> 16, Number(vni) >> 8, Number(vni), 0];
+const packet = Uint8Array.of(...header, ...inner);
 const arena = new Arena(1 << 20);
 const base = addressOf(arena);
 const at = arena.reserve(packet.length);

@@ -8,16 +8,18 @@ interface FloodOptions extends Abortable {
   readonly port: number;
   /** Datagrams a second, at most as many as can be. */
   readonly rate: number;
+  /** Of vxlan, if they are to look like its. */
+  readonly vni?: number;
 }
 
 /** Sends a host small datagrams as long as an action takes. @returns how many there were a second, and what the action returned */
 export async function floodDuring<T>(
   from: Pick<Place, "spawn">,
-  { to, port, rate, signal }: FloodOptions,
+  { to, port, rate, vni, signal }: FloodOptions,
   action: () => Promise<T>,
 ): Promise<{ readonly perSecond: number; readonly sent: number; readonly result: T }> {
   const program = new URL("./flood-program.ts", import.meta.url).pathname;
-  const argv = [process.execPath, program, to, String(port), String(rate)];
+  const argv = [process.execPath, program, to, String(port), String(rate), ...(vni === undefined ? [] : [String(vni)])];
   const child = from.spawn(argv, { stdio: ["ignore", "pipe", "inherit"] });
   const end = ended(child);
   try {
