@@ -20,6 +20,16 @@ function onSignal(signal: NodeJS.Signals): void {
 process.on("SIGTERM", onSignal);
 process.on("SIGINT", onSignal);
 
-void import("./flanneld-main.ts").then(async ({ flanneldMain }) =>
-  process.exit(await flanneldMain(process.argv.slice(2), process.env, stop.signal)),
-);
+const argv = process.argv.slice(2);
+
+/** Everything that flanneld is takes several times as long to load as its version takes to say. */
+async function main(): Promise<number> {
+  if (argv.length === 1 && /^--?version$/.test(argv[0] ?? "")) {
+    const { printVersion } = await import("./print-version.ts");
+    return printVersion();
+  }
+  const { flanneldMain } = await import("./flanneld-main.ts");
+  return await flanneldMain(argv, process.env, stop.signal);
+}
+
+void main().then((code) => process.exit(code));

@@ -15,11 +15,15 @@ export interface StopOptions {
   readonly target?: (pid: number) => number | undefined;
 }
 
+/** Then it has not heard, ms. */
+const LONGEST = 30_000;
+
 /** How a program ends that is told to stop some time after its start. */
 export async function stopAfter([program = "", ...args]: readonly string[], options: StopOptions) {
   const { delay, signal, from, env = {}, target = (pid: number) => pid } = options;
   const child = start(program, args, { env });
   const ended = outcome(child);
+  const limit = setTimeout(() => child.kill("SIGKILL"), LONGEST);
   await (from === "heard" && child.stderr !== null ? once(child.stderr, "data") : once(child, "spawn"));
   const told = () => (child.pid === undefined ? undefined : target(child.pid));
   if (from === "listening") while (!catches(told(), signal)) await sleep(1);
@@ -28,6 +32,7 @@ export async function stopAfter([program = "", ...args]: readonly string[], opti
   const pid = told();
   if (pid !== undefined) process.kill(pid, signal);
   const { end, stderr } = await ended;
+  clearTimeout(limit);
   return { delay, end, inTime: performance.now() - at < 1000, errors: stderr.match(/^[EF].*|^ +at .*/gm) };
 }
 
