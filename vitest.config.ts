@@ -48,6 +48,7 @@ export default defineConfig({
           ...SYSTEM,
           name: "release",
           include: RELEASE,
+          testTimeout: 300_000, // one of them packs a release
           fileParallelism: false,
         },
       },

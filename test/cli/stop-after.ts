@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
+import { ceiling } from "../e2e/hosts.ts";
 import { outcome, start } from "./program.ts";
 
 export interface StopOptions {
@@ -33,7 +34,7 @@ export async function stopAfter([program = "", ...args]: readonly string[], opti
   if (pid !== undefined) process.kill(pid, signal);
   const { end, stderr } = await ended;
   clearTimeout(limit);
-  return { delay, end, inTime: performance.now() - at < 1000, errors: stderr.match(/^[EF].*|^ +at .*/gm) };
+  return { delay, end, inTime: performance.now() - at < ceiling(1_000), errors: stderr.match(/^[EF].*|^ +at .*/gm) };
 }
 
 /** Whether a process has a handler for a signal. How long it takes to have one is the machine's business. */

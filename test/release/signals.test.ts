@@ -33,7 +33,6 @@ test.each(["SIGTERM", "SIGINT"] as const)(
     for (let delay = 0; delay <= 100; delay += 20)
       expect(await stop({ delay, signal, from: "heard" })).toEqual(inOrder(delay));
   },
-  240_000,
 );
 
 /** The kernel keeps from a namespace's first process what it does not catch. */
@@ -48,7 +47,7 @@ test("as the first process of a container, it hears SIGTERM from the beginning a
   for (let delay = 0; delay <= 300; delay += 20)
     expect(await stop({ delay, from: "listening", signal: "SIGTERM", target }, before)).toEqual(inOrder(delay));
   expect(await stop({ delay: 0, from: "heard", signal: "SIGTERM", target }, before)).toEqual(inOrder(0));
-}, 120_000);
+});
 
 test("under a service manager it is one process, which ends with 0 or by the signal itself", async () => {
   for (let delay = 8; delay <= 200; delay += 16) {
@@ -60,7 +59,7 @@ test("under a service manager it is one process, which ends with 0 or by the sig
     });
     expect({ ...rest, end: end === "SIGTERM" ? 0 : end }).toEqual(inOrder(delay));
   }
-}, 120_000);
+});
 
 test.each([["--version"], ["--help"], ["--no-such-flag"], ["--etcd-endpoints="], ["--iface=nonexistent0"]])(
   "flanneld %s says the same as in the sources' tree and ends with the same code",
