@@ -10,7 +10,7 @@ const LOOK_EVERY: Milliseconds = 10_000;
 const LISTEN_AGAIN: Milliseconds = 5_000;
 const CANNOT_LISTEN = "how we are cannot be asked at --healthz-port; trying again";
 /** Who asks is a kubelet or a person, with a line or two. Whoever keeps us busy beyond that is cut off. */
-const LIMITS = { headersTimeout: 5_000, requestTimeout: 5_000, connectionsCheckingInterval: 2_500, keepAlive: false };
+const LIMITS = { headersTimeout: 5_000, requestTimeout: 5_000, connectionsCheckingInterval: 2_500 };
 const MOST_CONNECTIONS = 64;
 
 /** `--healthz-ip` and `--healthz-port`. */
@@ -44,10 +44,13 @@ export async function serveHealth(options: HealthServerOptions): Promise<never> 
     delay: () => LISTEN_AGAIN,
   });
   const look = options.liveness.observer();
-  for (;;) {
-    stuck = look();
-    await Promise.race([listening, clock.sleep(LOOK_EVERY, { signal })]);
-  }
+  const looking = async (): Promise<never> => {
+    for (;;) {
+      stuck = look();
+      await clock.sleep(LOOK_EVERY, { signal });
+    }
+  };
+  return await Promise.race([listening, looking()]);
 }
 
 interface Answer {
