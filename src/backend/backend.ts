@@ -1,6 +1,6 @@
 import type { Cloud, RouteClaim } from "../cloud/cloud.ts";
 import type { Layer } from "../dataplane/table.ts";
-import type { Address } from "../ip/address.ts";
+import type { Address, Family } from "../ip/address.ts";
 import type { MacAddress } from "../ip/mac-address.ts";
 import type { Prefix } from "../ip/prefix.ts";
 import type { DescriptorKeeper } from "../kernel/descriptor-keeper.ts";
@@ -22,6 +22,7 @@ export interface ExternalInterface {
   readonly publicIP: Address;
 }
 
+/** What a backend works with: one family of a network. */
 export interface OpenRequest<Options> {
   readonly options: Options;
   readonly config: NetworkConfig;
@@ -44,6 +45,8 @@ export interface OpenRequest<Options> {
  * One kind of backend. A lease may have to name the device (vxlan's MAC), and the device needs the lease's address: hence two steps.
  */
 export interface BackendType<Options> {
+  /** Whose packets it carries; between hosts it needs the same. */
+  readonly families: readonly Family[];
   /** @throws {InvalidConfigError} naming the field as `Backend.VNI` */
   parseOptions(json: unknown): Options;
   /** @throws {InvalidConfigError}, {UnsupportedError} if this host cannot do what the config asks for */
@@ -58,7 +61,7 @@ export interface PreparedBackend {
   abandon?(): void;
 }
 
-/** One network on one host. Disposing closes sockets and loops; kernel state stays, so that traffic survives a restart. */
+/** One family of a network on one host. Disposing closes sockets and loops; kernel state stays, so that traffic survives a restart. */
 export interface Backend extends AsyncDisposable {
   readonly lease: Lease;
   /** Bytes left for a container's packet after encapsulation. */

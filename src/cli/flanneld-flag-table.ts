@@ -146,6 +146,12 @@ const HOST_FLAGS = {
     default: "",
     help: "address other hosts reach this one by, if not the interface's; without an --iface option also names the interface that has it",
   },
+  "public-ipv6": {
+    kind: "string",
+    value: "ADDRESS",
+    default: "",
+    help: "the same for IPv6, in a network that has it",
+  },
   "subnet-file": {
     kind: "string",
     value: "FILE",

@@ -306,8 +306,8 @@ describe("parseFlanneld()", () => {
     ["--iface-regex=eth(", /^flanneld: --iface-regex: Invalid regular expression/],
     ["--iface-regex=[[:alpha:]]0", /^flanneld: --iface-regex: \[\[: is not understood in "\[\[:alpha:\]\]0"/],
     ["--iface-regex=eth0\\z", /^flanneld: --iface-regex: \\z is not understood/],
-    ["--iface-can-reach=router", /^flanneld: --iface-can-reach: must be the IPv4 address of another host: router/],
-    ["--iface-can-reach=fe80::1", /^flanneld: --iface-can-reach: .* fe80::1 \(not an IPv4 address\)/],
+    ["--iface-can-reach=router", /^flanneld: --iface-can-reach: must be the address of another host: router/],
+    ["--iface-can-reach=fe80::1", /^flanneld: --iface-can-reach: .* fe80::1 \(not a global IP address\)/],
   ])("parseFlanneld() refuses %s", (argument, reason) => {
     expect(exit([argument])).toEqual([1, expect.stringMatching(reason)]);
   });

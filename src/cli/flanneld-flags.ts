@@ -231,6 +231,7 @@ function interfaceRules(values: Values): InterfaceRules {
     patterns: values["iface-regex"],
     canReach: values["iface-can-reach"],
     publicIP: values["public-ip"],
+    publicIPv6: values["public-ipv6"],
   });
 }
 

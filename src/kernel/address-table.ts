@@ -3,8 +3,12 @@ import { isLinkLocal } from "../ip/address.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import {
   AddressMessage,
+  IFA_F_DADFAILED,
+  IFA_F_DEPRECATED,
   IFA_F_NODAD,
   IFA_F_NOPREFIXROUTE,
+  IFA_F_TEMPORARY,
+  IFA_F_TENTATIVE,
   RTM_DELADDR,
   RTM_GETADDR,
   RTM_NEWADDR,
@@ -146,11 +150,19 @@ function flagsOf({ address, hasRoute }: AddressRow): number | undefined {
   return (address.address.family === 6 ? IFA_F_NODAD : 0) | (hasRoute === false ? IFA_F_NOPREFIXROUTE : 0) || undefined;
 }
 
+const PASSING = IFA_F_TEMPORARY | IFA_F_DADFAILED | IFA_F_DEPRECATED | IFA_F_TENTATIVE;
+
 /** Undefined if there is none in it. */
 export function toLinkAddress(message: AddressValue, link: string): LinkAddress | undefined {
   const address = message.local ?? message.address;
   if (address === undefined) return undefined;
-  return { link, address: { address, length: message.prefixLength }, scope: scopeName(message.scope) };
+  const isPassing = address.family === 6 && ((message.allFlags ?? message.flags) & PASSING) !== 0;
+  return {
+    link,
+    address: { address, length: message.prefixLength },
+    scope: scopeName(message.scope),
+    ...(isPassing && { isPassing }),
+  };
 }
 
 /** RT_SCOPE_*; a scope of a person's own counts as global. */

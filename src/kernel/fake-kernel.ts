@@ -510,6 +510,14 @@ export class FakeKernel implements Kernel {
       ["gc_stale_time", "60"],
     ] as const)
       this.#sysctls.set(`net/ipv4/neigh/${link}/${key}`, value);
+    for (const [key, value] of [
+      ["neigh/LINK/mcast_solicit", "3"],
+      ["neigh/LINK/app_solicit", "0"],
+      ["conf/LINK/accept_ra", "1"],
+      ["conf/LINK/accept_dad", "1"],
+      ["conf/LINK/addr_gen_mode", "0"],
+    ] as const)
+      this.#sysctls.set(`net/ipv6/${key.replace("LINK", link)}`, value);
     this.#sysctls.set(`net/ipv4/conf/${link}/forwarding`, "0");
     this.#sysctls.set(`net/ipv4/conf/${link}/rp_filter`, "0");
   }

@@ -108,6 +108,8 @@ export interface LinkAddress {
   /** Host bits kept. */
   readonly address: Prefix;
   readonly scope: "global" | "site" | "link" | "host";
+  /** Of IPv6: temporary, deprecated, or not known to be nobody else's. */
+  readonly isPassing?: true;
 }
 
 export interface KernelRoute {

@@ -101,8 +101,9 @@ function sameVxlan(a: VxlanSettings, b: VxlanSettings): boolean {
   );
 }
 
-/** The kernel has only one device with both. */
+/** The kernel has only one device with both in one family. */
 export function sameVniAndPort(a: VxlanSettings, b: VxlanSettings): boolean {
+  if ((a.local?.family ?? 4) !== (b.local?.family ?? 4)) return false;
   return a.vni === b.vni && (a.port || VXLAN_DEFAULT_PORT) === (b.port || VXLAN_DEFAULT_PORT);
 }
 

@@ -1,6 +1,7 @@
 import { addressBits, compareAddress } from "../ip/address.ts";
 import { firstAddress, formatPrefix, isNetwork, lastAddress, overlaps, type Prefix } from "../ip/prefix.ts";
-import type { SubnetRange } from "./network-config.ts";
+import type { LeaseSubnets } from "./lease-codec.ts";
+import type { NetworkConfig, SubnetRange } from "./network-config.ts";
 
 /** A new lease is one of this many first free subnets, at random, so that hosts that start together seldom want the same one. */
 export const CANDIDATES = 100;
@@ -13,6 +14,13 @@ export function fitsConfig(subnet: Prefix, range: SubnetRange): boolean {
     compareAddress(range.subnetMin, subnet.address) <= 0 &&
     compareAddress(subnet.address, range.subnetMax) <= 0
   );
+}
+
+/** Whether a lease on these subnets is what a host of both of the config's families, or of its only one, has. */
+export function fitsNetwork({ subnet, ipv6Subnet }: LeaseSubnets, config: NetworkConfig): boolean {
+  if (!fitsConfig(subnet, config)) return false;
+  if (config.ipv6 === undefined || ipv6Subnet === undefined) return config.ipv6 === ipv6Subnet;
+  return fitsConfig(ipv6Subnet, config.ipv6);
 }
 
 /** The first `limit` subnets of the range that overlap no taken one of whatever length, in order. O(n log n) in the taken ones, whatever their size. */

@@ -139,8 +139,13 @@ export class LeaseTable {
 export function sameAttributes(a: Lease, b: Lease): boolean {
   return (
     equalPrefix(a.subnet, b.subnet) &&
+    sameIPv6Subnet(a.ipv6Subnet, b.ipv6Subnet) &&
     formatAttributes(a.attributes, "later") === formatAttributes(b.attributes, "later")
   );
+}
+
+function sameIPv6Subnet(a: Prefix | undefined, b: Prefix | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : equalPrefix(a, b);
 }
 
 function sameLease(a: Lease, b: Lease): boolean {

@@ -1,4 +1,5 @@
-import type { ExternalInterface, PreparedBackend } from "../backend/backend.ts";
+import type { ExternalInterface } from "../backend/backend.ts";
+import { type MacByFamily, type PreparedOverlay, prepareOverlay } from "../backend/overlay.ts";
 import { backendType } from "../backend/types.ts";
 import type { KernelRoute } from "../kernel/kernel.ts";
 import { type NetworkConfig, rangesOf, type SubnetRange } from "../lease/network-config.ts";
@@ -8,16 +9,20 @@ import { untilItWorks } from "../lib/until-it-works.ts";
 import { type Heritage, heritage, mayBeFlannels } from "./heritage.ts";
 import type { HostMemory } from "./host-memory.ts";
 import { type HostNetworks, overlapWithHost } from "./host-overlap.ts";
+import type { HostState } from "./host-state.ts";
 import type { NetworkOptions } from "./network-options.ts";
 import { readPublished } from "./published.ts";
+import { externalOf, type UnderlayInterface } from "./underlay-interface.ts";
 import { limitMtu, parseUnderlayMtu } from "./underlay-mtu.ts";
 
 /** A config that this host can serve, and a backend that is ready for a lease. */
 export interface Configured {
   readonly config: NetworkConfig;
+  readonly underlay: UnderlayInterface;
+  /** The way to other hosts in the network's first family. */
   readonly external: ExternalInterface;
   readonly heritage: Heritage;
-  readonly prepared: PreparedBackend;
+  readonly prepared: PreparedOverlay;
 }
 
 type Parts = Omit<NetworkOptions, "renewMargin" | "onReady" | "onStatus" | "filters"> & {
@@ -41,10 +46,10 @@ export function whenConfigured(
 async function configure(parts: Parts, { signal }: Abortable): Promise<Configured> {
   const { store, name, kernel, keeper, cloud, underlay, logger, memory } = parts;
   const config = await store.networkConfig(name, { signal });
-  const external = underlay.current;
-  if (config.network.address.family === 6)
-    throw new InvalidConfigError("EnableIPv4", "must not be false: this build has IPv4 overlays only");
-  if (config.ipv6 !== undefined) logger.warn("EnableIPv6 is ignored: this build has IPv4 overlays only");
+  const { current } = underlay;
+  const externals = rangesOf(config).map(({ network }) => externalOf(current, network.address.family));
+  const [external] = externals;
+  if (external === undefined) throw new Error("a network without a family");
   const mtu = parseUnderlayMtu(config.backend);
   const type = backendType(config.backend.type);
   parts.claims?.claim(name, config);
@@ -60,26 +65,31 @@ async function configure(parts: Parts, { signal }: Abortable): Promise<Configure
     const isFlannels = (route: KernelRoute) => mayBeFlannels(route, config, external.link.name);
     for (const range of rangesOf(config)) refuseOverlap(range, host, isFlannels);
   }
-  const prepared = await type.prepare(
+  const prepared = await prepareOverlay(
+    type,
     {
       options: type.parseOptions(config.backend.options),
       config,
-      external: limitMtu(external, mtu),
+      externals: externals.map((external) => limitMtu(external, mtu)),
       leaseFormat: store.leaseFormat,
       kernel,
       keeper,
       routes: inherited.routes,
       logger,
-      rememberedMac: memory.state.mac,
+      rememberedMacs: rememberedMacs(memory.state),
       notes: memory.notes,
       cloud,
     },
     { signal },
   );
-  if (mtu !== undefined && mtu > external.link.mtu)
-    logger.warn("Backend.MTU is more than the interface takes", { mtu, interface: external.link.mtu });
+  if (mtu !== undefined && mtu > current.link.mtu)
+    logger.warn("Backend.MTU is more than the interface takes", { mtu, interface: current.link.mtu });
   for (const warning of config.warnings) logger.warn("network config", { warning });
-  return { config, external, prepared, heritage: inherited };
+  return { config, underlay: current, external, prepared, heritage: inherited };
+}
+
+function rememberedMacs({ mac, macV6 }: HostState): MacByFamily {
+  return { ...(mac !== undefined && { 4: mac }), ...(macV6 !== undefined && { 6: macV6 }) };
 }
 
 /** @throws {InvalidConfigError} naming the route */

@@ -25,7 +25,7 @@ function host(): FakeKernel {
   return kernel;
 }
 
-const NOTHING: InterfaceTexts = { ifaces: [], patterns: [], canReach: "", publicIP: "" };
+const NOTHING: InterfaceTexts = { ifaces: [], patterns: [], canReach: "", publicIP: "", publicIPv6: "" };
 
 function chooseBy(texts: Partial<InterfaceTexts>, kernel = host()) {
   return chooseExternalInterface(kernel, parseInterfaceRules({ ...NOTHING, ...texts }), { signal });
@@ -73,7 +73,6 @@ describe("chooseExternalInterface()", () => {
       "--iface: no interface has the address 203.0.113.1; there are lo (127.0.0.1), eth0 (192.0.2.1), eth1 (169.254.1.1), wlan0",
     ],
     ["wlan0", "--iface: interface wlan0 has no IPv4 address"],
-    ["2001:db8::1", "--iface: 2001:db8::1 is an IPv6 address: this build has IPv4 underlays only"],
   ])("refuses %s", async (iface, message) => {
     await expect(choose(iface)).rejects.toThrow(message);
   });
@@ -99,7 +98,7 @@ describe("chooseExternalInterface()", () => {
     expect(`${chosen.link.name} by ${chosen.rule}`).toBe("eth1 by --iface=eth1");
     expect(chosen.passed).toEqual([
       expect.stringContaining('--iface: no interface is named "eth7"'),
-      "--iface: interface wlan0 has no IPv4 address",
+      "--iface: interface wlan0 has no IPv4 address, nor a global one of IPv6",
     ]);
   });
 
@@ -162,5 +161,53 @@ describe("chooseExternalInterface()", () => {
     await expect(picks({ ifaces: ["eth7"], patterns: ["x"], canReach: "192.0.2.1" })).rejects.toThrow(
       /^no interface will do: --iface: .*"eth7".*; --iface-regex: .*"x".*; --iface-can-reach: 192\.0\.2\.1 is this host's own, of eth0$/,
     );
+  });
+});
+
+describe("IPv6", () => {
+  async function bothOf(texts: Partial<InterfaceTexts>, kernel = host()): Promise<string> {
+    const { link, address, publicIP, ipv6 } = await chooseBy(texts, kernel);
+    const ends = [address, publicIP, ...(ipv6 === undefined ? [] : [ipv6.address, ipv6.publicIP])];
+    return [link.name, ...ends.map(formatAddress)].join(" ");
+  }
+
+  function dual(): FakeKernel {
+    const kernel = host();
+    kernel.setAddress("eth0", parsePrefix("2001:db8:7::1/64"));
+    kernel.setAddress("eth0", parsePrefix("2001:db8:7::2/64"));
+    return kernel;
+  }
+
+  test("takes the link's first global IPv6 address besides its IPv4 one", async () => {
+    expect(await bothOf({}, dual())).toBe("eth0 192.0.2.1 192.0.2.1 2001:db8:7::1 2001:db8:7::1");
+    expect(await bothOf({})).toBe("eth0 192.0.2.1 192.0.2.1");
+  });
+
+  test("takes the one that --public-ipv6 or --iface names, or keeps a NAT's for others", async () => {
+    expect(await bothOf({ publicIPv6: "2001:db8:7::2" }, dual())).toBe(
+      "eth0 192.0.2.1 192.0.2.1 2001:db8:7::2 2001:db8:7::2",
+    );
+    expect(await bothOf({ ifaces: ["2001:db8:7::2"] }, dual())).toBe(
+      "eth0 192.0.2.1 192.0.2.1 2001:db8:7::2 2001:db8:7::2",
+    );
+    expect(await bothOf({ publicIPv6: "2001:db8:9::9" }, dual())).toBe(
+      "eth0 192.0.2.1 192.0.2.1 2001:db8:7::1 2001:db8:9::9",
+    );
+  });
+
+  test("takes a link that has IPv6 alone by that, also by the default route of IPv6 where there is no IPv4", async () => {
+    expect(await bothOf({ ifaces: ["2001:db8::1"] })).toBe("eth1 2001:db8::1 2001:db8::1");
+    const kernel = new FakeKernel();
+    kernel.setLink({ name: "eth1" });
+    kernel.setAddress("eth1", parsePrefix("2001:db8::1/64"));
+    kernel.setRoute({ destination: parsePrefix("::/0"), link: "eth1", metric: 1 });
+    expect(await bothOf({}, kernel)).toBe("eth1 2001:db8::1 2001:db8::1");
+  });
+
+  test("refuses a --public-ipv6 that is none", () => {
+    for (const publicIPv6 of ["192.0.2.1", "fe80::1", "zz"])
+      expect(() => parseInterfaceRules({ ...NOTHING, publicIPv6 })).toThrow(
+        `--public-ipv6: invalid public IPv6 address: ${publicIPv6} (not an IPv6 address)`,
+      );
   });
 });

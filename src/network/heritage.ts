@@ -3,8 +3,8 @@ import type { MacAddress } from "../ip/mac-address.ts";
 import { containsPrefix, equalPrefix, networkOf, overlaps, type Prefix } from "../ip/prefix.ts";
 import type { KernelRoute, Link, LinkAddress, RouteScope } from "../kernel/kernel.ts";
 import { fitsConfig } from "../lease/allocation.ts";
-import type { NetworkConfig } from "../lease/network-config.ts";
-import type { SubnetEnv } from "../lease/subnet-env.ts";
+import { type NetworkConfig, rangesOf, type SubnetRange } from "../lease/network-config.ts";
+import type { EnvRange, SubnetEnv } from "../lease/subnet-env.ts";
 import type { HostState } from "./host-state.ts";
 
 /** What earlier runs, of this program or of another flannel, left on the host for this network. */
@@ -26,8 +26,8 @@ export interface Heritage {
 /** RTPROT_BOOT: what 0.7.0 and `ip route add` write. */
 const PROTOCOL_BOOT = 3;
 
-/** Devices as every flannel names them: flannel.1 (vxlan), flannel0 (udp). */
-const FLANNEL_DEVICE = /^flannel\.?\d+$/;
+/** Devices as every flannel names them: flannel.1 and flannel-v6.1 (vxlan), flannel0 (udp). */
+const FLANNEL_DEVICE = /^flannel(?:-v6\.|\.)?\d+$/;
 
 /** @param published what the subnet.env of an earlier run says, if there is one that makes sense */
 export function heritage(
@@ -37,31 +37,46 @@ export function heritage(
   links: readonly Link[],
   addresses: readonly LinkAddress[],
 ): Heritage {
-  const isPublishedHere = published !== undefined && equalPrefix(published.network, config.network);
-  const publishedSubnet = published && networkOf(published.subnet.address, published.subnet.length);
-  const remembered =
-    state.network !== undefined && equalPrefix(state.network, config.network) ? state.subnet : undefined;
-  const previous = [isPublishedHere ? publishedSubnet : undefined, remembered];
+  const ranges = rangesOf(config);
+  const isHere = (network: Prefix) => ranges.some((range) => equalPrefix(range.network, network));
+  const publishedRanges =
+    published === undefined ? [] : [published, ...(published.ipv6 === undefined ? [] : [published.ipv6])];
+  const isPublishedHere = publishedRanges.some(({ network }) => isHere(network));
+  const publishedHere = publishedRanges.filter(({ network }) => isHere(network)).map(subnetIn);
+  const [publishedSubnet] = publishedRanges.map(subnetIn);
+  const isRemembered = state.network !== undefined && isHere(state.network);
+  const remembered = isRemembered ? [state.subnet, state.ipv6Subnet] : [];
+  const previous = [...publishedHere, ...remembered].filter((subnet) => subnet !== undefined);
   const flannelWasHere = isPublishedHere || links.some((link) => FLANNEL_DEVICE.test(link.name));
   return {
     held: publishedSubnet ?? state.subnet,
-    previous: previous.filter((subnet) => subnet !== undefined && fitsConfig(subnet, config)) as readonly Prefix[],
-    links: [...new Set([...state.links, ...devicesOf(publishedSubnet, links, addresses)])],
-    networks: state.networks.filter((network) => !overlaps(network, config.network)),
+    previous: previous.filter((subnet) => ranges.some((range) => fitsConfig(subnet, range))),
+    links: [
+      ...new Set([
+        ...state.links,
+        ...publishedRanges.map(subnetIn).flatMap((subnet) => devicesOf(subnet, links, addresses)),
+      ]),
+    ],
+    networks: state.networks.filter((network) => !ranges.some((range) => overlaps(network, range.network))),
     known: {
       subnets: [publishedSubnet, state.subnet].filter((subnet) => subnet !== undefined),
-      macs: [state.mac, ...links.filter(isOurVxlan).map(({ mac }) => mac)].filter((mac) => mac !== undefined),
+      macs: [state.mac, state.macV6, ...links.filter(isOurVxlan).map(({ mac }) => mac)].filter(
+        (mac) => mac !== undefined,
+      ),
     },
     routes: {
-      networks: [config.network],
-      adoptable: (route) => flannelWasHere && madeByFlannel(route, config),
+      networks: ranges.map(({ network }) => network),
+      adoptable: (route) => flannelWasHere && ranges.some((range) => madeByFlannel(route, range)),
     },
   };
 }
 
+function subnetIn({ subnet }: EnvRange): Prefix {
+  return networkOf(subnet.address, subnet.length);
+}
+
 /** A vxlan device that carries the published subnet's first address, as every flannel's does. */
-function devicesOf(subnet: Prefix | undefined, links: readonly Link[], addresses: readonly LinkAddress[]): string[] {
-  if (subnet === undefined) return [];
+function devicesOf(subnet: Prefix, links: readonly Link[], addresses: readonly LinkAddress[]): string[] {
   return links
     .filter(isOurVxlan)
     .filter(({ name }) =>
@@ -82,12 +97,12 @@ export function mayBeFlannels(route: KernelRoute, config: NetworkConfig, underla
 /** Whether 0.7.0 would have made this route: a lease's subnet through a host, or the whole Network to its device. */
 function madeByFlannel(
   { destination, gateway, link, protocol, unicast, multipath, metric }: KernelRoute,
-  config: NetworkConfig,
+  range: SubnetRange,
 ): boolean {
   if (protocol !== PROTOCOL_BOOT || !unicast || multipath || metric !== 0) return false;
-  if (!containsPrefix(config.network, destination)) return false;
+  if (!containsPrefix(range.network, destination)) return false;
   const onFlannelDevice = link !== undefined && FLANNEL_DEVICE.test(link);
   return onFlannelDevice
-    ? fitsConfig(destination, config) || equalPrefix(destination, config.network)
-    : gateway !== undefined && fitsConfig(destination, config);
+    ? fitsConfig(destination, range) || equalPrefix(destination, range.network)
+    : gateway !== undefined && fitsConfig(destination, range);
 }

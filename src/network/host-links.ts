@@ -1,4 +1,4 @@
-import { type Address, formatAddress, isLinkLocal, isMulticast } from "../ip/address.ts";
+import { type Address, type Family, formatAddress, isLinkLocal, isMulticast } from "../ip/address.ts";
 import type { KernelRoute, Link, LinkAddress } from "../kernel/kernel.ts";
 
 /** Devices that some flannel made: never the way to other hosts. */
@@ -21,13 +21,29 @@ export function ipv4Of(link: string, addresses: readonly LinkAddress[]): readonl
   return [...ipv4.filter((address) => !isLinkLocal(address)), ...ipv4.filter(isLinkLocal)];
 }
 
-/** IPv4 default routes to a link, the one that the kernel prefers first. */
-export function defaultRoutes(routes: readonly KernelRoute[]): readonly (KernelRoute & { readonly link: string })[] {
+/** Those of the link that other hosts may know it by, in the kernel's order. */
+export function ipv6Of(link: string, addresses: readonly LinkAddress[]): readonly Address[] {
+  return addresses
+    .filter((each) => each.link === link && each.scope !== "host" && each.isPassing !== true)
+    .map(({ address: { address } }) => address)
+    .filter((address) => address.family === 6 && !isMulticast(address) && !isLinkLocal(address));
+}
+
+/** Of either family, IPv4 first. */
+export function addressesOf(link: string, addresses: readonly LinkAddress[]): readonly Address[] {
+  return [...ipv4Of(link, addresses), ...ipv6Of(link, addresses)];
+}
+
+/** Default routes of a family to a link, the one that the kernel prefers first. */
+export function defaultRoutes(
+  routes: readonly KernelRoute[],
+  family: Family = 4,
+): readonly (KernelRoute & { readonly link: string })[] {
   return routes
     .filter(
       (route): route is KernelRoute & { readonly link: string } =>
         route.destination.length === 0 &&
-        route.destination.address.family === 4 &&
+        route.destination.address.family === family &&
         route.link !== undefined &&
         route.unicast,
     )
@@ -51,10 +67,11 @@ export function describeLinks(
   return links
     .filter(
       (link) =>
-        besides === undefined || (link.name !== besides && isUnderlay(link) && ipv4Of(link.name, addresses).length > 0),
+        besides === undefined ||
+        (link.name !== besides && isUnderlay(link) && addressesOf(link.name, addresses).length > 0),
     )
     .map(({ name }) => {
-      const [address] = ipv4Of(name, addresses);
+      const [address] = addressesOf(name, addresses);
       const route = defaults.find(({ link }) => link === name);
       const metric = route === undefined || route.metric === 0 ? "" : ` with metric ${route.metric}`;
       const facts = [

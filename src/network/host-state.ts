@@ -15,6 +15,7 @@ export interface HostState {
   /** The subnet last held, and the Network it was taken from. */
   readonly network?: Prefix;
   readonly subnet?: Prefix;
+  readonly ipv6Subnet?: Prefix;
   /** By which the lease on it was ours. */
   readonly publicIP?: Address;
   /** Devices made for the network. */
@@ -25,6 +26,8 @@ export interface HostState {
   readonly claims: readonly RouteClaim[];
   /** The MAC of the device that peers know. */
   readonly mac?: MacAddress;
+  /** The same of the device for IPv6. */
+  readonly macV6?: MacAddress;
   /** Where the store's history stood. */
   readonly cursor?: Cursor;
   /** Until when rows that the store no longer tells of are left alone, since its history was reset; ms since 1970. */
@@ -38,6 +41,7 @@ export const NO_STATE: HostState = { links: [], networks: [], claims: [] };
 const StoredState = v.object({
   network: v.optional(v.string()),
   subnet: v.optional(v.string()),
+  ipv6Subnet: v.optional(v.string()),
   publicIP: v.optional(v.string()),
   links: v.optional(v.array(v.string()), []),
   networks: v.optional(v.array(v.string()), []),
@@ -53,6 +57,7 @@ const StoredState = v.object({
     [],
   ),
   mac: v.optional(v.string()),
+  macV6: v.optional(v.string()),
   cursor: v.optional(v.object({ history: v.string(), index: v.pipe(v.string(), v.regex(/^\d{1,20}$/)) })),
   spareUntil: v.optional(v.pipe(v.number(), v.finite())),
   notes: v.optional(v.record(v.string(), v.string())),
@@ -149,8 +154,10 @@ function decode(text: string): HostState {
     })),
     ...(stored.network !== undefined && { network: parsePrefix(stored.network) }),
     ...(stored.subnet !== undefined && { subnet: parsePrefix(stored.subnet) }),
+    ...(stored.ipv6Subnet !== undefined && { ipv6Subnet: parsePrefix(stored.ipv6Subnet) }),
     ...(stored.publicIP !== undefined && { publicIP: parseAddress(stored.publicIP) }),
     ...(stored.mac !== undefined && { mac: parseMacAddress(stored.mac) }),
+    ...(stored.macV6 !== undefined && { macV6: parseMacAddress(stored.macV6) }),
     ...(stored.cursor !== undefined && {
       cursor: { history: stored.cursor.history, index: BigInt(stored.cursor.index) },
     }),
@@ -160,10 +167,12 @@ function decode(text: string): HostState {
 }
 
 function encode(host: HostState): string {
-  const { network, subnet, publicIP, links, networks, claims, mac, cursor, spareUntil, notes } = host;
+  const { network, subnet, ipv6Subnet, publicIP, links, networks, claims, mac, macV6, cursor, spareUntil, notes } =
+    host;
   const state: v.InferInput<typeof StoredState> = {
     network: network && formatPrefix(network),
     subnet: subnet && formatPrefix(subnet),
+    ipv6Subnet: ipv6Subnet && formatPrefix(ipv6Subnet),
     publicIP: publicIP && formatAddress(publicIP),
     links: [...links],
     networks: networks.map(formatPrefix),
@@ -174,6 +183,7 @@ function encode(host: HostState): string {
       subnets: subnets.map(formatPrefix),
     })),
     mac,
+    macV6,
     cursor: cursor && { history: cursor.history, index: String(cursor.index) },
     spareUntil,
     notes: notes && { ...notes },

@@ -1,4 +1,4 @@
-import { type Address, tryParseAddress } from "../ip/address.ts";
+import { type Address, type Family, isLinkLocal, tryParseAddress } from "../ip/address.ts";
 import { InvalidConfigError } from "../lib/errors.ts";
 
 /** How the interface to the other hosts is picked: the first rule that finds one. None of the first three: see `publicIP`, then the default route. */
@@ -7,10 +7,12 @@ export interface InterfaceRules {
   readonly ifaces: readonly string[];
   /** `--iface-regex`: of addresses, then of names. */
   readonly patterns: readonly InterfacePattern[];
-  /** `--iface-can-reach`: whichever packets to this address leave by. IPv4. */
+  /** `--iface-can-reach`: whichever packets to this address leave by. */
   readonly canReach: Address | undefined;
   /** `--public-ip`: what others reach us by, if it is not the interface's address. IPv4. */
   readonly publicIP: Address | undefined;
+  /** `--public-ipv6`: the same in IPv6. */
+  readonly publicIPv6: Address | undefined;
 }
 
 export interface InterfacePattern {
@@ -24,6 +26,7 @@ export const DEFAULT_ROUTE_ONLY: InterfaceRules = {
   patterns: [],
   canReach: undefined,
   publicIP: undefined,
+  publicIPv6: undefined,
 };
 
 /** The texts of the options; empty ones were not given. */
@@ -33,23 +36,33 @@ export interface InterfaceTexts {
   readonly patterns: readonly string[];
   readonly canReach: string;
   readonly publicIP: string;
+  readonly publicIPv6: string;
 }
 
 /** @throws {InvalidConfigError} naming the option */
-export function parseInterfaceRules({ ifaces, patterns, canReach, publicIP }: InterfaceTexts): InterfaceRules {
+export function parseInterfaceRules({
+  ifaces,
+  patterns,
+  canReach,
+  publicIP,
+  publicIPv6,
+}: InterfaceTexts): InterfaceRules {
   return {
     ifaces: ifaces.flatMap((text) => text.split(",").flatMap((name) => name.trim() || [])),
     patterns: patterns.filter((text) => text !== "").map(parsePattern),
-    canReach: ipv4("--iface-can-reach", canReach, "must be the IPv4 address of another host"),
-    publicIP: ipv4("--public-ip", publicIP, "invalid public IP address"),
+    canReach: parseOne("--iface-can-reach", canReach, [4, 6], "must be the address of another host"),
+    publicIP: parseOne("--public-ip", publicIP, [4], "invalid public IP address"),
+    publicIPv6: parseOne("--public-ipv6", publicIPv6, [6], "invalid public IPv6 address"),
   };
 }
 
-function ipv4(option: string, text: string, wrong: string): Address | undefined {
+function parseOne(option: string, text: string, families: readonly Family[], wrong: string): Address | undefined {
   if (text === "") return undefined;
   const address = tryParseAddress(text);
-  if (address?.family === 4) return address;
-  throw new InvalidConfigError(option, `${wrong}: ${text} (not an IPv4 address)`);
+  if (address !== undefined && families.includes(address.family) && !(address.family === 6 && isLinkLocal(address)))
+    return address;
+  const kind = families.length > 1 ? "IP" : `IPv${families[0]}`;
+  throw new InvalidConfigError(option, `${wrong}: ${text} (not ${kind === "IP" ? "a global" : "an"} ${kind} address)`);
 }
 
 /** What Go's regular expressions know and ours take for something else, which would silently match another interface. */

@@ -89,7 +89,8 @@ async function answeringVtep(
   { signal }: Abortable,
 ): Promise<MacAddress | undefined> {
   const mac = macOf(backendType, backendData);
-  if (vxlan === undefined || mac === undefined || equalAddress(external.address, publicIP)) return undefined;
+  if (external.address.family === 6 || vxlan === undefined || mac === undefined) return undefined;
+  if (equalAddress(external.address, publicIP)) return undefined;
   try {
     const vtep = { ...vxlan, publicIP, mac, address: firstAddress(subnet), sender: external.address };
     return (await kernel.vtepAnswers(vtep, { signal })) ? mac : undefined;
@@ -106,6 +107,7 @@ export async function twin(
   { signal }: Abortable,
 ): Promise<MacAddress | undefined> {
   const { link, address, publicIP } = external;
-  if (!equalAddress(address, publicIP)) return undefined;
+  // Nobody can be asked about an address of IPv6: who is not alone with one does not get it, RFC 4862 §5.4.
+  if (address.family === 6 || !equalAddress(address, publicIP)) return undefined;
   return await otherHostWith(kernel, link.name, publicIP, { signal, logger });
 }

@@ -1,7 +1,9 @@
 import { parseVxlanOptions } from "../backend/vxlan/options.ts";
 import { equalPrefix, type Prefix } from "../ip/prefix.ts";
+import { fitsNetwork } from "../lease/allocation.ts";
 import { OutOfSubnetsError } from "../lease/errors.ts";
 import type { Lease } from "../lease/lease.ts";
+import { rangesOf } from "../lease/network-config.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { untilItWorks } from "../lib/until-it-works.ts";
 import type { Configured } from "./configured.ts";
@@ -11,6 +13,7 @@ import { LeaseHolder } from "./lease-holder.ts";
 import type { NetworkOptions } from "./network-options.ts";
 import { Overtaken } from "./overtaken.ts";
 import { moveLease, rememberedLease } from "./own-lease-moving.ts";
+import { externalOf, sameUnderlay } from "./underlay-interface.ts";
 
 type Parts = Pick<NetworkOptions, "store" | "name" | "kernel" | "underlay" | "clock" | "logger"> & {
   readonly memory: HostMemory;
@@ -39,6 +42,7 @@ export async function whenLeased(
   });
   logger.info("subnet leased", {
     subnet: lease.subnet,
+    ...(lease.ipv6Subnet !== undefined && { ipv6Subnet: lease.ipv6Subnet }),
     reservation: lease.isReservation,
     expiration: lease.expiration,
   });
@@ -49,12 +53,13 @@ export async function whenLeased(
 }
 
 async function takeLease(
-  { config, external, prepared, heritage }: Configured,
+  { config, underlay: seen, external, prepared, heritage }: Configured,
   { store, name, kernel, underlay, logger, memory, held, lost, holder }: Parts & { readonly holder: LeaseHolder },
   { signal }: Abortable,
 ): Promise<Lease> {
-  if (underlay.current !== external) {
-    prepared.abandon?.();
+  const families = rangesOf(config).map(({ network }) => network.address.family);
+  if (!sameUnderlay(seen, underlay.current, families)) {
+    prepared.abandon();
     throw new Overtaken("the interface to the other hosts has changed");
   }
   const ours = held ?? (await rememberedLease(memory.state, external, config, kernel, { signal, logger }));
@@ -66,8 +71,9 @@ async function takeLease(
     claimLease(existing, { kernel, external, vxlan, known, holder, logger }, options);
   const moving = { store, network: name, config, held: ours, attributes: attributes(ours), claim };
   const moved = await moveLease(moving, { signal });
-  if (moved !== undefined) return moved;
+  if (moved !== undefined && fitsNetwork(moved, config)) return moved;
   const { publicIP } = external;
+  const publicIPv6 = config.ipv6 && externalOf(seen, 6).publicIP;
   const previous = lost === undefined ? heritage.previous : [lost, ...heritage.previous];
-  return await store.acquireLease(name, { publicIP, config, attributes, claim, previous }, { signal });
+  return await store.acquireLease(name, { publicIP, publicIPv6, config, attributes, claim, previous }, { signal });
 }

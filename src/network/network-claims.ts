@@ -2,7 +2,7 @@ import { parseUdpOptions } from "../backend/udp/options.ts";
 import { parseVxlanOptions } from "../backend/vxlan/options.ts";
 import { formatPrefix, overlaps } from "../ip/prefix.ts";
 import type { NetworkName } from "../lease/lease.ts";
-import type { NetworkConfig } from "../lease/network-config.ts";
+import { type NetworkConfig, rangesOf } from "../lease/network-config.ts";
 import { InvalidConfigError } from "../lib/errors.ts";
 
 interface Claim {
@@ -20,10 +20,11 @@ export class NetworkClaims {
     const resource = resourceOf(config);
     for (const [other, held] of this.#claims) {
       if (other === network) continue;
-      if (overlaps(config.network, held.config.network))
+      const conflict = overlap(config, held.config);
+      if (conflict !== undefined)
         throw new InvalidConfigError(
-          "Network",
-          `${formatPrefix(config.network)} overlaps ${formatPrefix(held.config.network)} of network ${JSON.stringify(other)} on this host`,
+          conflict.mine.address.family === 4 ? "Network" : "IPv6Network",
+          `${formatPrefix(conflict.mine)} overlaps ${formatPrefix(conflict.theirs)} of network ${JSON.stringify(other)} on this host`,
         );
       if (resource !== undefined && resource.name === held.resource?.name)
         throw new InvalidConfigError(
@@ -37,6 +38,14 @@ export class NetworkClaims {
   release(network: NetworkName): void {
     this.#claims.delete(network);
   }
+}
+
+function overlap(mine: NetworkConfig, theirs: NetworkConfig) {
+  for (const { network } of rangesOf(mine)) {
+    const other = rangesOf(theirs).find((range) => overlaps(network, range.network));
+    if (other !== undefined) return { mine: network, theirs: other.network };
+  }
+  return undefined;
 }
 
 function resourceOf({ backend }: NetworkConfig): Claim["resource"] {

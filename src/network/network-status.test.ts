@@ -3,7 +3,7 @@ import { parsePrefix } from "../ip/prefix.ts";
 import { describeNetwork, describeNetworks, type NetworkStatus, STARTING } from "./network-status.ts";
 
 function up(number: number, peers: number, problems: readonly string[] = []): NetworkStatus {
-  return { phase: "up", subnet: parsePrefix(`10.5.${number}.0/24`), backend: "vxlan", peers, problems };
+  return { phase: "up", subnets: [parsePrefix(`10.5.${number}.0/24`)], backend: "vxlan", peers, problems };
 }
 
 describe("describeNetwork()", () => {

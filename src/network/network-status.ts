@@ -6,7 +6,8 @@ export type NetworkStatus =
   | { readonly phase: "waiting"; readonly what: string; readonly reason: string | undefined }
   | {
       readonly phase: "up";
-      readonly subnet: Prefix;
+      /** One of each family. */
+      readonly subnets: readonly Prefix[];
       readonly backend: string;
       readonly peers: number;
       /** Rows that are not in place, each with its reason. */
@@ -19,8 +20,8 @@ export const STARTING: NetworkStatus = { phase: "waiting", what: "the network's 
 /** The one network of a host, as a sentence: `Up: subnet 10.5.38.0/24, backend vxlan, 2 peers.` */
 export function describeNetwork(status: NetworkStatus): string {
   if (status.phase === "waiting") return `Waiting for ${status.what}${because(status.reason)}.`;
-  const { subnet, backend, peers, problems } = status;
-  return `Up: subnet ${formatPrefix(subnet)}, backend ${backend}, ${count(peers, "peer")}${troubles(problems)}.`;
+  const { subnets, backend, peers, problems } = status;
+  return `Up: ${subnets.length === 1 ? "subnet" : "subnets"} ${subnets.map(formatPrefix).join(" and ")}, backend ${backend}, ${count(peers, "peer")}${troubles(problems)}.`;
 }
 
 /** The networks of a host: `2 of 3 networks are up: blue (10.61.3.0/24, 2 peers), …; red is waiting for a usable config: …` */
@@ -31,7 +32,9 @@ export function describeNetworks(networks: ReadonlyMap<NetworkName, NetworkStatu
   for (const [name, status] of networks)
     if (status.phase === "waiting") waiting.push(`${name} is waiting for ${status.what}${because(status.reason)}`);
     else
-      up.push(`${name} (${formatPrefix(status.subnet)}, ${count(status.peers, "peer")}${troubles(status.problems)})`);
+      up.push(
+        `${name} (${status.subnets.map(formatPrefix).join(" and ")}, ${count(status.peers, "peer")}${troubles(status.problems)})`,
+      );
   const verb = networks.size === 1 ? "is" : "are";
   const first = `${up.length} of ${count(networks.size, "network")} ${verb} up${up.length > 0 ? `: ${up.join(", ")}` : ""}`;
   return `${[first, ...waiting].join("; ")}.`;

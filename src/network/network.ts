@@ -1,4 +1,4 @@
-import type { Backend } from "../backend/backend.ts";
+import type { Overlay } from "../backend/overlay.ts";
 import { Dataplane } from "../dataplane/dataplane.ts";
 import type { Prefix } from "../ip/prefix.ts";
 import { LeaseLostError } from "../lease/errors.ts";
@@ -76,10 +76,10 @@ class NetworkLife {
     const parts = { ...options, memory, held: this.#held, lost: this.#lost };
     const configured = await whenConfigured(parts, { signal, onFailure: status.waitsFor("a usable network config") });
     const lease = await whenLeased(configured, parts, { signal, onFailure: status.waitsFor("a subnet") });
-    await using backend = configured.prepared.open(lease);
-    await using _alive = { [Symbol.asyncDispose]: () => this.#letGo(backend, { signal }) };
-    using _watched = this.#watchThread(backend);
-    const session = new Session(this.#parts, configured, backend);
+    await using overlay = configured.prepared.open(lease);
+    await using _alive = { [Symbol.asyncDispose]: () => this.#letGo(overlay, { signal }) };
+    using _watched = this.#watchThread(overlay);
+    const session = new Session(this.#parts, configured, overlay);
     try {
       return await session.run({ signal });
     } finally {
@@ -87,15 +87,15 @@ class NetworkLife {
     }
   }
 
-  #watchThread(backend: Backend): Disposable | undefined {
+  #watchThread(overlay: Overlay): Disposable | undefined {
     const { liveness, name } = this.#parts.options;
-    if (liveness === undefined || backend.pulse === undefined) return undefined;
-    return liveness.watch(named("the packet thread", name), () => backend.pulse?.() ?? { steps: 0, isDue: false });
+    if (liveness === undefined || overlay.pulse === undefined) return undefined;
+    return liveness.watch(named("the packet thread", name), () => overlay.pulse?.() ?? { steps: 0, isDue: false });
   }
 
   /** What lives in this process goes with the backend: nobody may make it anew before the next one does. */
-  async #letGo(backend: Backend, { signal }: Abortable): Promise<void> {
-    if (backend.run === undefined || signal.aborted) return;
+  async #letGo(overlay: Overlay, { signal }: Abortable): Promise<void> {
+    if (overlay.run === undefined || signal.aborted) return;
     const { dataplane } = this.#parts;
     dataplane.want(() => ({ layers: [], spareUnknown: true }));
     await dataplane.attempted({ signal }).catch(() => {}); // asked to stop meanwhile

@@ -1,5 +1,5 @@
-import type { ExternalInterface } from "../backend/backend.ts";
 import { backendType } from "../backend/types.ts";
+import type { Family } from "../ip/address.ts";
 import { ConfigNotFoundError } from "../lease/errors.ts";
 import type { NetworkName } from "../lease/lease.ts";
 import type { NetworkConfig } from "../lease/network-config.ts";
@@ -8,6 +8,7 @@ import type { Abortable } from "../lib/abortable.ts";
 import type { Clock, Milliseconds } from "../lib/clock.ts";
 import { describeError, InvalidConfigError, isAbort } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
+import { sameUnderlay, type UnderlayInterface } from "./underlay-interface.ts";
 import { parseUnderlayMtu } from "./underlay-mtu.ts";
 
 /** How often it is looked whether the network's config was changed; stores have no watch for that. */
@@ -20,19 +21,22 @@ export class Overtaken extends Error {
 
 /** The interface to the other hosts, and how one learns that it is another; the daemon's {@link Underlay}. */
 export interface UnderlaySource {
-  readonly current: ExternalInterface;
+  readonly current: UnderlayInterface;
   /** Resolves once it differs from `seen`. */
-  changed(seen: ExternalInterface, options: Abortable): Promise<void>;
+  changed(seen: UnderlayInterface, options: Abortable): Promise<void>;
 }
 
-/** @throws {Overtaken} when the interface is another, or has another address or MTU */
+/** @throws {Overtaken} when the interface is another, or has another MTU or another address of one of the network's families */
 export async function watchUnderlay(
   underlay: UnderlaySource,
-  seen: ExternalInterface,
+  seen: UnderlayInterface,
+  families: readonly Family[],
   { signal }: Abortable,
 ): Promise<never> {
-  await underlay.changed(seen, { signal });
-  signal.throwIfAborted();
+  for (let known = seen; sameUnderlay(seen, known, families); known = underlay.current) {
+    await underlay.changed(known, { signal });
+    signal.throwIfAborted();
+  }
   throw new Overtaken("the interface to the other hosts has changed");
 }
 

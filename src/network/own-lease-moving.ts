@@ -55,7 +55,7 @@ async function leasesOf(store: SubnetManager, network: NetworkName, options: Abo
  * host is a copy of another, or the address was given to somebody else; nor if the address is none of this link's, where nobody can be asked.
  */
 export async function rememberedLease(
-  { network, subnet, publicIP }: HostState,
+  { network, subnet, ipv6Subnet, publicIP }: HostState,
   external: ExternalInterface,
   config: NetworkConfig,
   kernel: LinkNeighbors & Pick<Kernel, "listAddresses">,
@@ -69,5 +69,6 @@ export async function rememberedLease(
     ({ link, address }) => link === name && containsAddress(networkOf(address.address, address.length), publicIP),
   );
   if (!isOnLink || (await otherHostWith(kernel, name, publicIP, options)) !== undefined) return undefined;
-  return { subnet, attributes: { publicIP }, isReservation: false, revision: 0n };
+  const subnets = { subnet, ...(ipv6Subnet !== undefined && { ipv6Subnet }) };
+  return { ...subnets, attributes: { publicIP }, isReservation: false, revision: 0n };
 }

@@ -1,6 +1,7 @@
 import { equalAddress, formatAddress } from "../ip/address.ts";
 import { LeaseLostError } from "../lease/errors.ts";
 import { LEASE_TTL, type Lease, type NetworkName, untilRenewal } from "../lease/lease.ts";
+import { formatLeaseKey } from "../lease/lease-codec.ts";
 import { sameAttributes } from "../lease/lease-table.ts";
 import type { SubnetManager } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
@@ -60,6 +61,8 @@ export class OwnLease {
     const { publicIP } = stored.attributes;
     if (!equalAddress(publicIP, own.attributes.publicIP))
       throw new LeaseLostError(own.subnet, `${formatAddress(publicIP)} holds it now`);
+    if (formatLeaseKey(stored) !== formatLeaseKey(own))
+      throw new LeaseLostError(own.subnet, `its IPv6 subnet was changed: it is ${formatLeaseKey(stored)} now`);
     if (stored.isReservation !== own.isReservation)
       this.#options.logger.info(stored.isReservation ? "lease became a reservation" : "reservation became a lease");
     const { expiresAt: _was, expiration: _displayed, ...rest } = own;

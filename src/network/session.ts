@@ -1,13 +1,16 @@
-import type { Backend } from "../backend/backend.ts";
+import type { UnderlayAdmission } from "../backend/backend.ts";
+import type { Overlay, OverlayPart } from "../backend/overlay.ts";
 import type { RouteClaim } from "../cloud/cloud.ts";
 import { formatClaim, sameClaim } from "../cloud/former-claim.ts";
 import type { Dataplane } from "../dataplane/dataplane.ts";
 import type { Layer } from "../dataplane/table.ts";
-import { addToAddress } from "../ip/address.ts";
+import { addToAddress, type Family } from "../ip/address.ts";
+import type { Prefix } from "../ip/prefix.ts";
 import { LeaseLostError } from "../lease/errors.ts";
+import { halfOf, subnetsOf } from "../lease/halves.ts";
 import type { Lease, LeaseUpdate } from "../lease/lease.ts";
 import { peerSelector } from "../lease/peers.ts";
-import type { SubnetEnv } from "../lease/subnet-env.ts";
+import type { EnvRange, SubnetEnv } from "../lease/subnet-env.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import { type BackoffRange, backoff } from "../lib/backoff.ts";
 import type { Milliseconds } from "../lib/clock.ts";
@@ -30,6 +33,7 @@ import { openSettings } from "./settings/open-settings.ts";
 import { watchSettings } from "./settings/watch-settings.ts";
 import { watchBridges } from "./stale-bridges.ts";
 import type { StatusTeller } from "./status-teller.ts";
+import { externalOf } from "./underlay-interface.ts";
 import { watchOverlap } from "./watch-overlap.ts";
 
 /** How often it is looked whether something that was kept may go. */
@@ -54,20 +58,20 @@ export interface LifeParts {
 export class Session {
   readonly #parts: LifeParts;
   readonly #configured: Configured;
-  readonly #backend: Backend;
+  readonly #overlay: Overlay;
   readonly #own: OwnLease;
   readonly #select: ReturnType<typeof peerSelector>;
   readonly #report: PeerReport;
   /** Of this host, to be kept as the network needs them. */
   #settings: readonly Layer[] = [];
 
-  constructor(parts: LifeParts, configured: Configured, backend: Backend) {
+  constructor(parts: LifeParts, configured: Configured, overlay: Overlay) {
     const { store, name, kernel, logger, clock, renewMargin } = parts.options;
     const { config, external } = configured;
     this.#parts = parts;
     this.#configured = configured;
-    this.#backend = backend;
-    this.#own = new OwnLease(backend.lease, {
+    this.#overlay = overlay;
+    this.#own = new OwnLease(overlay.lease, {
       store,
       network: name,
       renewMargin,
@@ -75,7 +79,7 @@ export class Session {
       logger,
       twin: (options) => twin({ kernel, external, logger }, options),
     });
-    this.#select = peerSelector(backend.lease, config);
+    this.#select = peerSelector(overlay.lease, config);
     this.#report = new PeerReport(logger);
   }
 
@@ -87,15 +91,15 @@ export class Session {
   /** Ends only by the signal. @throws {LeaseLostError} {Overtaken} */
   async run({ signal }: Abortable): Promise<never> {
     const { store, name, kernel, clock, logger, underlay } = this.#parts.options;
-    const { config, external } = this.#configured;
+    const { config, external, underlay: seen } = this.#configured;
     await this.#remember();
-    const network = { external, config, links: this.#backend.links };
+    const network = { external, config, links: this.#overlay.links };
     const settings = await openSettings(network, this.#parts.options.settings, { kernel, logger, signal });
     this.#settings = settings.layers;
     this.#program();
     if (this.#masquerades) this.#filter({ signal });
     await using scope = new Scope(signal);
-    scope.spawn((signal) => watchUnderlay(underlay, external, { signal }));
+    scope.spawn((signal) => watchUnderlay(underlay, seen, this.#families, { signal }));
     if (settings.layers.length === 0) scope.spawn((signal) => watchSettings({ ...settings, clock, logger, signal }));
     scope.spawn((signal) => watchConfig(config, { store, network: name, clock, logger, signal }));
     scope.spawn(async (signal) => {
@@ -109,10 +113,10 @@ export class Session {
   #begin(scope: Scope): void {
     const { kernel, clock, logger } = this.#parts.options;
     const { config, external, heritage } = this.#configured;
-    const backend = this.#backend;
+    const overlay = this.#overlay;
     const begin = () =>
-      backend.run !== undefined && scope.spawn((signal) => backend.run?.({ signal }) ?? Promise.resolve());
-    const networks = [config.network, ...heritage.networks];
+      overlay.run !== undefined && scope.spawn((signal) => overlay.run?.({ signal }) ?? Promise.resolve());
+    const networks = [...this.#networks, ...heritage.networks];
     const underlay = external.link.name;
     scope.spawn((signal) => this.#publish({ signal }));
     scope.spawn((signal) => this.#own.keep({ signal }));
@@ -120,34 +124,50 @@ export class Session {
     scope.spawn((signal) => this.#forgetInTime({ signal }));
     scope.spawn((signal) => this.#retireFormer({ signal }));
     for (const claim of this.#formerClaims) scope.spawn((signal) => this.#retireClaim(claim, { signal }));
-    scope.spawn((signal) => watchBridges({ kernel, subnet: backend.lease.subnet, networks, clock, logger, signal }));
+    for (const subnet of subnetsOf(overlay.lease)) {
+      const ofFamily = networks.filter(({ address }) => address.family === subnet.address.family);
+      scope.spawn((signal) => watchBridges({ kernel, subnet, networks: ofFamily, clock, logger, signal }));
+    }
     scope.spawn((signal) => watchOverlap({ kernel, config, underlay, clock, logger, signal }));
     this.#watchObstacles(scope);
   }
 
+  /** One of each family. */
+  get #networks(): readonly Prefix[] {
+    return this.#overlay.parts.map(({ range }) => range.network);
+  }
+
+  get #families(): readonly Family[] {
+    return this.#networks.map(({ address }) => address.family);
+  }
+
   /** Of what is made from now on, the next start must know that it is ours, whenever we are killed. */
   #remember(): Promise<void> {
-    const { lease, links, mac, claim } = this.#backend;
+    const { lease, links, macs, claim } = this.#overlay;
     const { config, heritage } = this.#configured;
+    const { 4: mac, 6: macV6 } = macs;
     return this.#parts.memory.remember({
       network: config.network,
       subnet: lease.subnet,
+      ...(lease.ipv6Subnet !== undefined && { ipv6Subnet: lease.ipv6Subnet }),
       publicIP: lease.attributes.publicIP,
       links: [...new Set([...links, ...heritage.links])],
-      networks: [config.network, ...heritage.networks],
+      networks: [...this.#networks, ...heritage.networks],
       claims: [...(claim === undefined ? [] : [claim]), ...this.#formerClaims],
       ...(mac !== undefined && { mac }),
+      ...(macV6 !== undefined && { macV6 }),
     });
   }
 
   async #publish({ signal }: Abortable): Promise<void> {
     const { firewall, status, options } = this.#parts;
     const { subnetFile, clock, logger, onReady } = options;
-    const { lease, mtu } = this.#backend;
-    const { subnet } = lease;
+    const { lease, mtu } = this.#overlay;
+    const { config } = this.#configured;
+    const { subnet, ipv6Subnet } = lease;
     const env: SubnetEnv = {
-      network: this.#configured.config.network,
-      subnet: { address: addToAddress(subnet.address, 1n), length: subnet.length },
+      ...envRange(config.network, subnet),
+      ipv6: config.ipv6 && ipv6Subnet && envRange(config.ipv6.network, ipv6Subnet),
       mtu,
       ipMasq: this.#masquerades,
     };
@@ -158,7 +178,7 @@ export class Session {
       onFailure: status.waitsFor(`${subnetFile} to be written`),
     });
     if (this.#masquerades) await firewall?.settled({ signal });
-    logger.info("ready", { subnet, mtu, file: subnetFile });
+    logger.info("ready", { subnet, ...(ipv6Subnet !== undefined && { ipv6Subnet }), mtu, file: subnetFile });
     this.#isUp();
     onReady();
     if (!this.#masquerades) this.#filter({ signal }); // pods can be started meanwhile
@@ -168,7 +188,7 @@ export class Session {
     const { status, known, dataplane } = this.#parts;
     status.is(() => ({
       phase: "up",
-      subnet: this.#backend.lease.subnet,
+      subnets: subnetsOf(this.#overlay.lease),
       backend: this.#configured.config.backend.type,
       peers: this.#select(known.all).peers.length,
       problems: dataplane.problems.map(({ table, row, error: { message } }) =>
@@ -182,28 +202,35 @@ export class Session {
   }
 
   #filter(options: Abortable): void {
-    const { network } = this.#configured.config;
-    this.#parts.firewall?.want([{ network, subnet: this.#backend.lease.subnet }], options);
+    const overlays = this.#overlay.parts.map(({ range: { network }, backend: { lease } }) => ({
+      network,
+      subnet: lease.subnet,
+    }));
+    this.#parts.firewall?.want(overlays, options);
   }
 
   #watchObstacles(scope: Scope): void {
     const { filters, kernel, clock, logger } = this.#parts.options;
     if (filters === undefined || filters.policy.flavour === "none") return;
     const { firewall } = filters;
-    const { config, external } = this.#configured;
-    const { network } = config;
-    const { subnet } = this.#backend.lease;
-    const link = this.#backend.links[0] ?? external.link.name;
-    const inlet = this.#inlet();
-    scope.spawn((signal) => watchObstacles({ firewall, kernel, network, subnet, link, inlet, clock, logger, signal }));
+    const { external } = this.#configured;
+    for (const part of this.#overlay.parts) {
+      const { network } = part.range;
+      const { lease, links } = part.backend;
+      const link = links[0] ?? external.link.name;
+      const inlet = this.#inlet(part);
+      const where = { network, subnet: lease.subnet, link, inlet };
+      scope.spawn((signal) => watchObstacles({ firewall, kernel, ...where, clock, logger, signal }));
+    }
   }
 
   /** Where peers' packets come in, if they come by UDP. */
-  #inlet(): Inlet | undefined {
-    const { port } = this.#backend;
+  #inlet({ range, backend: { port } }: OverlayPart): Inlet | undefined {
     if (port === undefined) return undefined;
-    const { address, link } = this.#configured.external;
-    const peers = () => this.#select(this.#parts.known.all).peers.map(({ attributes }) => attributes.publicIP);
+    const { family } = range.network.address;
+    const { address, link } = externalOf(this.#configured.underlay, family);
+    const peers = () =>
+      this.#select(this.#parts.known.all).peers.flatMap((peer) => halfOf(peer, family)?.attributes.publicIP ?? []);
     return { port, address, link: link.name, peers };
   }
 
@@ -224,7 +251,7 @@ export class Session {
       await dataplane.attempted({ signal }); // the kernel first, then the log; and what comes meanwhile is one batch
       if (!areInPlace) onInPlace();
       areInPlace = true;
-      if (known.isComplete && !isAdmitting) firewall?.peersKnown(this.#backend.admission, { signal });
+      if (known.isComplete && !isAdmitting) firewall?.peersKnown(this.#admission, { signal });
       isAdmitting ||= known.isComplete;
       this.#report.changed(change, this.#own.lease);
       status.again();
@@ -243,15 +270,18 @@ export class Session {
   /** Declares what the peers need. */
   #program(): void {
     const { known, firewall, dataplane } = this.#parts;
-    const { config } = this.#configured;
     dataplane.want(() => {
       const { peers, rejected } = this.#select(known.all);
-      const { layers, unreachable } = this.#backend.desired(peers);
+      const { layers, unreachable } = this.#overlay.desired(peers);
       this.#report.ignored(rejected, unreachable);
-      const admitted = firewall?.peers(config.network, this.#backend.admission, peers);
-      const before = admitted === undefined ? [] : [admitted];
-      return { layers: [...before, ...layers, ...this.#settings], spareUnknown: !known.isComplete };
+      const admitted = this.#networks.flatMap((network) => firewall?.peers(network, this.#admission, peers) ?? []);
+      return { layers: [...admitted, ...layers, ...this.#settings], spareUnknown: !known.isComplete };
     });
+  }
+
+  /** The same for all families. */
+  get #admission(): UnderlayAdmission | undefined {
+    return this.#overlay.parts[0]?.backend.admission;
   }
 
   /** Lets go what was kept only because the store's history was reset. */
@@ -269,7 +299,7 @@ export class Session {
 
   /** What earlier configs of this network have left in a cloud's tables, or may have. */
   get #formerClaims(): readonly RouteClaim[] {
-    const { claim } = this.#backend;
+    const { claim } = this.#overlay;
     return this.#parts.memory.state.claims.filter((former) => claim === undefined || !sameClaim(former, claim));
   }
 
@@ -281,7 +311,7 @@ export class Session {
     while (!known.isComplete);
     let failures = 0;
     await untilItWorks(
-      () => retireClaim(cloud, former, { kept: this.#backend.claim, logger, signal }),
+      () => retireClaim(cloud, former, { kept: this.#overlay.claim, logger, signal }),
       `routes of an earlier config cannot be removed: ${formatClaim(former)}`,
       { clock, logger, signal, delay: () => backoff(++failures, CLAIM_RETRY) },
     );
@@ -292,17 +322,21 @@ export class Session {
   async #retireFormer({ signal }: Abortable): Promise<void> {
     const { known, dataplane, firewall, memory, options } = this.#parts;
     const { kernel, clock, logger } = options;
-    const { config, heritage } = this.#configured;
+    const { heritage } = this.#configured;
     const { networks } = heritage;
-    const links = heritage.links.filter((link) => !this.#backend.links.includes(link));
+    const links = heritage.links.filter((link) => !this.#overlay.links.includes(link));
     for (let attempts = 1; ; attempts++) {
       if (known.isComplete) {
         await dataplane.attempted({ signal });
-        const rules = await firewall?.leftovers([config.network, ...networks], networks, { signal });
+        const rules = await firewall?.leftovers([...this.#networks, ...networks], networks, { signal });
         if (await retire(kernel, { links, networks, rules }, { logger, signal })) break;
       }
       await clock.sleep(backoff(attempts, RETIREMENT_RETRY), { signal });
     }
-    await memory.remember({ links: this.#backend.links, networks: [config.network] });
+    await memory.remember({ links: this.#overlay.links, networks: this.#networks });
   }
+}
+
+function envRange(network: Prefix, subnet: Prefix): EnvRange {
+  return { network, subnet: { address: addToAddress(subnet.address, 1n), length: subnet.length } };
 }

@@ -24,7 +24,7 @@ async function follow(texts: Partial<InterfaceTexts> = {}) {
     kernel.setAddress(name, parsePrefix(address));
     kernel.setRoute({ destination: parsePrefix("0.0.0.0/0"), link: name, metric });
   }
-  const rules = parseInterfaceRules({ ifaces: [], patterns: [], canReach: "", publicIP: "", ...texts });
+  const rules = parseInterfaceRules({ ifaces: [], patterns: [], canReach: "", publicIP: "", publicIPv6: "", ...texts });
   const underlay = await Underlay.open(kernel, rules, { clock, logger, signal: stop.signal });
   const running = underlay.run(stop).catch((error: unknown) => error);
   onTestFinished(async () => {

@@ -1,5 +1,4 @@
-import type { ExternalInterface } from "../backend/backend.ts";
-import { equalAddress, formatAddress } from "../ip/address.ts";
+import { type Address, equalAddress, formatAddress } from "../ip/address.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Clock, Instant, Milliseconds } from "../lib/clock.ts";
@@ -9,11 +8,13 @@ import {
   type ChosenInterface,
   chooseExternalInterface,
   type HostLinks,
+  pickIPv6,
   readHostLinks,
   reportChoice,
   selectExternalInterface,
 } from "./external-interface.ts";
 import type { InterfaceRules } from "./interface-rules.ts";
+import { sameUnderlay, type UnderlayInterface } from "./underlay-interface.ts";
 
 /** Several changes are one: an address that is replaced goes before the next one comes. */
 const SETTLED: Milliseconds = 200;
@@ -55,7 +56,7 @@ export class Underlay {
     this.#logger = options.logger;
   }
 
-  get current(): ExternalInterface {
+  get current(): UnderlayInterface {
     return this.#current;
   }
 
@@ -65,8 +66,8 @@ export class Underlay {
   }
 
   /** Resolves once it differs from `seen`. */
-  async changed(seen: ExternalInterface, { signal }: Abortable): Promise<void> {
-    while (sameInterface(seen, this.#current)) {
+  async changed(seen: UnderlayInterface, { signal }: Abortable): Promise<void> {
+    while (sameUnderlay(seen, this.#current)) {
       signal.throwIfAborted();
       await new Promise<void>((resolve) => {
         const resume = () => {
@@ -117,7 +118,7 @@ export class Underlay {
       this.#kernel.listLinks({ signal }),
       this.#kernel.listAddresses({ signal }),
     ]);
-    const present = stillThere(this.#current, { links, addresses });
+    const present = stillThere(this.#current, this.#rules, { links, addresses });
     if (present !== undefined) {
       this.#missingSince = undefined;
       this.#become(present);
@@ -159,7 +160,7 @@ export class Underlay {
 
   #become(next: ChosenInterface): void {
     const before = this.#current;
-    if (sameInterface(before, next)) return;
+    if (sameUnderlay(before, next)) return;
     this.#current = next;
     this.#logger.info("the interface to the other hosts has changed", {
       before: describe(before),
@@ -170,29 +171,24 @@ export class Underlay {
   }
 }
 
-/** The same link, by name, with the same address, as it is now. */
+/** The same link, by name, with the same address, as it is now; with its IPv6 address of now, or the last one as long as it has none. */
 function stillThere(
   chosen: ChosenInterface,
+  rules: InterfaceRules,
   { links, addresses }: Pick<HostLinks, "links" | "addresses">,
 ): ChosenInterface | undefined {
   const { name } = chosen.link;
   const link = links.find((each) => each.name === name);
-  const has = addresses.some((each) => each.link === name && equalAddress(each.address.address, chosen.address));
-  return link === undefined || !has || link.mtu === 0 ? undefined : { ...chosen, link };
+  const isThere = (address: Address) =>
+    addresses.some((each) => each.link === name && equalAddress(each.address.address, address));
+  if (link === undefined || !isThere(chosen.address) || link.mtu === 0) return undefined;
+  const { ipv6 } = chosen;
+  if (chosen.address.family === 6 || (ipv6 !== undefined && isThere(ipv6.address))) return { ...chosen, link };
+  return { ...chosen, link, ipv6: pickIPv6(name, addresses, rules) ?? ipv6 };
 }
 
-/** As far as anything depends on it. */
-function sameInterface(a: ExternalInterface, b: ExternalInterface): boolean {
-  return (
-    a.link.name === b.link.name &&
-    a.link.index === b.link.index &&
-    a.link.mtu === b.link.mtu &&
-    equalAddress(a.address, b.address) &&
-    equalAddress(a.publicIP, b.publicIP)
-  );
-}
-
-function describe({ link, address, publicIP }: ExternalInterface): string {
+function describe({ link, address, publicIP, ipv6 }: UnderlayInterface): string {
   const outside = equalAddress(address, publicIP) ? "" : `, public IP ${formatAddress(publicIP)}`;
-  return `${link.name} ${formatAddress(address)}${outside}, MTU ${link.mtu}`;
+  const second = ipv6 === undefined ? "" : `, ${formatAddress(ipv6.address)}`;
+  return `${link.name} ${formatAddress(address)}${outside}${second}, MTU ${link.mtu}`;
 }

@@ -7,6 +7,11 @@ export const RTM_GETADDR = 22;
 
 /** Do not ask on the link whether somebody else has this IPv6 address. */
 export const IFA_F_NODAD = 0x02;
+/** Of IPv6 only: made up for a while (the bit means something else in IPv4), its test failed, not to be used any more, being tested. */
+export const IFA_F_TEMPORARY = 0x01;
+export const IFA_F_DADFAILED = 0x08;
+export const IFA_F_DEPRECATED = 0x20;
+export const IFA_F_TENTATIVE = 0x40;
 /** Make no route to the address's network. */
 export const IFA_F_NOPREFIXROUTE = 0x200;
 

@@ -5,6 +5,7 @@ import { hostGateway } from "./backend.ts";
 import { type HostGatewayOptions, parseHostGatewayOptions } from "./options.ts";
 
 export const hostGw: BackendType<HostGatewayOptions> = {
+  families: [4, 6],
   parseOptions: parseHostGatewayOptions,
   async prepare({ external, kernel, routes }) {
     if (!equalAddress(external.publicIP, external.address))

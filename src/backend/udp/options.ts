@@ -21,5 +21,5 @@ export interface UdpOptions {
 /** @throws {InvalidConfigError} naming the field */
 export function parseUdpOptions(json: unknown): UdpOptions {
   const { Port, AcceptFrom, Offload } = parseFields(Options, json, "Backend");
-  return { port: Port, acceptFrom: parseAcceptFrom(AcceptFrom), offload: Offload };
+  return { port: Port, acceptFrom: parseAcceptFrom(AcceptFrom, [4]), offload: Offload };
 }

@@ -21,6 +21,7 @@ export function udpBackend(startThread: typeof startPacketThread, clock: Clock):
   /** Names of devices of networks that live here, also of those that are about to be made. */
   const names = new Set<string>();
   return {
+    families: [4],
     parseOptions: parseUdpOptions,
     async prepare({ options, config, external, kernel, keeper, routes, logger }, { signal }) {
       const unfit = [external.address, external.publicIP].find(({ family }) => family !== 4);

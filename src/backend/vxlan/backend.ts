@@ -1,5 +1,5 @@
 import { type Layer, layer, type Table } from "../../dataplane/table.ts";
-import { addressBits } from "../../ip/address.ts";
+import { addressBits, type Family } from "../../ip/address.ts";
 import type { MacAddress } from "../../ip/mac-address.ts";
 import type { Prefix } from "../../ip/prefix.ts";
 import type { AddressRow, FdbRow, LinkRow, NeighborRow, RouteRow, SysctlRow } from "../../kernel/kernel.ts";
@@ -34,7 +34,7 @@ export function vxlanOverlay(lease: Lease, network: Prefix, device: LinkRow, tab
   const link = device.name;
   const own: readonly Layer[] = [
     layer(tables.links, [device], { isFoundation: true }),
-    layer(tables.sysctls, quietNeighborSysctls(link)),
+    layer(tables.sysctls, quietSysctls(link, network.address.family)),
     layer(
       tables.addresses,
       [{ link, address: { address: lease.subnet.address, length: addressBits(lease.subnet.address.family) } }],
@@ -72,17 +72,19 @@ export function vxlanOverlay(lease: Lease, network: Prefix, device: LinkRow, tab
   };
 }
 
-/** The keys of {@link quietNeighborSysctls}. */
-export function neighborSysctlKeys(link: string): readonly string[] {
-  return ["mcast_solicit", "app_solicit"].map((key) => `net/ipv4/neigh/${link}/${key}`);
-}
-
 /**
  * Nobody on this device answers neighbour solicitations. Without any probe an unknown destination fails at once and its entry may be
  * collected at once; with probes, a pod that scans the Network would fill the host's neighbour table with unfinished entries.
+ * In IPv6 nobody is asked either whether an address is somebody else's, no router is believed, and no address is made up.
  */
-function quietNeighborSysctls(link: string): readonly SysctlRow[] {
-  return neighborSysctlKeys(link).map((key) => ({ key, value: "0" }));
+export function quietSysctls(link: string, family: Family): readonly SysctlRow[] {
+  const probes = ["mcast_solicit", "app_solicit"].map((key) => ({
+    key: `net/ipv${family}/neigh/${link}/${key}`,
+    value: "0",
+  }));
+  if (family === 4) return probes;
+  const conf = (key: string, value: string) => ({ key: `net/ipv6/conf/${link}/${key}`, value });
+  return [...probes, conf("accept_ra", "0"), conf("accept_dad", "0"), conf("addr_gen_mode", "1")];
 }
 
 /** @returns why the peer's lease is of no use, as text, if it is not */

@@ -26,5 +26,5 @@ export interface VxlanOptions {
 /** @throws {InvalidConfigError} naming the field */
 export function parseVxlanOptions(json: unknown): VxlanOptions {
   const { VNI, Port, GBP, AcceptFrom } = parseFields(Options, json, "Backend");
-  return { vni: VNI, port: Port, gbp: GBP, acceptFrom: parseAcceptFrom(AcceptFrom) };
+  return { vni: VNI, port: Port, gbp: GBP, acceptFrom: parseAcceptFrom(AcceptFrom, [4, 6]) };
 }

@@ -1,25 +1,34 @@
+import type { Family } from "../../ip/address.ts";
 import { localMacAddress, type MacAddress } from "../../ip/mac-address.ts";
 import { type LinkRow, VXLAN_DEFAULT_PORT } from "../../kernel/kernel.ts";
 import type { Lease } from "../../lease/lease.ts";
 import { InvalidConfigError } from "../../lib/errors.ts";
 import type { BackendType } from "../backend.ts";
-import { neighborSysctlKeys, vxlanOverlay } from "./backend.ts";
+import { quietSysctls, vxlanOverlay } from "./backend.ts";
 import { formatLeaseData, parseLeaseData } from "./lease-data.ts";
 import { parseVxlanOptions, type VxlanOptions } from "./options.ts";
 import { vxlanOverhead } from "./overhead.ts";
 
 export const vxlan: BackendType<VxlanOptions> = {
+  families: [4, 6],
   parseOptions: parseVxlanOptions,
   async prepare(
     { options: { vni, port, gbp, acceptFrom }, config, external, leaseFormat, kernel, routes, rememberedMac },
     { signal },
   ) {
-    const name = `flannel.${vni}`;
+    const { family } = config.network.address;
+    const name = deviceName(vni, family);
     const present = (await kernel.listLinks({ signal })).find((link) => link.name === name && link.kind === "vxlan");
+    const mtu = external.link.mtu - vxlanOverhead(external.address.family);
+    if (family === 6 && mtu < IPV6_MINIMUM_MTU)
+      throw new InvalidConfigError(
+        "EnableIPv6",
+        `needs ${IPV6_MINIMUM_MTU} bytes for a packet of the overlay, and ${external.link.name}, or Backend.MTU, leaves ${mtu}`,
+      );
     const fallbackMac = present?.mac ?? rememberedMac ?? localMacAddress(randomBytes());
     const tables = {
       links: kernel.linkTable({ owned: [name] }),
-      sysctls: kernel.sysctlTable({ keys: neighborSysctlKeys(name) }),
+      sysctls: kernel.sysctlTable({ keys: quietSysctls(name, family).map(({ key }) => key) }),
       addresses: kernel.addressTable({ link: name }),
       neighbors: kernel.neighborTable({ link: name, networks: routes.networks }),
       fdb: kernel.fdbTable({ link: name }),
@@ -36,7 +45,7 @@ export const vxlan: BackendType<VxlanOptions> = {
           kind: "vxlan",
           name,
           mac: parseLeaseData(lease.attributes.backendData).vtepMac,
-          mtu: external.link.mtu - vxlanOverhead(external.address.family),
+          mtu,
           vni,
           local: external.address,
           lower: external.link.name,
@@ -50,6 +59,14 @@ export const vxlan: BackendType<VxlanOptions> = {
     };
   },
 };
+
+/** As every flannel calls it; its IPv6 packets have a device of their own in later releases. */
+function deviceName(vni: number, family: Family): string {
+  return family === 4 ? `flannel.${vni}` : `flannel-v6.${vni}`;
+}
+
+/** The kernel carries no IPv6 on a device that takes less. RFC 8200 §5. */
+const IPV6_MINIMUM_MTU = 1280;
 
 /** Six bytes. A MAC is no secret, and loading node:crypto takes 10 ms. */
 function randomBytes(): Uint8Array {
