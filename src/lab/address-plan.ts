@@ -50,6 +50,9 @@ export function hostAddress(underlay: Prefix, number: number): Address {
   return address;
 }
 
+/** The hosts' own network in IPv6, where a lab has it: host 7 is fd00:77::7. */
+export const IPV6_UNDERLAY: Prefix = parsePrefix("fd00:77::/64");
+
 const UNDERLAYS = ["192.168.77.0/24", "172.30.77.0/24", "10.77.77.0/24", "198.18.77.0/24"].map(parsePrefix);
 
 /** The first usual range that touches none of `taken`. */

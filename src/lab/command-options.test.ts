@@ -8,6 +8,7 @@ const args: UpArguments = {
   network: "10.5.0.0/16",
   pods: 1,
   mtu: 1500,
+  ipv6: undefined,
   name: undefined,
   flag: [],
   flanneld: undefined,
@@ -30,4 +31,16 @@ test.each([
   [{ mtu: 100 }, "--mtu: not a whole number of at least 576: 100"],
 ])("labOptions(%j) names the option and the value", (change, message) => {
   expect(() => labOptions({ ...args, ...change })).toThrow(message);
+});
+
+test.each([
+  [undefined, undefined],
+  ["", "too"],
+  ["only", "only"],
+] as const)("labOptions() takes --ipv6=%s for %s", (text, families) => {
+  expect(labOptions({ ...args, ipv6: text }).ipv6).toBe(families);
+});
+
+test("labOptions() refuses another word after --ipv6", () => {
+  expect(() => labOptions({ ...args, ipv6: "4" })).toThrow('--ipv6: must be "too", the default, or "only", not "4"');
 });

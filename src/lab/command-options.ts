@@ -11,6 +11,7 @@ export interface UpArguments {
   readonly network: string;
   readonly pods: number;
   readonly mtu: number;
+  readonly ipv6: string | undefined;
   readonly name: string | undefined;
   readonly flag: readonly string[];
   readonly flanneld: string | undefined;
@@ -32,6 +33,10 @@ export function upOptions(yargs: Argv): Argv<UpArguments> {
     .option("network", { type: "string", default: "10.5.0.0/16", describe: "the network of all pods" })
     .option("pods", { type: "number", default: 1, describe: "how many per host" })
     .option("mtu", { type: "number", default: 1500, describe: "of the hosts' own network" })
+    .option("ipv6", {
+      type: "string",
+      describe: "hosts and pods of both families; --ipv6=only: pods of IPv6 alone",
+    })
     .option("name", { type: "string", describe: "of the lab" })
     .option("flag", {
       type: "string",
@@ -52,6 +57,7 @@ export function labOptions(args: UpArguments): Omit<LabOptions, "signal"> {
     network: args.network,
     pods: count("pods", args.pods, 0),
     mtu: count("mtu", args.mtu, 576),
+    ipv6: parseFamilies(args.ipv6),
     flags: args.flag,
     ...(args.flanneld === undefined ? {} : { flanneld: [resolve(args.flanneld)] }),
   };
@@ -61,6 +67,13 @@ function count(option: string, value: number, least: number): number {
   if (!Number.isSafeInteger(value) || value < least)
     throw new InvalidConfigError(`--${option}`, `not a whole number of at least ${least}: ${value}`);
   return value;
+}
+
+function parseFamilies(text: string | undefined): LabOptions["ipv6"] {
+  if (text === undefined) return undefined;
+  if (text === "" || text === "too") return "too";
+  if (text === "only") return "only";
+  throw new InvalidConfigError("--ipv6", `must be "too", the default, or "only", not ${JSON.stringify(text)}`);
 }
 
 /** `vxlan`, or `{"Type":"vxlan","VNI":7}`. */

@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { addToAddress, formatAddress } from "../ip/address.ts";
-import { formatPrefix } from "../ip/prefix.ts";
+import { formatPrefix, type Prefix } from "../ip/prefix.ts";
 import { parseSubnetEnv, type SubnetEnv } from "../lease/subnet-env.ts";
 import type { Milliseconds } from "../lib/clock.ts";
 import { hostNamespace, type LabName, podNamespace } from "./address-plan.ts";
@@ -77,12 +77,13 @@ export class LabHost extends Place {
     const { lab, life } = this.#options;
     const number = ++this.#lastPod;
     const name = `p${number}`;
-    const address = addToAddress(env.subnet.address, BigInt(number));
+    const ranges = [env.subnet, ...(env.ipv6 === undefined ? [] : [env.ipv6.subnet])];
+    const ends = ranges.map((gateway) => ({ gateway, address: addToAddress(gateway.address, BigInt(number)) }));
     const namespace = new Namespace(podNamespace(lab, this.name, name), life);
     await ipBatch([`netns add ${namespace.name}`], life);
     const bridge = [
       `link add ${POD_BRIDGE} mtu ${env.mtu} type bridge`,
-      `addr add ${formatPrefix(env.subnet)} dev ${POD_BRIDGE}`,
+      ...ranges.map((subnet) => addAddress(subnet, POD_BRIDGE)),
       `link set ${POD_BRIDGE} up`,
     ];
     await this.namespace.ip([
@@ -92,11 +93,12 @@ export class LabHost extends Place {
     ]);
     await namespace.ip([
       "link set lo up",
-      `addr add ${formatPrefix({ address, length: env.subnet.length })} dev eth0`,
+      ...ends.map(({ gateway, address }) => addAddress({ address, length: gateway.length }, "eth0")),
       "link set eth0 up",
-      `route add default via ${formatAddress(env.subnet.address)}`,
+      ...ends.map(({ gateway }) => `route add default via ${formatAddress(gateway.address)}`),
     ]);
-    const pod = new Place({ name, title: `${this.name}/${name}`, address: formatAddress(address), namespace });
+    const [address = "", ipv6] = ends.map((end) => formatAddress(end.address));
+    const pod = new Place({ name, title: `${this.name}/${name}`, address, ipv6, namespace });
     this.#pods.push(pod);
     this.#options.onChange();
     return pod;
@@ -111,7 +113,17 @@ export class LabHost extends Place {
       namespace: this.namespace.name,
       log: this.daemon.logFile,
       ...(daemon === undefined ? {} : { daemon }),
-      pods: this.#pods.map(({ name, address, namespace }) => ({ name, address, namespace: namespace.name })),
+      pods: this.#pods.map(({ name, address, ipv6, namespace }) => ({
+        name,
+        address,
+        ...(ipv6 !== undefined && { ipv6 }),
+        namespace: namespace.name,
+      })),
     };
   }
+}
+
+/** One of IPv6 without asking first whether it is another's, which takes a second. */
+function addAddress(address: Prefix, link: string): string {
+  return `addr add ${formatPrefix(address)} dev ${link}${address.address.family === 6 ? " nodad" : ""}`;
 }

@@ -24,6 +24,8 @@ export interface LabOptions extends Abortable {
   readonly store?: StoreKind;
   /** 10.5.0.0/16 */
   readonly network?: string;
+  /** Whether hosts and pods have IPv6 too, or pods that alone. */
+  readonly ipv6?: "too" | "only" | undefined;
   /** More of the network's config, as SubnetLen; null: the store is left without one. */
   readonly config?: { readonly [key: string]: unknown } | null;
   /** Per host, 1; none without daemons, which tell the pods' addresses. */
@@ -95,7 +97,8 @@ export class Lab implements AsyncDisposable {
     if (!Number.isInteger(options.hosts) || options.hosts < 0)
       throw new InvalidConfigError("hosts", `not a number of hosts: ${options.hosts}`);
     const underlay = chooseUnderlay([this.network, ...machineNetworks()]);
-    this.switch = new Switch(this.name, underlay, options.mtu ?? 1500, this.#life);
+    const { mtu = 1500, ipv6 } = options;
+    this.switch = new Switch(this.name, { underlay, mtu, hasIPv6: ipv6 !== undefined }, this.#life);
     const kind = options.store ?? "embedded";
     const directory = labDirectory(this.name);
     this.store =
@@ -174,11 +177,15 @@ export class Lab implements AsyncDisposable {
 
   /** Writes the network's config to the store: the lab's options, and `changes` over them. */
   async setConfig(changes: { readonly [key: string]: unknown } = {}): Promise<void> {
-    const { config, network = "10.5.0.0/16" } = this.#options;
-    await this.store.setConfig({ Network: network, ...config, Backend: this.backend, ...changes });
+    const { config, network = "10.5.0.0/16", ipv6 } = this.#options;
+    const families = {
+      ...(ipv6 === "only" ? { EnableIPv4: false } : { Network: network }),
+      ...(ipv6 !== undefined && { EnableIPv6: true, IPv6Network: IPV6_NETWORK }),
+    };
+    await this.store.setConfig({ ...families, ...config, Backend: this.backend, ...changes });
   }
 
-  /** Pings every pod from every other. */
+  /** Pings every pod from every other, by each family that both have. */
   ping(options: Partial<PingOptions> = {}): Promise<readonly PingResult[]> {
     const pods = this.#hosts.flatMap((host) => host.pods);
     return pingAll(pods, { signal: this.signal, ...options });
@@ -227,6 +234,9 @@ export class Lab implements AsyncDisposable {
     else await this.down();
   }
 }
+
+/** Of the pods of a lab that has IPv6. */
+const IPV6_NETWORK = "fd00:5::/48";
 
 /** As Promise.all, but rejects only when nothing is under way any more: what is still starting cannot be cleaned up. */
 async function allEnded(promises: readonly Promise<unknown>[]): Promise<void> {

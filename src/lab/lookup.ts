@@ -61,6 +61,7 @@ export function endpointsOf(lab: LabRecord, signal: AbortSignal): readonly Endpo
     host.pods.map((pod) => ({
       title: `${host.name}/${pod.name}`,
       address: pod.address,
+      ipv6: pod.ipv6,
       namespace: new Namespace(pod.namespace, life),
     })),
   );

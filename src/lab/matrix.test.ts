@@ -3,10 +3,10 @@ import { isComplete, renderMatrix, summarize } from "./matrix.ts";
 
 const plain = { colors: false };
 const answered = [
-  { from: "h1/p1", to: "h2/p1", time: 0.123 },
-  { from: "h2/p1", to: "h1/p1", time: 12.6 },
+  { from: "h1/p1", to: "h2/p1", address: "10.5.2.2", time: 0.123 },
+  { from: "h2/p1", to: "h1/p1", address: "10.5.1.2", time: 12.6 },
 ];
-const halfDead = [answered[0] ?? expect.fail(), { from: "h2/p1", to: "h1/p1", time: undefined, reason: "no answer" }];
+const halfDead = [answered[0] ?? expect.fail(), { from: "h2/p1", to: "h1/p1", address: "10.5.1.2", time: undefined, reason: "no answer" }];
 
 test("renderMatrix() has a row per sender and a column per receiver", () => {
   expect(renderMatrix(answered, plain)).toBe(
@@ -19,6 +19,13 @@ test("renderMatrix() marks who was not reached and says why below", () => {
     "h2/p1      ✗      ·",
     "h2/p1 cannot reach h1/p1: no answer",
   ]);
+});
+
+test("renderMatrix() has a table for each family where there are two", () => {
+  const ipv6 = answered.map((result) => ({ ...result, address: "fd00:5:0:1::2" }));
+  const one = renderMatrix(answered, plain);
+  expect(renderMatrix([...answered, ...ipv6], plain)).toBe(`IPv4\n${one}\n\nIPv6\n${one}`);
+  expect(renderMatrix(ipv6, plain)).toBe(one);
 });
 
 test("renderMatrix() uses colours only if asked", () => {

@@ -2,8 +2,15 @@ import { createColors } from "picocolors";
 import type { PingResult } from "./ping.ts";
 import { renderTable, type TextOptions } from "./table.ts";
 
-/** Round-trip times in milliseconds, a row per sender; what failed is named below. */
+/** Round-trip times in milliseconds, a table per family and a row per sender; what failed is named below. */
 export function renderMatrix(results: readonly PingResult[], options: TextOptions): string {
+  const ipv6 = results.filter(({ address }) => address.includes(":"));
+  if (ipv6.length === 0 || ipv6.length === results.length) return renderFamily(results, options);
+  const ipv4 = results.filter((result) => !ipv6.includes(result));
+  return ["IPv4", renderFamily(ipv4, options), "", "IPv6", renderFamily(ipv6, options)].join("\n");
+}
+
+function renderFamily(results: readonly PingResult[], options: TextOptions): string {
   const { dim, green, red } = createColors(options.colors);
   const pods = [...new Set(results.flatMap(({ from, to }) => [from, to]))];
   const times = new Map(results.map((result) => [`${result.from} ${result.to}`, result.time]));

@@ -40,6 +40,19 @@ test("pingAll() with a size sends one whole packet of that size", async () => {
   expect(a.asked[0]?.join(" ")).toContain("-M do -s 1422");
 });
 
+test("pingAll() asks by IPv6 too between those that have both, and makes its whole packets as large", async () => {
+  const both = [
+    { ...pod("a"), ipv6: "fd00::a" },
+    { ...pod("b"), ipv6: "fd00::b" },
+  ];
+  const results = await pingAll([...both, pod("c")], { signal, size: 1430 });
+  expect(results.slice(6).map(({ from, to, address }) => [from, to, address])).toEqual([
+    ["a", "b", "fd00::b"],
+    ["b", "a", "fd00::a"],
+  ]);
+  expect(both[0]?.asked.at(-1)?.join(" ")).toContain("-s 1382");
+});
+
 test.each([
   ["From 10.5.1.2 icmp_seq=1 Destination Host Unreachable\n", "Destination Host Unreachable, says 10.5.1.2"],
   ["ping: local error: message too long, mtu=1450\n", "local error: message too long, mtu=1450"],

@@ -6,6 +6,8 @@ import type { Namespace } from "./namespace.ts";
 export interface Endpoint {
   readonly title: string;
   readonly address: string;
+  /** Besides an IPv4 one. */
+  readonly ipv6?: string | undefined;
   readonly namespace: Pick<Namespace, "exec">;
 }
 
@@ -22,39 +24,57 @@ export interface PingOptions extends Abortable {
 export interface PingResult {
   readonly from: string;
   readonly to: string;
+  /** The address that was pinged. */
+  readonly address: string;
   /** Round-trip time of the last answer; undefined without one. */
   readonly time: Milliseconds | undefined;
   /** What ping said, if there was no answer. */
   readonly reason?: string;
 }
 
+interface Pair {
+  readonly from: Endpoint;
+  readonly to: Endpoint;
+  readonly address: string;
+}
+
 /** How many pings are under way at once: more would only measure the queue of a small machine. */
 const AT_ONCE = 8;
 
-/** IPv4's header and ICMP's. */
-const HEADERS = 28;
+/** The IP header and ICMP's. */
+const headersTo = (address: string) => (address.includes(":") ? 48 : 28);
 
-/** Pings each from each other, both directions, in the order of `endpoints`. */
+/** Pings each from each other, both directions, in the order of `endpoints`; by IPv6 too between those that have both. */
 export async function pingAll(endpoints: readonly Endpoint[], options: PingOptions): Promise<readonly PingResult[]> {
-  const pairs = endpoints.flatMap((from) => endpoints.filter((to) => to !== from).map((to) => ({ from, to })));
+  const pairsBy = (addressOf: (endpoint: Endpoint) => string | undefined) => {
+    const able = endpoints.flatMap((endpoint) => {
+      const address = addressOf(endpoint);
+      return address === undefined ? [] : [{ endpoint, address }];
+    });
+    return able.flatMap(({ endpoint: from }) =>
+      able.flatMap(({ endpoint: to, address }) => (to === from ? [] : [{ from, to, address }])),
+    );
+  };
+  const pairs = [...pairsBy(({ address }) => address), ...pairsBy(({ ipv6 }) => ipv6)];
   const results = Array<PingResult>(pairs.length);
   const queue = pairs.entries();
   const worker = async () => {
-    for (const [index, { from, to }] of queue) results[index] = await ping(from, to, options);
+    for (const [index, pair] of queue) results[index] = await ping(pair, options);
   };
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
   return results;
 }
 
-async function ping(from: Endpoint, to: Endpoint, options: PingOptions): Promise<PingResult> {
+async function ping({ from, to, address }: Pair, options: PingOptions): Promise<PingResult> {
   const { timeout = 1000, size, count = 1, signal } = options;
-  const whole = size === undefined ? [] : ["-M", "do", "-s", String(size - HEADERS)];
-  const argv = ["ping", "-n", "-c", String(count), "-i", "0.2", "-W", String(timeout / 1000), ...whole, to.address];
+  const whole = size === undefined ? [] : ["-M", "do", "-s", String(size - headersTo(address))];
+  const argv = ["ping", "-n", "-c", String(count), "-i", "0.2", "-W", String(timeout / 1000), ...whole, address];
   const result = await from.namespace.exec(argv, { signal });
   const times = [...result.stdout.matchAll(/ time=([\d.]+) ms/g)];
   const time = times.at(-1)?.[1];
-  if (time !== undefined) return { from: from.title, to: to.title, time: Number(time) };
-  return { from: from.title, to: to.title, time: undefined, reason: reasonOf(`${result.stdout}\n${result.stderr}`) };
+  const pinged = { from: from.title, to: to.title, address };
+  if (time !== undefined) return { ...pinged, time: Number(time) };
+  return { ...pinged, time: undefined, reason: reasonOf(`${result.stdout}\n${result.stderr}`) };
 }
 
 /** The telling line of what an unanswered ping printed. */

@@ -6,6 +6,7 @@ interface PlaceOptions {
   readonly name: string;
   readonly title: string;
   readonly address: string;
+  readonly ipv6?: string | undefined;
   readonly namespace: Namespace;
 }
 
@@ -15,12 +16,15 @@ export class Place {
   /** Unique in the lab: `h1`, `h1/p1`. */
   readonly title: string;
   readonly address: string;
+  /** Besides an IPv4 one. */
+  readonly ipv6: string | undefined;
   readonly namespace: Namespace;
 
-  constructor({ name, title, address, namespace }: PlaceOptions) {
+  constructor({ name, title, address, ipv6, namespace }: PlaceOptions) {
     this.name = name;
     this.title = title;
     this.address = address;
+    this.ipv6 = ipv6;
     this.namespace = namespace;
   }
 

@@ -33,6 +33,8 @@ export interface HostRecord {
 export interface PodRecord {
   readonly name: string;
   readonly address: string;
+  /** Besides an IPv4 one. */
+  readonly ipv6?: string;
   readonly namespace: string;
 }
 

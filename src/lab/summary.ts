@@ -7,7 +7,7 @@ export function describeHosts(lab: LabRecord, options: TextOptions): string {
     host.name,
     host.address,
     host.daemon === undefined ? "-" : isAlive(host.daemon) ? `pid ${host.daemon.pid}` : "ended",
-    host.pods.map((pod) => `${pod.name} ${pod.address}`).join(", "),
+    host.pods.map(({ name, address, ipv6 }) => [name, address, ipv6 ?? []].flat().join(" ")).join(", "),
   ]);
   return renderTable(["host", "address", "flanneld", "pods"], rows, options);
 }

@@ -1,6 +1,13 @@
 import { type Address, formatAddress } from "../ip/address.ts";
 import type { Prefix } from "../ip/prefix.ts";
-import { hostAddress, hostNamespace, type LabName, switchAddress, switchNamespace } from "./address-plan.ts";
+import {
+  hostAddress,
+  hostNamespace,
+  IPV6_UNDERLAY,
+  type LabName,
+  switchAddress,
+  switchNamespace,
+} from "./address-plan.ts";
 import { ipBatch, type LabLife, Namespace } from "./namespace.ts";
 
 /** The lab's Ethernet: a bridge in a namespace of its own, so that the machine's own network is left alone. */
@@ -8,13 +15,20 @@ export class Switch {
   readonly namespace: Namespace;
   readonly underlay: Prefix;
   readonly mtu: number;
+  /** Whether hosts have IPv6 addresses too. */
+  readonly hasIPv6: boolean;
   readonly #lab: LabName;
   readonly #life: LabLife;
 
-  constructor(lab: LabName, underlay: Prefix, mtu: number, life: LabLife) {
+  constructor(
+    lab: LabName,
+    { underlay, mtu, hasIPv6 }: { readonly underlay: Prefix; readonly mtu: number; readonly hasIPv6: boolean },
+    life: LabLife,
+  ) {
     this.#lab = lab;
     this.underlay = underlay;
     this.mtu = mtu;
+    this.hasIPv6 = hasIPv6;
     this.#life = life;
     this.namespace = new Namespace(switchNamespace(lab), life);
   }
@@ -30,6 +44,9 @@ export class Switch {
       "link set lo up",
       `link add br0 mtu ${this.mtu} type bridge`,
       `addr add ${formatAddress(this.address)}/${this.underlay.length} dev br0`,
+      ...(this.hasIPv6
+        ? [`addr add ${formatAddress(switchAddress(IPV6_UNDERLAY))}/${IPV6_UNDERLAY.length} dev br0 nodad`]
+        : []),
       "link set br0 up",
     ]);
   }
@@ -50,7 +67,9 @@ export class Switch {
         `addr add ${this.#address(number)}/${this.underlay.length} dev eth0`,
         "link set eth0 up",
         `route add default via ${formatAddress(this.address)}`,
+        ...(this.hasIPv6 ? ipv6Of(number) : []),
       ]);
+      if (this.hasIPv6) await namespace.sysctl(1, "net/ipv6/conf/all/forwarding");
       await namespace.sysctl(1, "net/ipv4/ip_forward");
     }
     await this.#introduce(first, last);
@@ -89,6 +108,14 @@ export class Switch {
   async setCable(host: string, state: "up" | "down"): Promise<void> {
     await this.namespace.ip([`link set ${host} ${state}`]);
   }
+}
+
+/** Without asking first whether an address is another's, which takes a second. */
+function ipv6Of(number: number): readonly string[] {
+  return [
+    `addr add ${formatAddress(hostAddress(IPV6_UNDERLAY, number))}/${IPV6_UNDERLAY.length} dev eth0 nodad`,
+    `route add default via ${formatAddress(switchAddress(IPV6_UNDERLAY))}`,
+  ];
 }
 
 /**
