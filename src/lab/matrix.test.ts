@@ -6,7 +6,10 @@ const answered = [
   { from: "h1/p1", to: "h2/p1", address: "10.5.2.2", time: 0.123 },
   { from: "h2/p1", to: "h1/p1", address: "10.5.1.2", time: 12.6 },
 ];
-const halfDead = [answered[0] ?? expect.fail(), { from: "h2/p1", to: "h1/p1", address: "10.5.1.2", time: undefined, reason: "no answer" }];
+const halfDead = [
+  answered[0] ?? expect.fail(),
+  { from: "h2/p1", to: "h1/p1", address: "10.5.1.2", time: undefined, reason: "no answer" },
+];
 
 test("renderMatrix() has a row per sender and a column per receiver", () => {
   expect(renderMatrix(answered, plain)).toBe(
