@@ -118,9 +118,9 @@ function halfIn(lease: Lease, { network }: SubnetRange): Lease {
 
 function overlay(lease: Lease, parts: readonly OverlayPart[]): Overlay {
   const backends = parts.map(({ backend }) => backend);
-  const working = backends.filter(({ run }) => run !== undefined);
+  const working = backends.filter((backend) => backend.run !== undefined);
   const claim = backends.find((backend) => backend.claim !== undefined)?.claim;
-  const pulse = backends.find((backend) => backend.pulse !== undefined)?.pulse;
+  const threaded = backends.find((backend) => backend.pulse !== undefined);
   return {
     lease,
     parts,
@@ -131,7 +131,7 @@ function overlay(lease: Lease, parts: readonly OverlayPart[]): Overlay {
       backends.flatMap(({ mac, lease }) => (mac === undefined ? [] : [[lease.subnet.address.family, mac]])),
     ),
     ...(claim !== undefined && { claim }),
-    ...(pulse !== undefined && { pulse }),
+    ...(threaded !== undefined && { pulse: () => threaded.pulse?.() ?? { steps: 0, isDue: false } }),
     desired(peers) {
       const desired = parts.map(({ range, backend }) => backend.desired(halvesOf(peers, range.network.address.family)));
       return {
