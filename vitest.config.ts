@@ -1,9 +1,19 @@
 import { defineConfig } from "vitest/config";
 
 /** They mostly wait, for servers and other programs, and measure nothing. */
-const PATIENT = ["store", "remote", "kube", "cloud", "cni", "firewall", "host"].map(
-  (folder) => `test/${folder}/**/*.test.ts`,
-);
+const PATIENT = [
+  "store",
+  "remote",
+  "kube",
+  "cloud",
+  "cni",
+  "firewall",
+  "host",
+  "kernel",
+  "packet",
+  "project",
+  "wire",
+].map((folder) => `test/${folder}/**/*.test.ts`);
 /** Builds for minutes, and asks Debian's registry: by itself, `npm run test:release`. */
 const RELEASE = ["test/release/**/*.test.ts"];
 
