@@ -87,7 +87,7 @@ test("--watch-networks joins what comes and clears away what goes, while another
     registry.setConfig(network, JSON.stringify(config), { signal });
   await configure("blue", { Network: "10.61.0.0/16", Backend: { Type: "vxlan", VNI: 1 } });
   for (const host of lab.hosts) {
-    host.daemon.argv = [...host.daemon.argv, "--watch-networks", `--subnet-dir=${directoryOf(host)}`];
+    host.daemon.argv = [...host.daemon.argv, "--watch-networks", "--ip-masq", `--subnet-dir=${directoryOf(host)}`];
     await host.daemon.start();
   }
   const everywhere = (what: string, condition: (host: LabHost) => boolean | Promise<boolean>) =>
@@ -109,14 +109,17 @@ test("--watch-networks joins what comes and clears away what goes, while another
     const others = ["green", "red", "cyan", "pink"];
     await everywhere("the others", (host) => others.every((network) => envOf(host, network) !== undefined));
     const isThere = async (host: LabHost) => {
+      const rules = host.run(["nft", "list", "ruleset"]);
       const [links, routes] = await Promise.all([ipJson(host, "link"), ipJson(host, "route")]);
       return (
+        /\b10\.6[2456]\.0\.0\/16/.test(await rules) ||
         links.some((link) => /^flannel(\.2|[01])$/.test(String(link["ifname"]))) ||
         routes.some((route) => /^10\.6[2456]\./.test(String(route["dst"]))) ||
         others.some((network) => envOf(host, network) !== undefined)
       );
     };
     await everywhere("routes of these", isThere);
+    expect(await a.run(["nft", "list", "ruleset"])).toMatch(/\b10\.62\.0\.0\/16/);
     for (const host of lab.hosts)
       expect(new Set((await ipJson(host, "link", "show", "type", "tun")).map((link) => link["ifname"]))).toEqual(
         new Set(["flannel0", "flannel1"]),

@@ -142,7 +142,7 @@ test("the units: a server that is started by its first client, hosts with udp, r
   await configure({ Network: "10.61.0.0/16", Backend: { Type: "vxlan", VNI: 5 } }, "--network=blue");
   await configure({ Network: "10.62.0.0/16", Backend: { Type: "host-gw" } }, "--network=green");
   for (const { systemd } of [a, b]) {
-    const settings = `FLANNELD_REMOTE=${server.host.address}:8888\nFLANNELD_NETWORKS=blue,green,later\n`;
+    const settings = `FLANNELD_REMOTE=${server.host.address}:8888\nFLANNELD_NETWORKS=blue,green,later\nFLANNELD_IP_MASQ=true\n`;
     await systemd.write("/etc/flannel/flanneld.env", settings, { signal });
     await systemd.run(
       [
@@ -173,6 +173,9 @@ test("the units: a server that is started by its first client, hosts with udp, r
     within: 10_000,
     what: `a leads to b in blue; before: ${routes}`,
   });
+  const rules = await a.host.run(["nft", "list", "ruleset"]); // of vxlan and host-gw, by the same capabilities
+  for (const range of ["10.61.0.0/16", "10.62.0.0/16"]) expect(rules).toContain(range);
+  expect(await sandbox(a.systemd, "flanneld")).toMatchObject(capabilities(NET_ADMIN_AND_RAW));
   expect(await dockerOf(b.systemd)).toMatch(/^-H fd:\/\/ --containerd=\S+ --bip=10\.5\.\d+\.1\/24 --mtu=1472\n$/);
   const networkd = await networkdOn(a.systemd);
   expect(networkd).toMatch(/eth0: Configuring with .*99-all\.network/);
