@@ -66,7 +66,7 @@ describe("Segmenter", () => {
     isTcp: fc.boolean(),
     isSix: fc.boolean(),
     size,
-    count: fc.integer({ min: 0, max: 30 }),
+    count: fc.integer({ min: 1, max: 30 }), // the kernel drops one of a single segment, which it never makes itself
     rest: fc.nat(1459),
   });
 
