@@ -13,8 +13,8 @@ import { parseSubnetEnv } from "../../src/lease/subnet-env.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { silentLogger } from "../../src/lib/logger.ts";
 import { openSqliteRegistry } from "../../src/store/sqlite/sqlite-registry.ts";
-import { ceiling, untilPing } from "./hosts.ts";
 import { pingDuring } from "../support/pings.ts";
+import { ceiling, untilPing } from "./hosts.ts";
 
 // Here and not beside the other tests of the firewall: all namespaces share the lock of iptables, and this one lets nobody else have it.
 const { signal } = new AbortController();
