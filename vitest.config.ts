@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config";
 
 /** They mostly wait, for servers and other programs, and measure nothing. */
-const PATIENT = [
+const FOLDERS = [
   "store",
   "remote",
   "kube",
@@ -10,10 +10,12 @@ const PATIENT = [
   "firewall",
   "host",
   "kernel",
+  "lab",
   "packet",
   "project",
   "wire",
-].map((folder) => `test/${folder}/**/*.test.ts`);
+];
+const PATIENT = [...FOLDERS.map((folder) => `test/${folder}/**/*.test.ts`), "test/cli/administration.test.ts"];
 /** Builds for minutes, and asks Debian's registry: by itself, `npm run test:release`. */
 const RELEASE = ["test/release/**/*.test.ts"];
 
