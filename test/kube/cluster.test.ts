@@ -82,14 +82,16 @@ for (const backend of ["vxlan", "host-gw"])
     expect({ lost, missing }).toEqual({ lost: 0, missing: [] });
     expect(sent).toBeGreaterThan(100);
 
-    // In the end everyone is there again, and what is told now arrives: after so many failures calls are up to 10 s apart, and a watch waits
-    // up to 5 s more before it asks for one.
+    // In the end everyone is there again, and what is told now arrives.
     await lab.hosts
       .at(-1)
       ?.daemon.stop("SIGKILL")
       .catch(() => undefined);
-    await cluster.join(await lab.addHost());
-    await untilPing(b.pod, withPod(lab.hosts.at(-1)).pod, 40_000);
+    const last = await lab.addHost();
+    await cluster.join(last);
+    await untilPing(b.pod, withPod(last).pod, 20_000).catch((cause: unknown) => {
+      throw new Error(`what ${b.name} wrote:\n${b.daemon.log()}\nand ${last.name}:\n${last.daemon.log()}`, { cause });
+    });
     expect(complaints(c).filter((line) => !/the store is away|refuses us/.test(line))).toEqual([]);
   });
 
