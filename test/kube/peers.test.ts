@@ -189,6 +189,18 @@ test("watchLeases() asks seldom while the API server fails, and says so once", a
   await watch.until((updates) => updates.length > 0);
 });
 
+test("watchLeases() says once that watching fails, and that it works again when it does", async () => {
+  await using bench = await KubeBench.open();
+  bench.addPeer("b", "10.5.2.0/24", "192.0.2.2");
+  bench.api.faults.add({ verb: "watch", times: 3, fault: { kind: "status", code: 500 } });
+  const watch = bench.follow(bench.manager());
+  await untilStanding(watch, B);
+  bench.addPeer("c", "10.5.3.0/24", "192.0.2.3");
+  await untilStanding(watch, B, C);
+  expect(bench.logger.messages("warn")).toEqual(["the store is away; leases are kept as they were"]);
+  expect(bench.logger.messages("info")).toEqual(["the store is back"]);
+});
+
 test("watchLeases() waits as long as a server asks it to", async () => {
   await using bench = await KubeBench.open();
   bench.api.faults.add({ fault: { kind: "status", code: 429, retryAfter: 2 } });

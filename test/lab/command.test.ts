@@ -12,6 +12,8 @@ import { labDirectory, readRecord } from "../../src/lab/record.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 
 const { signal } = new AbortController();
+/** Until a lab has come so far: no deadline, and etcd alone starts in seconds where others load the machine. */
+const PATIENCE = 30_000;
 const name = parseLabName("tcommand");
 const entry = join(import.meta.dirname, "../../src/cli/flannel.ts");
 /** Starts in a third of the time. */
@@ -84,9 +86,9 @@ test("lab up leaves a lab that ping, exec, logs and ls know, until lab down", ()
 test("lab logs -f shows what is written later", async () => {
   lab("up", ...fake);
   const { child, said } = start("logs", "--name", name, "h1", "-f");
-  await waitUntil(() => said.text.includes("starts"), { signal, within: 15_000, what: "the log so far" });
+  await waitUntil(() => said.text.includes("starts"), { signal, within: PATIENCE, what: "the log so far" });
   writeFileSync(readRecord(name)?.hosts[0]?.log ?? "", "and more\n", { flag: "a" });
-  await waitUntil(() => said.text.includes("and more"), { signal, within: 15_000, what: "what was added" });
+  await waitUntil(() => said.text.includes("and more"), { signal, within: PATIENCE, what: "what was added" });
   child.kill("SIGTERM");
   expect(await exitOf(child)).toBe(143);
 });
@@ -118,7 +120,7 @@ const phases = [
 
 test.each(phases)("lab demo on %s while %s leaves nothing", async (how, phase, more) => {
   const { child, said } = start("demo", ...fake, ...more);
-  await waitUntil(() => said.text.includes(phase), { signal, within: 10_000, what: phase, every: 1 });
+  await waitUntil(() => said.text.includes(phase), { signal, within: PATIENCE, what: phase, every: 1 });
   child.kill(how);
   expect(await exitOf(child)).toBe({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }[how]);
   expect(said.text).toContain(`flannel lab: interrupted by ${how}`);
@@ -127,7 +129,7 @@ test.each(phases)("lab demo on %s while %s leaves nothing", async (how, phase, m
 
 test("lab up interrupted by SIGINT leaves nothing", async () => {
   const { child, said } = start("up", ...fake, "--flag=--never-ready");
-  await waitUntil(() => said.text.includes("starting flanneld"), { signal, within: 10_000, what: "daemons start" });
+  await waitUntil(() => said.text.includes("starting flanneld"), { signal, within: PATIENCE, what: "daemons start" });
   child.kill("SIGINT");
   expect(await exitOf(child)).toBe(130);
   expectNothingLeft();
@@ -138,7 +140,7 @@ async function orphan(command: "up" | "demo") {
   const { child, said } = start(command, ...fake, "--flag=--never-ready");
   await waitUntil(() => said.text.includes("starting flanneld") && processesOfLab().length >= 3, {
     signal,
-    within: 10_000,
+    within: PATIENCE,
     what: "daemons run",
   });
   const processes = processesOfLab();
@@ -164,7 +166,7 @@ test("lab demo that was killed in the middle is reclaimed by lab up, which may t
 
 test("lab down by name takes a lab from the living process that holds it", async () => {
   const { child, said } = start("demo", ...fake, "--flag=--never-ready");
-  await waitUntil(() => said.text.includes("starting flanneld"), { signal, within: 10_000, what: "daemons start" });
+  await waitUntil(() => said.text.includes("starting flanneld"), { signal, within: PATIENCE, what: "daemons start" });
   expect(lab("ls").stdout).toContain(`up with pid ${child.pid}`);
   expect(lab("down", name).stdout).toContain("removed lab tcommand\n");
   expect(await exitOf(child)).toBe(1);

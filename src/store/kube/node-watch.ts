@@ -64,12 +64,12 @@ export async function* watchNodes(
     );
   try {
     for (;;) {
-      const events: NodeEvent[] = [];
+      const batches: (readonly NodeEvent[])[] = [];
       let end: { readonly end: unknown } | undefined;
       for (const arrival of await inbox.takeAll({ signal }))
         if ("end" in arrival) end = arrival;
-        else events.push(...arrival);
-      yield events; // what came before the end counts
+        else batches.push(arrival);
+      if (batches.length > 0) yield batches.flat(); // what came before the end counts
       if (end === undefined) continue;
       if (end.end === undefined) return;
       throw end.end;
