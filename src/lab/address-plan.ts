@@ -38,6 +38,12 @@ export function switchAddress(underlay: Prefix): Address {
   return addToAddress(lastAddress(underlay), -1n);
 }
 
+/**
+ * A bridge that is given none takes the lowest of its ports': with one port more it may be another, and whoever knew the former one
+ * reaches it no more for some 20 s.
+ */
+export const BRIDGE_MAC = "02:00:00:00:ff:ff";
+
 /** Host 1 has the underlay's first address. @throws {InvalidConfigError} if the underlay holds no more */
 export function hostAddress(underlay: Prefix, number: number): Address {
   const address = addToAddress(firstAddress(underlay), BigInt(number));

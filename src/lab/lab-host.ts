@@ -4,7 +4,7 @@ import { addToAddress, formatAddress } from "../ip/address.ts";
 import { formatPrefix, type Prefix } from "../ip/prefix.ts";
 import { parseSubnetEnv, type SubnetEnv } from "../lease/subnet-env.ts";
 import type { Milliseconds } from "../lib/clock.ts";
-import { hostNamespace, type LabName, podNamespace } from "./address-plan.ts";
+import { BRIDGE_MAC, hostNamespace, type LabName, podNamespace } from "./address-plan.ts";
 import { ipBatch, type LabLife, Namespace } from "./namespace.ts";
 import { Place } from "./place.ts";
 import type { HostRecord } from "./record.ts";
@@ -82,7 +82,7 @@ export class LabHost extends Place {
     const namespace = new Namespace(podNamespace(lab, this.name, name), life);
     await ipBatch([`netns add ${namespace.name}`], life);
     const bridge = [
-      `link add ${POD_BRIDGE} mtu ${env.mtu} type bridge`,
+      `link add ${POD_BRIDGE} address ${BRIDGE_MAC} mtu ${env.mtu} type bridge`,
       ...ranges.map((subnet) => addAddress(subnet, POD_BRIDGE)),
       `link set ${POD_BRIDGE} up`,
     ];

@@ -1,6 +1,7 @@
 import { type Address, formatAddress } from "../ip/address.ts";
 import type { Prefix } from "../ip/prefix.ts";
 import {
+  BRIDGE_MAC,
   hostAddress,
   hostNamespace,
   IPV6_UNDERLAY,
@@ -42,7 +43,7 @@ export class Switch {
     await ipBatch([`netns add ${this.namespace.name}`], this.#life);
     await this.namespace.ip([
       "link set lo up",
-      `link add br0 mtu ${this.mtu} type bridge`,
+      `link add br0 address ${BRIDGE_MAC} mtu ${this.mtu} type bridge`,
       `addr add ${formatAddress(this.address)}/${this.underlay.length} dev br0`,
       ...(this.hasIPv6
         ? [`addr add ${formatAddress(switchAddress(IPV6_UNDERLAY))}/${IPV6_UNDERLAY.length} dev br0 nodad`]

@@ -79,13 +79,13 @@ export class HttpClient implements Disposable {
       ...headers,
       ...(body !== undefined && { "Content-Type": "application/json" }),
     };
+    const options = { method, headers: all, timeout: SILENCE }; // request.setTimeout() would begin to count once it is connected
     const request: ClientRequest = endpoint.startsWith("https:")
-      ? https().request(url, { method, headers: all, agent: this.#secureAgent, ...this.#loadTls(endpoint) })
-      : http.request(url, { method, headers: all, agent: this.#agent });
+      ? https().request(url, { ...options, agent: this.#secureAgent, ...this.#loadTls(endpoint) })
+      : http.request(url, { ...options, agent: this.#agent });
     const end = () => request.destroy(new Error("aborted"));
     signal.addEventListener("abort", end, { once: true });
     request.once("close", () => signal.removeEventListener("abort", end));
-    request.setTimeout(SILENCE);
     let allowed = SILENCE;
     request.on("timeout", () =>
       request.destroy(new StoreUnavailableError(endpoint, `no answer within ${allowed / 1000} s`)),

@@ -39,7 +39,7 @@ export function kubeOptions(node: string | undefined, netConfigPath = "/nowhere"
 
 /** A manager of this node, over plain HTTP with the service account's token. */
 export function managerOf(
-  api: FakeApiServer,
+  api: Pick<FakeApiServer, "url">,
   { node, netConfigPath, logger = silentLogger, random, options }: ManagerOptions,
 ): KubeSubnetManager {
   const access = {

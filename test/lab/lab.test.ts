@@ -2,6 +2,7 @@ import { closeSync, existsSync, openSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { isAlive } from "../../src/kernel/process-id.ts";
+import { BRIDGE_MAC } from "../../src/lab/address-plan.ts";
 import { namespacesOf } from "../../src/lab/dismantle.ts";
 import { Lab, type LabOptions } from "../../src/lab/lab.ts";
 import { processesInNamespaces } from "../../src/lab/processes.ts";
@@ -108,6 +109,8 @@ test("Lab.addHost() adds a host that pings the others", async () => {
   lab = await Lab.up(fake);
   const host = await lab.addHost();
   expect(host.name).toBe("h3");
+  const mac = lab.switch.namespace.run(["cat", "/sys/class/net/br0/address"]);
+  expect((await mac).trim()).toBe(BRIDGE_MAC); // not the lowest of the ports', which a port more may change
   expect((await lab.ping()).filter(({ time }) => time !== undefined)).toHaveLength(6);
 });
 

@@ -19,6 +19,7 @@ import { Follower } from "../../src/store/conformance/follower.ts";
 import { standing, tellsOf } from "../../src/store/conformance/subnet-manager-bench.ts";
 import { MemoryRegistry } from "../../src/store/memory/memory-registry.ts";
 import { MemoryStore } from "../../src/store/memory/memory-store.ts";
+import { deafServer } from "../support/deaf-server.ts";
 import { ReferenceServer } from "./reference-server.ts";
 import { type Serving, serve } from "./serving.ts";
 
@@ -209,10 +210,12 @@ describe("RemoteSubnetManager before what is no server", () => {
     expect(logger.messages("warn")).toHaveLength(3);
   });
 
-  test("a server that is silent is given up after 5 s, for another one", async () => {
+  test.for<[string, () => Promise<string>]>([
+    ["is silent", () => endpointOf(() => undefined)],
+    ["does not even take a connection", async () => `http://127.0.0.1:${cleanup.use(await deafServer()).port}`],
+  ])("a server that %s is given up after 5 s, for another one", async ([, open]) => {
     const { registry } = newStore();
-    const silent = await endpointOf(() => undefined);
-    const manager = client(silent, url(cleanup.use(await serve(registry))));
+    const manager = client(await open(), url(cleanup.use(await serve(registry))));
     const before = performance.now();
     await take(manager, 1);
     const took = performance.now() - before;

@@ -141,7 +141,7 @@ export class ApiClient implements Disposable {
       () => undefined,
     );
     let patience = SILENCE;
-    sent.setTimeout(patience, () => end(late(patience)));
+    sent.on("timeout", () => end(late(patience)));
     let isAnswered = false;
     try {
       const message = await responseTo(sent);
@@ -175,7 +175,7 @@ export class ApiClient implements Disposable {
     };
     const url = `${this.server}${path}`;
     const agent = this.#agents.for(url, connection);
-    const options = { method, headers, agent };
+    const options = { method, headers, agent, timeout: SILENCE }; // request.setTimeout() would begin to count once it is connected
     const request = url.startsWith("https:")
       ? https().request(url, { ...options, ...connection.tls })
       : http.request(url, options);
