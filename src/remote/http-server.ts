@@ -179,7 +179,7 @@ export class HttpServer implements AsyncDisposable {
 
   #handshakeFailed(error: Error, socket: TLSSocket): void {
     const reason = describeError(error);
-    this.#say("warn", "a client's TLS handshake failed", { client: socket.remoteAddress, reason });
+    this.#say("warn", "a client's TLS handshake failed", { client: clientOf(socket), reason });
     socket.destroy();
   }
 
@@ -239,7 +239,7 @@ export class HttpServer implements AsyncDisposable {
   #debug({ method, url, socket }: IncomingMessage, response: ServerResponse): void {
     if (!this.#options.logger.debugs) return;
     const status = response.destroyed && !response.writableFinished ? "gone" : response.statusCode;
-    this.#options.logger.debug("request", { method, url, status, client: socket.remoteAddress });
+    this.#options.logger.debug("request", { method, url, status, client: clientOf(socket) });
   }
 
   /** Names and values in turn, made once for an answer that goes to thousands. */
@@ -302,7 +302,7 @@ export class HttpServer implements AsyncDisposable {
     }
     if (peer.refusal !== undefined)
       this.#say("warn", "a client is refused", {
-        client: socket.remoteAddress,
+        client: clientOf(socket),
         subject: peer.name,
         reason: peer.refusal,
       });
@@ -318,6 +318,11 @@ export class HttpServer implements AsyncDisposable {
     this.#said.set(key, now);
     this.#options.logger[level](message, fields);
   }
+}
+
+/** As people write it: to a socket of both families, a client of IPv4 is `::ffff:10.0.0.2`. */
+function clientOf({ remoteAddress }: Socket): string | undefined {
+  return remoteAddress?.replace(/^::ffff:/, "");
 }
 
 /** Made once: thousands may go at the same time. */
