@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 
 /** Who is at the other end of a connection, by its certificate. */
@@ -10,7 +11,23 @@ export interface Peer {
   readonly validUntil?: number;
 }
 
-export function describePeer(socket: TLSSocket): Peer {
+/** Who is at the other end of each connection, looked at once, but for the dates: a connection may last longer than its certificate. */
+export class ConnectedPeers {
+  readonly #peers = new WeakMap<Socket, Peer>();
+
+  /** @param socket of a server that asks for certificates */
+  of(socket: Socket): Peer {
+    let peer = this.#peers.get(socket);
+    if (peer === undefined) this.#peers.set(socket, (peer = describePeer(socket as TLSSocket)));
+    if (peer.refusal === undefined && isExpired(peer)) {
+      peer = { ...peer, refusal: `the client certificate of ${JSON.stringify(peer.name ?? "")} has expired` };
+      this.#peers.set(socket, peer);
+    }
+    return peer;
+  }
+}
+
+function describePeer(socket: TLSSocket): Peer {
   const certificate = socket.getPeerCertificate();
   if (Object.keys(certificate).length === 0)
     return { name: undefined, refusal: "a client certificate is needed: see --remote-certfile and --remote-keyfile" };
@@ -21,7 +38,6 @@ export function describePeer(socket: TLSSocket): Peer {
   return { name, validUntil, refusal: `the client certificate of ${JSON.stringify(name ?? "")} is refused: ${reason}` };
 }
 
-/** A connection may last longer than its certificate. */
-export function isExpired({ validUntil }: Peer): boolean {
+function isExpired({ validUntil }: Peer): boolean {
   return validUntil !== undefined && validUntil < Date.now();
 }

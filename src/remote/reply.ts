@@ -27,6 +27,11 @@ export function reply(
   return { status, body, headers: body.length === 0 ? headers : { "Content-Type": TYPES[type], ...headers } };
 }
 
+/** The connection ends with it. */
+export function closing(answer: Reply): Reply {
+  return { ...answer, headers: { ...answer.headers, Connection: "close" } };
+}
+
 /** What 0.7.0 answers to every path and method that it does not know. */
 export const NOT_FOUND: Reply = reply(404, "404 page not found\n", { "X-Content-Type-Options": "nosniff" });
 

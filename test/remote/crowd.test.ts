@@ -1,7 +1,11 @@
 // Many clients of one server: what they cost the store, and what those cost that are gone or slow.
 import { once } from "node:events";
-import { connect } from "node:net";
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { connect as connectByTls } from "node:tls";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { parseAddress } from "../../src/ip/address.ts";
 import { parsePrefix } from "../../src/ip/prefix.ts";
@@ -16,6 +20,7 @@ import { LeaseHub, type PollAnswer } from "../../src/remote/lease-hub.ts";
 import { MemoryRegistry } from "../../src/store/memory/memory-registry.ts";
 import { MemoryStore } from "../../src/store/memory/memory-store.ts";
 import { RegistrySubnetManager } from "../../src/store/registry-subnet-manager.ts";
+import { makeCertificates } from "../support/certificates.ts";
 import { ask } from "./raw-http.ts";
 import { serve } from "./serving.ts";
 
@@ -96,7 +101,7 @@ test("LeaseHub has one watch on the store and one listing for a thousand clients
   expect(registry.watches).toBe(1);
 });
 
-test("a client that goes away in the midst of a watch is forgotten at once, and one that sends too slowly is cut off", async () => {
+test("a client that goes away in the midst of a watch is forgotten at once, and one that sends too slowly is cut off, behind TLS, too", async () => {
   const serving = cleanup.use(await serve(registry));
   const { cursor } = JSON.parse((await ask(serving.port, "GET", "/v1/_/leases")).body) as { readonly cursor: string };
   for (let client = 0; client < 50; client++) {
@@ -106,17 +111,32 @@ test("a client that goes away in the midst of a watch is forgotten at once, and 
     if (client % 2 === 0) socket.resetAndDestroy();
     else socket.end();
   }
-  const slow = connect(serving.port, "127.0.0.1");
-  await once(slow, "connect");
-  slow.write("POST /v1/_/leases HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{");
-  let answer = "";
-  slow.setEncoding("latin1").on("data", (text: string) => (answer += text));
-  const cutOff = once(slow, "close");
+  const plain = connect(serving.port, "127.0.0.1");
+  await once(plain, "connect");
+  const secure = connectByTls({ port: await securePort(), host: "127.0.0.1", rejectUnauthorized: false });
+  await once(secure, "secureConnect");
+  const cutOff = Promise.all([plain, secure].map(slowRequest));
   const waiting = ask(serving.port, "GET", `/v1/_/leases?next=${cursor}`);
   await delay(200);
   await lease(1);
   expect((await waiting).body).toContain("10.5.1.0/24");
-  await cutOff;
-  expect(answer).toMatch(/^HTTP\/1\.1 408 Request Timeout\r\n/);
+  for (const answer of await cutOff) expect(answer).toMatch(/^HTTP\/1\.1 408 Request Timeout\r\n/);
   expect(registry.watches).toBe(1);
 }, 40_000);
+
+/** Of a server with a certificate. */
+async function securePort(): Promise<number> {
+  const directory = mkdtempSync(join(tmpdir(), "remote-crowd-"));
+  cleanup.defer(() => rmSync(directory, { recursive: true }));
+  const files = { certificate: makeCertificates(directory).server };
+  return cleanup.use(await serve(registry, { files })).port;
+}
+
+/** Sends the beginning of a request and no more. @returns what the server says before it closes the connection */
+async function slowRequest(socket: Socket): Promise<string> {
+  let answer = "";
+  socket.setEncoding("latin1").on("data", (text: string) => (answer += text));
+  socket.write("POST /v1/_/leases HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{");
+  await once(socket, "close");
+  return answer;
+}
