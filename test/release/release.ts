@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const root = fileURLToPath(new URL("../../", import.meta.url));
+export const root = fileURLToPath(new URL("../../", import.meta.url));
 
 function dist(...args: readonly string[]): void {
   execFileSync(process.execPath, [join(root, "scripts/dist.mjs"), ...args], {
