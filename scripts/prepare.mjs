@@ -27,6 +27,7 @@ const TEST_PROGRAMS = {
   sqlite3: "sqlite3",
   "/usr/bin/python3": "python3",
   ipset: "ipset",
+  firewalld: "firewalld",
   kubectl: "kubernetes-client",
   tc: "iproute2",
   flock: "util-linux",
@@ -97,7 +98,8 @@ async function installDebianPackages(programs, others) {
   await withoutStartingServices(() =>
     quietly(`installing ${packages.join(", ")}`, "apt-get", command.split(" ").slice(1), { env }),
   );
-  if (packages.includes("etcd-server")) await disableDebiansEtcd();
+  if (packages.includes("etcd-server")) await disableDebians("etcd");
+  if (packages.includes("firewalld")) await disableDebians("firewalld");
 }
 
 /** @param name of a program on the PATH, or a path of its own */
@@ -133,13 +135,14 @@ async function withoutStartingServices(install) {
   }
 }
 
-/** The tests start their own etcds; the one the package brings must not run now nor after the next boot. */
-async function disableDebiansEtcd() {
+/** The tests start their own; the service that a package brings must not run now nor after the next boot. */
+async function disableDebians(service) {
   if (existsSync("/run/systemd/system"))
-    await run("systemctl", ["disable", "--now", "etcd.service"], { stdio: "ignore" });
+    await run("systemctl", ["disable", "--now", `${service}.service`], { stdio: "ignore" });
   else if (isProgram("deb-systemd-helper"))
-    await run("deb-systemd-helper", ["disable", "etcd.service"], { stdio: "ignore" });
-  if (isProgram("update-rc.d")) await run("update-rc.d", ["etcd", "disable"], { stdio: "ignore" });
+    await run("deb-systemd-helper", ["disable", `${service}.service`], { stdio: "ignore" });
+  if (existsSync(`/etc/init.d/${service}`) && isProgram("update-rc.d"))
+    await run("update-rc.d", [service, "disable"], { stdio: "ignore" });
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -9,6 +9,7 @@ import { Alarm } from "../../lib/alarm.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
 import { describeError } from "../../lib/errors.ts";
 import type { Logger } from "../../lib/logger.ts";
+import { remedyFor, type Stopped } from "./remedy.ts";
 
 /** Others write their rules in several steps. */
 const SETTLES: Milliseconds = 1_000;
@@ -46,6 +47,7 @@ interface Question {
   readonly found: string;
   readonly gone: string;
   readonly fields: Readonly<Record<string, unknown>>;
+  readonly stopped: Stopped;
   probes(): Promise<readonly Probe[]>;
 }
 
@@ -75,7 +77,10 @@ export async function watchObstacles(options: ObstacleOptions): Promise<never> {
         const found = await firewall.blockingRule(await question.probes(), { signal });
         const text = found === undefined ? "" : `${found.table} ${found.chain}: ${found.rule}`;
         const before = said.get(question) ?? "";
-        if (found !== undefined && text !== before) logger.warn(question.found, { ...question.fields, ...found });
+        if (found !== undefined && text !== before) {
+          const remedy = remedyFor(found, question.stopped);
+          logger.warn(question.found, { ...question.fields, ...found, ...(remedy !== undefined && { remedy }) });
+        }
         if (found === undefined && before !== "") logger.info(question.gone, question.fields);
         said.set(question, text);
       }
@@ -99,6 +104,7 @@ function forwarding({ kernel, network, subnet, link, signal }: ObstacleOptions):
     found: "somebody's rule stops packets of the overlay, and no rule of ours can let them pass",
     gone: "nobody's rule stops packets of the overlay any more",
     fields: { network: formatPrefix(network) },
+    stopped: { network },
     async probes() {
       const addresses = await kernel.listAddresses({ signal });
       const bridge = addresses.find((row) => row.link !== link && containsAddress(subnet, row.address.address))?.link;
@@ -117,6 +123,7 @@ function incoming({ network }: ObstacleOptions, { port, address, link, peers }: 
     found: "somebody's rule stops packets of other hosts to this one: the overlay needs this UDP port",
     gone: "nobody's rule stops packets of other hosts to this one any more",
     fields: { network: formatPrefix(network), port },
+    stopped: { port },
     async probes() {
       return peers()
         .filter(({ family }) => family === address.family)
