@@ -1,3 +1,5 @@
+import type { RouteClaim } from "../cloud/cloud.ts";
+import type { Layer } from "../dataplane/table.ts";
 import type { Family } from "../ip/address.ts";
 import type { MacAddress } from "../ip/mac-address.ts";
 import { halfOf } from "../lease/halves.ts";
@@ -119,7 +121,7 @@ function halfIn(lease: Lease, { network }: SubnetRange): Lease {
 function overlay(lease: Lease, parts: readonly OverlayPart[]): Overlay {
   const backends = parts.map(({ backend }) => backend);
   const working = backends.filter((backend) => backend.run !== undefined);
-  const claim = backends.find((backend) => backend.claim !== undefined)?.claim;
+  const claim = wholeClaim(backends);
   const threaded = backends.find((backend) => backend.pulse !== undefined);
   return {
     lease,
@@ -135,7 +137,7 @@ function overlay(lease: Lease, parts: readonly OverlayPart[]): Overlay {
     desired(peers) {
       const desired = parts.map(({ range, backend }) => backend.desired(halvesOf(peers, range.network.address.family)));
       return {
-        layers: desired.flatMap(({ layers }) => layers),
+        layers: joined(desired.flatMap(({ layers }) => layers)),
         unreachable: desired.flatMap(({ unreachable }) => unreachable),
       };
     },
@@ -150,6 +152,24 @@ function overlay(lease: Lease, parts: readonly OverlayPart[]): Overlay {
       await Promise.all(backends.map((backend) => backend[Symbol.asyncDispose]()));
     },
   };
+}
+
+/** What the halves write outside of this host is in the same tables. */
+function wholeClaim(backends: readonly Backend[]): RouteClaim | undefined {
+  const claims = backends.flatMap(({ claim }) => claim ?? []);
+  const [first] = claims;
+  return first && { ...first, subnets: claims.flatMap(({ subnets }) => subnets) };
+}
+
+/** One layer for each table: in a cloud's, the halves have their rows together. */
+function joined(layers: readonly Layer[]): readonly Layer[] {
+  const byTable = new Map<unknown, Layer>();
+  for (const layer of layers) {
+    const { table, rows } = layer;
+    const before = byTable.get(table);
+    byTable.set(table, before === undefined ? layer : { ...before, rows: [...before.rows, ...rows] });
+  }
+  return [...byTable.values()];
 }
 
 /** Of thousands, and nearly always all of them. */

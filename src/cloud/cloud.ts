@@ -40,7 +40,7 @@ export interface CloudTables {
   readonly forwarding: Table<ForwardingRow>;
 }
 
-/** Which rows of the cloud's route tables are one network's. */
+/** Which rows of the cloud's route tables are one network's, in one family. */
 export interface CloudScope {
   readonly network: Prefix;
   /** Our own. */
@@ -72,6 +72,9 @@ export interface CloudHost {
   readonly instance: string;
   /** What the cloud routes itself: no Network may overlap it. */
   readonly ranges: readonly Prefix[];
+  /** @throws {CloudError} if the cloud knows no such address of this host's network interface, and so carries nothing of its family */
+  requireAddress(address: Address): void;
+  /** The same for all families of a network: each adds what it cares for. */
   tables(scope: CloudScope): CloudTables;
   /** Routes to this instance that are left of a claim in this cloud. @param kept what this host claims now: its routes are not among them */
   formerRoutes(claim: RouteClaim, kept: RouteClaim | undefined): Table<CloudRoute>;

@@ -3,14 +3,14 @@
 import { formatPrefix, type Prefix } from "../ip/prefix.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Notes } from "../lib/notes.ts";
-import type { Cloud, CloudHost, CloudRequest, CloudRoute, CloudScope, CloudTables, VpcRequest } from "./cloud.ts";
+import type { Cloud, CloudHost, CloudRequest, CloudRoute, VpcRequest } from "./cloud.ts";
 import { CloudError } from "./cloud-error.ts";
 import { FormerRoutes } from "./former-routes.ts";
-import { type ForwardingApi, ForwardingTable } from "./forwarding-table.ts";
-import { HeldSubnets } from "./held-subnets.ts";
+import type { ForwardingApi } from "./forwarding-table.ts";
+import { hostTables } from "./host-tables.ts";
 import { pace } from "./pace.ts";
 import type { RouteApi } from "./route-api.ts";
-import { CloudRouteTable } from "./route-table.ts";
+import { sharedCloud } from "./shared-cloud.ts";
 
 /** What undefined stands for. */
 const SUBNETS_TABLE = "rtb-1";
@@ -110,6 +110,11 @@ export class FakeCloud implements Cloud, ForwardingApi {
   ranges: readonly Prefix[] = [];
   forwards: boolean | undefined = false;
 
+  /** As the families of one network have it. */
+  shared(): Cloud {
+    return sharedCloud(this);
+  }
+
   async openVpc(request: VpcRequest): Promise<CloudHost> {
     return this.#host(request);
   }
@@ -133,16 +138,14 @@ export class FakeCloud implements Cloud, ForwardingApi {
       target: "eni-1",
       instance: "i-1",
       ranges,
-      tables: (scope: CloudScope): CloudTables => {
-        const held = new HeldSubnets();
-        const isHeld = (subnet: Prefix) => held.has(subnet);
-        const every = pace(checkEvery, () => 0.5);
-        return {
-          held,
-          routes: new CloudRouteTable({ api, scope, isHeld, pace: every, logger }),
-          forwarding: new ForwardingTable(this, "i-1", every),
-        };
-      },
+      requireAddress() {},
+      tables: hostTables({
+        routes: api,
+        forwarding: this,
+        instance: "i-1",
+        pace: pace(checkEvery, () => 0.5),
+        logger,
+      }),
       formerRoutes: (claim, kept) => new FormerRoutes({ claim, api }, kept && { claim: kept, api }),
     };
   }

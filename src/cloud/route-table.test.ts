@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { parsePrefix } from "../ip/prefix.ts";
 import { RecordingLogger } from "../lib/recording-logger.ts";
-import type { CloudRoute, LeadsTo } from "./cloud.ts";
+import type { CloudRoute, CloudScope, LeadsTo } from "./cloud.ts";
 import { CloudError } from "./cloud-error.ts";
 import { FakeRouteApi } from "./fake-cloud.ts";
 import { pace } from "./pace.ts";
@@ -15,7 +15,17 @@ function route(destination: string, target = "eni-1", leadsTo: LeadsTo = "self",
   return { table, destination: parsePrefix(destination), target, leadsTo };
 }
 
-function given(routes: readonly CloudRoute[] = [], held: readonly string[] = []) {
+const IPV6: CloudScope = {
+  network: parsePrefix("fd00:5::/48"),
+  subnet: parsePrefix("fd00:5:0:3::/64"),
+  isSubnet: ({ length }) => length === 64,
+};
+
+function given(
+  routes: readonly CloudRoute[] = [],
+  held: readonly string[] = [],
+  otherFamily: readonly CloudScope[] = [],
+) {
   const api = new FakeRouteApi();
   for (const each of routes) api.putByHand(each);
   const logger = new RecordingLogger();
@@ -26,7 +36,7 @@ function given(routes: readonly CloudRoute[] = [], held: readonly string[] = [])
   };
   const isHeld = (subnet: { readonly address: { readonly value: bigint } }) =>
     held.some((each) => parsePrefix(each).address.value === subnet.address.value);
-  const table = new CloudRouteTable({ api, scope, isHeld, pace: pace(600_000), logger });
+  const table = new CloudRouteTable({ api, scopes: [scope, ...otherFamily], isHeld, pace: pace(600_000), logger });
   const listed = async () => (await table.list(options)).map((row) => table.format(row)).toSorted();
   const put = (row: CloudRoute) => table.apply({ puts: [row], removals: [] }, options);
   const remove = (...rows: readonly CloudRoute[]) => table.apply({ puts: [], removals: rows }, options);
@@ -132,19 +142,31 @@ describe("CloudRouteTable.apply()", () => {
     expect(api.log).toEqual(["create route 10.5.3.0/24 via eni-1 in rtb-2"]);
   });
 
-  test("writes IPv6 routes as any other", async () => {
-    const api = new FakeRouteApi();
-    const scope = { network: parsePrefix("fd00:5::/48"), subnet: parsePrefix("fd00:5:0:3::/64"), isSubnet: () => true };
-    const table = new CloudRouteTable({
-      api,
-      scope,
-      isHeld: () => false,
-      pace: pace(600_000),
-      logger: new RecordingLogger(),
-    });
-    expect(await table.list(options)).toEqual([]);
-    await table.apply({ puts: [route("fd00:5:0:3::/64")], removals: [] }, options);
-    expect((await table.list(options)).map((row) => table.format(row))).toEqual(["fd00:5:0:3::/64 via eni-1"]);
+  test("holds the rows of both families, and knows whose business a route is in each", async () => {
+    const { api, table, listed } = given(
+      [
+        route("10.5.4.0/24"),
+        route("fd00:5:0:4::/64"),
+        route("fd00:5:0:4::/65"),
+        route("fd00:5:0:6::/64", "eni-6", "nowhere"),
+        route("fd00:6:0:6::/64", "eni-6", "nowhere"),
+        route("fd00:5:0:7::/64", "eni-7", "instance"),
+      ],
+      [],
+      [IPV6],
+    );
+    expect(await listed()).toEqual([
+      "10.5.4.0/24 via eni-1",
+      "fd00:5:0:4::/64 via eni-1",
+      "fd00:5:0:6::/64 via eni-6 (black hole)",
+    ]);
+    const puts = [route(OWN), route("fd00:5:0:3::/64")];
+    expect(await table.apply({ puts, removals: [route("fd00:5:0:4::/64")] }, options)).toEqual([]);
+    expect(api.log).toEqual([
+      "create route 10.5.3.0/24 via eni-1",
+      "create route fd00:5:0:3::/64 via eni-1",
+      "remove route fd00:5:0:4::/64 via eni-1",
+    ]);
   });
 });
 

@@ -14,7 +14,8 @@ const OF_NO_ROUTE: readonly CloudErrorKind[] = ["permission", "quota", "throttle
 
 export interface CloudRouteTableOptions {
   readonly api: RouteApi;
-  readonly scope: CloudScope;
+  /** One for each family. */
+  readonly scopes: readonly CloudScope[];
   /** Whether another host holds the subnet. */
   readonly isHeld: (subnet: Prefix) => boolean;
   readonly pace: Pace;
@@ -82,9 +83,11 @@ export class CloudRouteTable implements Table<CloudRoute> {
   }
 
   async #look(options: Abortable): Promise<void> {
-    const { api, scope } = this.#options;
+    const { api, scopes } = this.#options;
     const routes = await api.list(options);
-    const inside = routes.filter(({ destination }) => containsPrefix(scope.network, destination));
+    const inside = routes.filter(({ destination }) =>
+      scopes.some(({ network }) => containsPrefix(network, destination)),
+    );
     this.#found = new Map(inside.map((route) => [this.key(route), route]));
     this.#isStale = false;
     for (const [key, route] of this.#found) if (route.leadsTo === "self" && this.#isOwn(route)) this.#ours.add(key);
@@ -92,15 +95,19 @@ export class CloudRouteTable implements Table<CloudRoute> {
 
   /** Whether it is to a subnet of this host's. */
   #isOwn({ destination }: CloudRoute): boolean {
-    return equalPrefix(destination, this.#options.scope.subnet);
+    return this.#options.scopes.some(({ subnet }) => equalPrefix(destination, subnet));
+  }
+
+  /** Whether a host of this network could hold it. */
+  #isSubnet(prefix: Prefix): boolean {
+    return this.#options.scopes.some((scope) => containsPrefix(scope.network, prefix) && scope.isSubnet(prefix));
   }
 
   #isOurBusiness(route: CloudRoute): boolean {
-    const { scope, isHeld } = this.#options;
     const { destination, leadsTo } = route;
     if (this.#isOwn(route)) return leadsTo !== "instance" || this.#ours.has(this.key(route));
-    if (leadsTo === "self") return scope.isSubnet(destination);
-    return leadsTo === "nowhere" && !isHeld(destination);
+    if (leadsTo === "self") return this.#isSubnet(destination);
+    return leadsTo === "nowhere" && !this.#options.isHeld(destination);
   }
 
   async #put(route: CloudRoute, options: Abortable): Promise<void> {
@@ -126,11 +133,11 @@ export class CloudRouteTable implements Table<CloudRoute> {
   }
 
   async #remove(route: CloudRoute, options: Abortable): Promise<void> {
-    const { api, scope, logger } = this.#options;
+    const { api, logger } = this.#options;
     const key = this.key(route);
     const there = this.#found.get(key);
     const isWanted = there !== undefined && this.#isOurBusiness(there) && there.leadsTo === route.leadsTo;
-    if (!isWanted || (route.leadsTo !== "nowhere" && !scope.isSubnet(route.destination))) return;
+    if (!isWanted || (route.leadsTo !== "nowhere" && !this.#isSubnet(route.destination))) return;
     await api.remove(there, options);
     this.#found.delete(key);
     logger.info(route.leadsTo === "nowhere" ? "black hole removed" : "route removed", { route: this.format(there) });

@@ -17,7 +17,7 @@ describeTable("CloudRouteTable", async () => {
   const isHeld = () => false;
   const foreign = route("10.5.9.0/24", "eni-9", "instance");
   return {
-    table: new CloudRouteTable({ api, scope, isHeld, pace: pace(600_000), logger: new RecordingLogger() }),
+    table: new CloudRouteTable({ api, scopes: [scope], isHeld, pace: pace(600_000), logger: new RecordingLogger() }),
     rows: [route("10.5.1.0/24"), route("10.5.2.0/24"), route("10.5.3.0/24")],
     foreign: {
       put: async () => api.putByHand(foreign),

@@ -1,6 +1,7 @@
 import type { ExternalInterface } from "../backend/backend.ts";
 import { type MacByFamily, type PreparedOverlay, prepareOverlay } from "../backend/overlay.ts";
 import { backendType } from "../backend/types.ts";
+import { sharedCloud } from "../cloud/shared-cloud.ts";
 import type { KernelRoute } from "../kernel/kernel.ts";
 import { type NetworkConfig, rangesOf, type SubnetRange } from "../lease/network-config.ts";
 import type { Abortable } from "../lib/abortable.ts";
@@ -78,7 +79,7 @@ async function configure(parts: Parts, { signal }: Abortable): Promise<Configure
       logger,
       rememberedMacs: rememberedMacs(memory.state),
       notes: memory.notes,
-      cloud,
+      cloud: sharedCloud(cloud),
     },
     { signal },
   );

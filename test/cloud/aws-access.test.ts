@@ -129,7 +129,7 @@ describe("EC2's refusals", () => {
     await host.attempted();
     expect(host.problems).toEqual([
       expect.stringMatching(
-        new RegExp(`route table ${SUBNET_TABLE} is full: it holds 2 routes; ask for more in Service Quotas`),
+        new RegExp(`route table ${SUBNET_TABLE} is full: it holds 2 IPv4 routes; ask for more in Service Quotas`),
       ),
     ]);
     await aws.vpc.unset(SUBNET_TABLE, "10.5.8.0/24");

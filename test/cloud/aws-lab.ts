@@ -1,7 +1,9 @@
+import { formatPrefix } from "../../src/ip/prefix.ts";
+import { IPV6_UNDERLAY } from "../../src/lab/address-plan.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import { SECRETS } from "./aws.ts";
-import { CloudLab } from "./cloud-lab.ts";
+import { CloudLab, ipv6Of } from "./cloud-lab.ts";
 import { Ec2Api } from "./ec2-api.ts";
 import { type FakeInstance, FakeVpc, SUBNET_TABLE } from "./fake-vpc.ts";
 import { InstanceMetadata } from "./instance-metadata.ts";
@@ -17,7 +19,7 @@ export class AwsLab implements AsyncDisposable {
 
   /** @param lab without daemons: they need the environment that is set here */
   static async open(lab: Lab): Promise<AwsLab> {
-    const vpc = new FakeVpc("192.168.77.0/24");
+    const vpc = new FakeVpc("192.168.77.0/24", lab.switch.hasIPv6 ? formatPrefix(IPV6_UNDERLAY) : undefined);
     const api = new Ec2Api(vpc);
     const metadata = new InstanceMetadata(vpc);
     const role = { ...SECRETS, expires: new Date(Date.now() + 3_600_000) };
@@ -28,7 +30,7 @@ export class AwsLab implements AsyncDisposable {
       api: (request, response) => api.handle(request, response),
     });
     const aws = new AwsLab({ vpc, api, metadata }, cloud);
-    for (const host of lab.hosts) aws.launch(host);
+    for (const host of lab.hosts) aws.launch(host, ipv6Of(lab, host));
     await aws.#sync();
     return aws;
   }
@@ -42,9 +44,10 @@ export class AwsLab implements AsyncDisposable {
     this.#env = withEnv({ AWS_ENDPOINT_URL_EC2: cloud.apiUrl, NODE_EXTRA_CA_CERTS: cloud.authority });
   }
 
-  launch(host: LabHost): FakeInstance {
+  launch(host: LabHost, ipv6?: string): FakeInstance {
     const number = Number(host.name.slice(1));
-    return this.vpc.launch(host.address, `02:00:00:00:00:${number.toString(16).padStart(2, "0")}`);
+    const mac = `02:00:00:00:00:${number.toString(16).padStart(2, "0")}`;
+    return this.vpc.launch(host.address, { mac, ipv6 });
   }
 
   /** The instance that the host is. */
@@ -59,11 +62,14 @@ export class AwsLab implements AsyncDisposable {
     const routes = new Map<string, string>();
     for (const route of this.vpc.table(SUBNET_TABLE).routes) {
       const instance = this.vpc.instanceOf(route.target);
-      if (instance?.isRunning === true) routes.set(route.destination, instance.address);
+      if (instance?.isRunning !== true) continue;
+      const { address, ipv6 = "" } = instance;
+      routes.set(route.destination, route.destination.includes(":") ? ipv6 : address);
     }
-    const machines = this.vpc.instances.map(({ mac, address, sourceDestCheck }) => ({
+    const machines = this.vpc.instances.map(({ mac, address, ipv6, sourceDestCheck }) => ({
       mac,
       address,
+      ipv6,
       isChecked: sourceDestCheck,
     }));
     await this.#cloud.carry(routes, machines);

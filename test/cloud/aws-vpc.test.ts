@@ -6,11 +6,10 @@ import { openCloud } from "../../src/cloud/open-cloud.ts";
 import { parseAddress } from "../../src/ip/address.ts";
 import { formatPrefix, parsePrefix } from "../../src/ip/prefix.ts";
 import { systemClock } from "../../src/lib/clock.ts";
-import { type Aws, openAws } from "./aws.ts";
+import { type Aws, type AwsOptions, openAws } from "./aws.ts";
 import { type CloudHostOptions, lease, TestedHost } from "./cloud-host.ts";
 import { README_ACTIONS } from "./ec2-api.ts";
 import { MAIN_TABLE, SUBNET_TABLE } from "./fake-vpc.ts";
-import { describeIPv6Routes, REQUEST } from "./ipv6-routes.ts";
 import { withEnv } from "./with-env.ts";
 
 const SUBNET = "10.5.3.0/24";
@@ -42,8 +41,8 @@ describe("aws-vpc", () => {
     expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual([`${SUBNET} ${eni()}`]);
     expect(aws.vpc.routesOf(MAIN_TABLE)).toEqual([]);
     expect(aws.self.sourceDestCheck).toBe(false);
-    expect(host.backend.lease.attributes).toEqual({ publicIP: host.backend.lease.attributes.publicIP });
-    expect(host.backend.mtu).toBe(9001);
+    expect(host.overlay.lease.attributes).toEqual({ publicIP: host.overlay.lease.attributes.publicIP });
+    expect(host.overlay.mtu).toBe(9001);
   });
 
   test("a restart makes no changing call at all", async () => {
@@ -162,20 +161,6 @@ describe("aws-vpc", () => {
     expect(aws.api.count("DeleteRoute")).toBe(0);
   });
 
-  test("an interface is found by its IPv6 address, and its tables write, find and remove IPv6 routes as any other", async () => {
-    aws.self.ipv6 = "2001:db8:1::a";
-    const request = { ...REQUEST, address: parseAddress("2001:db8:1:0::a"), routeTables: [] };
-    const options = { signal: AbortSignal.timeout(20_000) };
-    const cloud = await openCloud({ clock: systemClock, env: process.env }).openVpc(request, options);
-    expect(cloud.ranges.map(formatPrefix)).toContain("2001:db8:1::/56");
-    await describeIPv6Routes(cloud, () => aws.vpc.routesOf(SUBNET_TABLE), `fd00:5:0:3::/64 ${eni()}`);
-    const commands = aws.api.calls.filter(({ action }) => action.endsWith("Route"));
-    expect(commands.map(({ parameters }) => parameters.get("DestinationIpv6CidrBlock"))).toEqual([
-      "fd00:5:0:3::/64",
-      "fd00:5:0:3::/64",
-    ]);
-  });
-
   test("of a claim that was given up only what leads here goes, and not what is claimed now by the table's other name", async () => {
     const other = aws.vpc.launch("192.0.2.2");
     for (const table of [MAIN_TABLE, SUBNET_TABLE]) await aws.vpc.set(table, SUBNET, aws.self.networkInterface);
@@ -203,6 +188,12 @@ describe("aws-vpc", () => {
     ).rejects.toThrow("Network: 192.0.0.0/16 overlaps the cloud's own 192.0.2.0/24");
   });
 
+  test("a Network where EC2's own services are is refused by name", async () => {
+    await expect(start({}, { network: "169.254.169.0/24" })).rejects.toThrow(
+      "overlaps the cloud's own 169.254.168.0/22",
+    );
+  });
+
   test("everything can be cancelled: a host that waits for EC2 stops at once", async () => {
     aws.api.before = () => new Promise(() => {});
     const host = await start();
@@ -211,5 +202,116 @@ describe("aws-vpc", () => {
     await host.stop();
     expect(performance.now() - before).toBeLessThan(1_000);
     aws.api.before = async () => {};
+  });
+});
+
+describe("aws-vpc with IPv6", () => {
+  const IPV6 = { address: "2001:db8:1::a", subnet: "fd00:5:0:3::/64" };
+  const RIGHT = () => [`${SUBNET} ${eni()}`, `${IPV6.subnet} ${eni()}`];
+
+  async function inVpc(options: AwsOptions): Promise<void> {
+    aws = cleanup.use(await openAws(options));
+    cleanup.use(withEnv(aws.env));
+  }
+
+  test("both families share one look at the instance and at the VPC, and a restart makes no changing call", async () => {
+    await inVpc({ ipv6Range: "2001:db8:1::/56", ipv6: IPV6.address });
+    const first = await start({}, { ipv6: IPV6 });
+    await first.settled();
+    expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual(RIGHT());
+    expect(aws.metadata.requests.filter((request) => request.endsWith("/instance-id"))).toHaveLength(1);
+    expect(aws.api.calls.map(({ action }) => action)).toEqual([
+      "DescribeInstances",
+      "ModifyNetworkInterfaceAttribute",
+      "DescribeRouteTables",
+      "CreateRoute",
+      "CreateRoute",
+    ]);
+    expect(aws.api.calls.map(({ parameters }) => parameters.get("DestinationIpv6CidrBlock")).filter(Boolean)).toEqual([
+      IPV6.subnet,
+    ]);
+    expect(first.overlay.claim?.subnets.map(formatPrefix)).toEqual([SUBNET, IPV6.subnet]);
+    await first.stop();
+    aws.api.calls.length = 0;
+    const second = await start({}, { ipv6: IPV6, notes: first.notes });
+    await second.settled();
+    await second.resync();
+    expect(aws.api.changing).toEqual([]);
+    expect(aws.api.count("DescribeRouteTables")).toBe(2);
+  });
+
+  test("drift of one family is repaired; black holes go, but for those of subnets that somebody holds", async () => {
+    await inVpc({ ipv6Range: "2001:db8:1::/56", ipv6: IPV6.address });
+    const other = aws.vpc.launch("192.0.2.2");
+    const dead = aws.vpc.launch("192.0.2.9");
+    dead.isRunning = false;
+    for (const subnet of ["fd00:5:0:7::/64", "fd00:5:0:8::/64", "fd00:6:0:7::/64"])
+      await aws.vpc.set(SUBNET_TABLE, subnet, dead.networkInterface);
+    const host = await start({}, { ipv6: IPV6 });
+    host.setPeers([lease("10.5.8.0/24", "192.0.2.9", { address: "2001:db8:1::9", subnet: "fd00:5:0:8::/64" })]);
+    await host.settled();
+    const right = [...RIGHT(), `fd00:5:0:8::/64 ${dead.networkInterface}`, `fd00:6:0:7::/64 ${dead.networkInterface}`];
+    expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual(right);
+    for (const drift of [
+      () => aws.vpc.unset(SUBNET_TABLE, IPV6.subnet),
+      () => aws.vpc.set(SUBNET_TABLE, IPV6.subnet, other.networkInterface),
+    ]) {
+      await drift();
+      await host.resync();
+      expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual(right);
+    }
+  });
+
+  test("a table that is full of one family's routes takes the other's", async () => {
+    await inVpc({ ipv6Range: "2001:db8:1::/56", ipv6: IPV6.address });
+    const other = aws.vpc.launch("192.0.2.2");
+    aws.vpc.table(SUBNET_TABLE).quota = 1;
+    await aws.vpc.set(SUBNET_TABLE, "fd00:5:0:7::/64", other.networkInterface);
+    const host = await start({}, { ipv6: IPV6 });
+    await host.attempted();
+    expect(aws.vpc.routesOf(SUBNET_TABLE)).toContain(`${SUBNET} ${eni()}`);
+    expect(host.problems).toEqual([expect.stringContaining(`${SUBNET_TABLE} is full: it holds 1 IPv6 routes;`)]);
+  });
+
+  test("a network of IPv6 alone has that route alone", async () => {
+    await inVpc({ ipv6Range: "2001:db8:1::/56", ipv6: IPV6.address });
+    const host = await start({}, { ...IPV6 });
+    await host.settled();
+    expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual([`${IPV6.subnet} ${eni()}`]);
+    expect(aws.self.sourceDestCheck).toBe(false);
+  });
+
+  test.each([
+    [{}, IPV6, /vpc-0aaaaaaaaaaaaaaa1 has no IPv6 range, .*associate-vpc-cidr-block --vpc-id vpc-0aaaaaaaaaaaaaaa1/],
+    [
+      { ipv6Range: "2001:db8:1::/56" },
+      IPV6,
+      /eni-\w+ has no IPv6 address .*assign-ipv6-addresses --network-interface-id eni-/,
+    ],
+    [
+      { ipv6Range: "2001:db8:1::/56", ipv6: "2001:db8:1::b" },
+      IPV6,
+      /eni-\w+ does not have the address 2001:db8:1::a in .*; it has 192.0.2.1, 2001:db8:1::b/,
+    ],
+    [
+      { ipv6Range: "2001:db8:1::/56", ipv6: IPV6.address },
+      { ...IPV6, network: "2001:db8::/32" },
+      /IPv6Network: 2001:db8::\/32 overlaps the cloud's own 2001:db8:1::\/56/,
+    ],
+    [
+      { ipv6Range: "2001:db8:1::/56", ipv6: IPV6.address },
+      { ...IPV6, network: "fd00:ec2:5::/48" },
+      /IPv6Network: fd00:ec2:5::\/48 overlaps the cloud's own fd00:ec2::\/32/,
+    ],
+  ])("what is missing in a VPC of %j is named", async (vpc, ipv6, message) => {
+    await inVpc(vpc);
+    await expect(start({}, { ipv6 })).rejects.toThrow(message);
+    expect(aws.api.calls).toEqual([]);
+  });
+
+  test("an instance without IPv6 is named in a network of IPv6 alone", async () => {
+    await expect(start({}, { ...IPV6 })).rejects.toThrow(
+      /they have 192.0.2.1 \(IPv6 must be in the VPC, in the subnet/,
+    );
   });
 });

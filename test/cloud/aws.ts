@@ -20,9 +20,17 @@ export interface Aws extends AsyncDisposable {
   readonly self: FakeInstance;
 }
 
-export async function openAws(identity: Identity = { key: SECRETS.key, secret: SECRETS.secret }): Promise<Aws> {
-  const vpc = new FakeVpc("192.0.2.0/24");
-  const self = vpc.launch("192.0.2.1");
+export interface AwsOptions {
+  /** Of the VPC. */
+  readonly ipv6Range?: string;
+  /** Of the instance. */
+  readonly ipv6?: string;
+}
+
+export async function openAws({ ipv6Range, ipv6 }: AwsOptions = {}): Promise<Aws> {
+  const identity: Identity = { key: SECRETS.key, secret: SECRETS.secret };
+  const vpc = new FakeVpc("192.0.2.0/24", ipv6Range);
+  const self = vpc.launch("192.0.2.1", { ipv6 });
   const api = new Ec2Api(vpc);
   const metadata = new InstanceMetadata(vpc);
   api.identities.push(identity);
@@ -34,7 +42,6 @@ export async function openAws(identity: Identity = { key: SECRETS.key, secret: S
     AWS_EC2_METADATA_SERVICE_ENDPOINT: imds.url,
     AWS_ACCESS_KEY_ID: identity.key,
     AWS_SECRET_ACCESS_KEY: identity.secret,
-    ...(identity.token !== undefined && { AWS_SESSION_TOKEN: identity.token }),
   };
   const end = cleanup.move();
   return { vpc, api, metadata, env, self, [Symbol.asyncDispose]: () => end.disposeAsync() };

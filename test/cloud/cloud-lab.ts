@@ -6,9 +6,15 @@ import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { formatAddress } from "../../src/ip/address.ts";
+import { formatPrefix, networkOf } from "../../src/ip/prefix.ts";
+import { hostAddress, IPV6_UNDERLAY } from "../../src/lab/address-plan.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import { launcher } from "../../src/lab/launcher.ts";
+import type { Place } from "../../src/lab/place.ts";
+import { waitUntil } from "../../src/lab/wait.ts";
+import type { Milliseconds } from "../../src/lib/clock.ts";
+import { ceiling, untilPing } from "../e2e/hosts.ts";
 import { makeCertificates } from "../support/certificates.ts";
 import { saysOnce } from "../support/tcp.ts";
 import { answering, type Handler } from "./listen.ts";
@@ -26,7 +32,8 @@ export interface CloudServers {
 export interface CloudMachine {
   readonly mac: string;
   readonly address: string;
-  /** Whether packets from it must have its own address. */
+  readonly ipv6?: string | undefined;
+  /** Whether packets from it must have its own addresses. */
   readonly isChecked: boolean;
 }
 
@@ -55,7 +62,7 @@ export class CloudLab implements AsyncDisposable {
     cleanup.use(await serve(api, () => createHttpsServer(options, answering(servers.api))));
     const { namespace } = lab.switch;
     await namespace.ip([`addr add ${METADATA}/32 dev br0`]);
-    await namespace.sysctl(1, "net/ipv4/ip_forward");
+    await namespace.sysctl(1, "net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding");
     await namespace.sysctl(0, "net/ipv4/conf/all/send_redirects", "net/ipv4/conf/br0/send_redirects");
     const program = new URL("./forward-program.ts", import.meta.url).pathname;
     const child = namespace.spawn(
@@ -96,7 +103,10 @@ export class CloudLab implements AsyncDisposable {
       "delete table inet cloud",
       "add table inet cloud",
       "add chain inet cloud check { type filter hook prerouting priority -300; }",
-      ...checked.map(({ mac, address }) => `add rule inet cloud check ether saddr ${mac} ip saddr != ${address} drop`),
+      ...checked.flatMap(({ mac, address, ipv6 }) => [
+        `add rule inet cloud check ether saddr ${mac} ip saddr != ${address} drop`,
+        `add rule inet cloud check ether saddr ${mac} ip6 saddr != { ${ipv6 ?? "::"}, fe80::/10 } drop`,
+      ]),
     ];
     await namespace.run(["nft", "-f", "-"], { input: `${rules.join("\n")}\n` });
   }
@@ -104,6 +114,34 @@ export class CloudLab implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#cleanup.disposeAsync();
   }
+}
+
+/** An IPv6 address for each host, as the lab gives it where it has IPv6. */
+export function ipv6Of(lab: Lab, host: LabHost): string | undefined {
+  if (!lab.switch.hasIPv6) return undefined;
+  return formatAddress(hostAddress(IPV6_UNDERLAY, Number(host.name.slice(1))));
+}
+
+/** The subnets that a host leased, IPv4 first. */
+export function subnetsOf(host: LabHost): readonly string[] {
+  const { subnet, ipv6 } = host.subnetEnv();
+  const ranges = ipv6 === undefined ? [subnet] : [subnet, ipv6.subnet];
+  return ranges.map(({ address, length }) => formatPrefix(networkOf(address, length)));
+}
+
+/** Waits until every pod reaches every other, by every family that they have. */
+export async function untilAllPing(lab: Lab): Promise<void> {
+  await waitUntil(async () => (await lab.ping()).every(({ time }) => time !== undefined), {
+    signal: lab.signal,
+    within: ceiling(2_000),
+    what: "all pods reach each other",
+  });
+}
+
+/** Waits until a pod answers another by both families (or, with `answered` false, by none). */
+export async function untilPings(from: Place, to: Place, within: Milliseconds, answered = true): Promise<void> {
+  const byIPv6 = { title: `${to.title} by IPv6`, address: to.ipv6 ?? "" };
+  await Promise.all([to, byIPv6].map((target) => untilPing(from, target, within, answered)));
 }
 
 /** What a daemon, or a library in it, wrote beside the log. */

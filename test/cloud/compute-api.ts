@@ -12,7 +12,7 @@ export interface GceInstance {
   readonly mac: string;
   readonly address: string;
   /** If its interface has both. */
-  ipv6?: string;
+  readonly ipv6?: string | undefined;
   canIpForward: boolean;
   state: "running" | "stopped" | "deleted";
 }
@@ -92,11 +92,15 @@ export class ComputeApi {
     return ALL.filter((permission) => !without.includes(permission));
   }
 
-  launch(address: string, mac = "42:01:0a:80:00:01"): GceInstance {
+  launch(
+    address: string,
+    { mac = "42:01:0a:80:00:01", ipv6 }: Partial<Pick<GceInstance, "mac" | "ipv6">> = {},
+  ): GceInstance {
     const instance: GceInstance = {
       name: `node-${this.instances.length + 1}`,
       mac,
       address,
+      ipv6,
       canIpForward: true,
       state: "running",
     };
@@ -299,5 +303,9 @@ export function networkUrl(name: string): string {
 }
 
 export function instanceUrl(name: string): string {
-  return `${CANONICAL}/projects/${PROJECT}/zones/${ZONE}/instances/${name}`;
+  return `${CANONICAL}/${instancePath(name)}`;
+}
+
+export function instancePath(name: string): string {
+  return `projects/${PROJECT}/zones/${ZONE}/instances/${name}`;
 }

@@ -199,7 +199,14 @@ function filtersOf(parameters: URLSearchParams): ReadonlyMap<string, readonly st
 }
 
 function destinationOf(parameters: URLSearchParams): string {
-  return parameters.get("DestinationIpv6CidrBlock") ?? need(parameters, "DestinationCidrBlock");
+  const name = parameters.has("DestinationIpv6CidrBlock") ? "DestinationIpv6CidrBlock" : "DestinationCidrBlock";
+  const value = need(parameters, name);
+  if (value.includes(":") !== (name === "DestinationIpv6CidrBlock"))
+    throw new Refused(
+      "InvalidParameterValue",
+      `Value (${value}) for parameter ${name} is invalid. This is not a valid CIDR block.`,
+    );
+  return value;
 }
 
 function need(parameters: URLSearchParams, name: string): string {

@@ -5,7 +5,7 @@ export interface FakeInstance {
   readonly mac: string;
   readonly address: string;
   /** If its subnet has IPv6. */
-  ipv6?: string;
+  readonly ipv6?: string | undefined;
   readonly subnet: string;
   sourceDestCheck: boolean;
   isRunning: boolean;
@@ -25,9 +25,13 @@ export interface FakeRouteTable {
   /** Subnets that use it. */
   readonly subnets: readonly string[];
   readonly isMain: boolean;
-  /** How many routes people may make. */
+  /** How many routes of each family people may make. */
   quota: number;
   routes: readonly FakeRoute[];
+}
+
+function isIPv6(destination: string): boolean {
+  return destination.includes(":");
 }
 
 /** A request that EC2 refuses. */
@@ -52,22 +56,27 @@ export const REGION = "eu-test-1";
 /** A VPC: instances, and route tables that say which of them gets what. */
 export class FakeVpc {
   readonly range: string;
+  readonly ipv6Range: string | undefined;
   readonly instances: FakeInstance[] = [];
   tables: FakeRouteTable[];
   /** Called after every change and awaited before the change is acknowledged. */
   onChange: () => Promise<void> = async () => {};
 
-  constructor(range = "192.168.77.0/24") {
+  /** @param ipv6Range none for a VPC that has no IPv6 */
+  constructor(range: string, ipv6Range?: string) {
     this.range = range;
-    const local: FakeRoute = { destination: range, target: "local", origin: "CreateRouteTable" };
+    this.ipv6Range = ipv6Range;
+    const routes = [range, ...(ipv6Range === undefined ? [] : [ipv6Range])].map(
+      (destination): FakeRoute => ({ destination, target: "local", origin: "CreateRouteTable" }),
+    );
     this.tables = [
-      { id: MAIN_TABLE, subnets: [], isMain: true, quota: 50, routes: [local] },
-      { id: SUBNET_TABLE, subnets: [SUBNET], isMain: false, quota: 50, routes: [local] },
+      { id: MAIN_TABLE, subnets: [], isMain: true, quota: 50, routes },
+      { id: SUBNET_TABLE, subnets: [SUBNET], isMain: false, quota: 50, routes },
     ];
   }
 
   /** Launches the next instance. */
-  launch(address: string, mac?: string): FakeInstance {
+  launch(address: string, { mac, ipv6 }: Partial<Pick<FakeInstance, "mac" | "ipv6">> = {}): FakeInstance {
     const number = this.instances.length + 1;
     const digits = number.toString(16).padStart(17, "0");
     const instance: FakeInstance = {
@@ -75,6 +84,7 @@ export class FakeVpc {
       networkInterface: `eni-${digits}`,
       mac: mac ?? `02:00:00:00:00:${number.toString(16).padStart(2, "0")}`,
       address,
+      ipv6,
       subnet: SUBNET,
       sourceDestCheck: true,
       isRunning: true,
@@ -103,8 +113,10 @@ export class FakeVpc {
     this.#requireInterface(target);
     if (routes.some((route) => route.destination === destination))
       throw new Refused("RouteAlreadyExists", `The route identified by ${destination} already exists.`);
-    if (routes.filter(({ origin }) => origin === "CreateRoute").length >= quota)
-      throw new Refused("RouteLimitExceeded", "The maximum number of routes has been reached.");
+    const made = routes.filter(
+      (route) => route.origin === "CreateRoute" && isIPv6(route.destination) === isIPv6(destination),
+    );
+    if (made.length >= quota) throw new Refused("RouteLimitExceeded", "The maximum number of routes has been reached.");
     await this.set(table, destination, target);
   }
 

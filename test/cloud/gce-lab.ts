@@ -1,6 +1,6 @@
 import type { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
-import { CloudLab } from "./cloud-lab.ts";
+import { CloudLab, ipv6Of } from "./cloud-lab.ts";
 import { ComputeApi, type GceInstance } from "./compute-api.ts";
 import { GceMetadata } from "./gce-metadata.ts";
 import { withEnv } from "./with-env.ts";
@@ -20,7 +20,9 @@ export class GceLab implements AsyncDisposable {
       metadata: (from) => (request, response) => metadata.handle(request, response, from),
       api: (request, response) => api.handle(request, response),
     });
-    lab.hosts.forEach((host, index) => api.launch(host.address, `02:00:00:00:00:0${index + 1}`));
+    lab.hosts.forEach((host, index) =>
+      api.launch(host.address, { mac: `02:00:00:00:00:0${index + 1}`, ipv6: ipv6Of(lab, host) }),
+    );
     const gce = new GceLab({ api, metadata }, cloud);
     await gce.#sync();
     return gce;
@@ -50,11 +52,14 @@ export class GceLab implements AsyncDisposable {
     const routes = new Map<string, string>();
     for (const route of this.api.routes) {
       const instance = this.api.instanceOf(route);
-      if (instance?.state === "running") routes.set(route.destRange, instance.address);
+      if (instance?.state !== "running") continue;
+      const { address, ipv6 = "" } = instance;
+      routes.set(route.destRange, route.destRange.includes(":") ? ipv6 : address);
     }
-    const machines = this.api.instances.map(({ mac, address, canIpForward }) => ({
+    const machines = this.api.instances.map(({ mac, address, ipv6, canIpForward }) => ({
       mac,
       address,
+      ipv6,
       isChecked: !canIpForward,
     }));
     await this.#cloud.carry(routes, machines);

@@ -3,14 +3,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { openCloud } from "../../src/cloud/open-cloud.ts";
-import { parseAddress } from "../../src/ip/address.ts";
 import { formatPrefix } from "../../src/ip/prefix.ts";
-import { systemClock } from "../../src/lib/clock.ts";
 import { type CloudHostOptions, lease, TestedHost } from "./cloud-host.ts";
 import { ComputeApi, instanceUrl, networkUrl } from "./compute-api.ts";
 import { type Gce, openGce } from "./gce.ts";
-import { describeIPv6Routes, REQUEST } from "./ipv6-routes.ts";
 import { withEnv } from "./with-env.ts";
 
 const SUBNET = "10.5.3.0/24";
@@ -127,15 +123,6 @@ describe("gce", () => {
     ]);
   });
 
-  test("an interface is found by its IPv6 address, and its table writes, finds and removes IPv6 routes as any other", async () => {
-    gce.self.ipv6 = "2600:1900:4000:1::a";
-    const options = { signal: AbortSignal.timeout(20_000) };
-    const clouds = openCloud({ clock: systemClock, env: process.env });
-    const cloud = await clouds.openComputeEngine({ ...REQUEST, address: parseAddress(gce.self.ipv6) }, options);
-    expect(cloud.ranges.map(formatPrefix)).toEqual(["192.0.2.0/24", "2600:1900:4000:1::/64"]);
-    await describeIPv6Routes(cloud, () => gce.api.lines, "flannel-fd00-5-0-3---64 fd00:5:0:3::/64 node-1");
-  });
-
   test("a route of that name in another network is named as what it may be", async () => {
     await gce.api.put({
       name: NAME,
@@ -166,6 +153,65 @@ describe("gce", () => {
     const before = performance.now();
     await host.stop();
     expect(performance.now() - before).toBeLessThan(1_000);
+  });
+});
+
+describe("gce with IPv6", () => {
+  const IPV6 = { address: "2600:1900:4000:1::a", subnet: "fd00:5:0:3::/64" };
+  const IPV6_OWN = "flannel-fd00-5-0-3---64 fd00:5:0:3::/64 node-1";
+
+  async function inProject(options: { readonly ipv6?: string }): Promise<void> {
+    gce = cleanup.use(await openGce(options));
+    cleanup.use(withEnv(gce.env));
+  }
+
+  test("both families share one look at the instance and at the project, and a restart makes no changing call", async () => {
+    await inProject({ ipv6: IPV6.address });
+    const first = await start({ ipv6: IPV6 });
+    await first.settled();
+    expect(gce.api.lines).toEqual([OWN, IPV6_OWN]);
+    expect(gce.api.routes.at(-1)).toMatchObject({ priority: 1000, nextHopInstance: instanceUrl("node-1") });
+    expect(gce.api.calls.filter(({ method, path }) => method === "GET" && !path.includes("operations"))).toHaveLength(
+      2,
+    );
+    expect(first.overlay.claim?.subnets.map(formatPrefix)).toEqual([SUBNET, IPV6.subnet]);
+    await first.stop();
+    gce.api.calls.length = 0;
+    const second = await start({ ipv6: IPV6 });
+    await second.settled();
+    await gce.api.remove("flannel-fd00-5-0-3---64");
+    await second.resync();
+    expect(gce.api.lines).toEqual([OWN, IPV6_OWN]);
+    expect(gce.api.changing).toEqual(["POST global/routes"]);
+  });
+
+  test("a network of IPv6 alone has that route alone, and dead instances' routes go", async () => {
+    await inProject({ ipv6: IPV6.address });
+    for (const number of [7, 8])
+      await gce.api.put({
+        name: `flannel-fd00-5-0-${number}---64`,
+        destRange: `fd00:5:0:${number}::/64`,
+        nextHopInstance: instanceUrl("gone"),
+      });
+    const host = await start({ ...IPV6 });
+    host.setPeers([lease("fd00:5:0:8::/64", "2600:1900:4000:1::8")]);
+    await host.settled();
+    expect(gce.api.lines).toEqual([IPV6_OWN, "flannel-fd00-5-0-8---64 fd00:5:0:8::/64 gone"]);
+  });
+
+  test.each([
+    [{}, IPV6, "instance node-1 has no IPv6 address in projects/flannel-test/global/networks/pods"],
+    [{ ipv6: "2600:1900:4000:1::b" }, IPV6, "does not have the address 2600:1900:4000:1::a; it has 192.0.2.1, 2600:"],
+    [
+      { ipv6: IPV6.address },
+      { ...IPV6, network: "2600:1900:4000::/48" },
+      "IPv6Network: 2600:1900:4000::/48 overlaps the cloud's own 2600:1900:4000:1::/64",
+    ],
+    [{ ipv6: IPV6.address }, { ...IPV6, network: "fd20:5::/48" }, "fd20:5::/48 overlaps the cloud's own fd20::/20"],
+  ])("what is missing where the instance has %j is named", async (options, ipv6, message) => {
+    await inProject(options);
+    await expect(start({ ipv6 })).rejects.toThrow(message);
+    expect(gce.api.calls).toEqual([]);
   });
 });
 

@@ -10,10 +10,11 @@ export interface Gce extends AsyncDisposable {
   readonly self: GceInstance;
 }
 
-export async function openGce(): Promise<Gce> {
+/** @param options what the instance has */
+export async function openGce({ ipv6 }: { readonly ipv6?: string } = {}): Promise<Gce> {
   const api = new ComputeApi();
   const metadata = new GceMetadata(api);
-  const self = api.launch("192.0.2.1");
+  const self = api.launch("192.0.2.1", { ipv6 });
   await using cleanup = new AsyncDisposableStack();
   const compute = cleanup.use(await listen((request, response) => api.handle(request, response)));
   const server = cleanup.use(await listen((request, response) => metadata.handle(request, response, self.address)));

@@ -69,7 +69,8 @@ export class InstanceMetadata {
       [`${own}/vpc-id`]: VPC,
       [`${own}/owner-id`]: ACCOUNT,
       [`${own}/vpc-ipv4-cidr-blocks`]: this.#vpc.range,
-      ...(ipv6 !== undefined && { [`${own}/ipv6s`]: ipv6, [`${own}/vpc-ipv6-cidr-blocks`]: "2001:db8:1::/56" }),
+      ...(ipv6 !== undefined && { [`${own}/ipv6s`]: ipv6 }),
+      ...(this.#vpc.ipv6Range !== undefined && { [`${own}/vpc-ipv6-cidr-blocks`]: this.#vpc.ipv6Range }),
       ...(this.role !== undefined && {
         "iam/security-credentials/": "flannel",
         "iam/security-credentials/flannel": JSON.stringify({

@@ -50,7 +50,12 @@ export function complaints(host: LabHost): readonly string[] {
 }
 
 /** Waits until one ping from a place is answered (or, with `answered` false, until none is). */
-export async function untilPing(from: Place, to: Place, within: Milliseconds, answered = true): Promise<void> {
+export async function untilPing(
+  from: Place,
+  to: Pick<Place, "title" | "address">,
+  within: Milliseconds,
+  answered = true,
+): Promise<void> {
   await waitUntil(
     async (signal) =>
       ((await from.exec(["ping", "-n", "-c1", "-W0.2", to.address], { signal })).code === 0) === answered,

@@ -4,7 +4,7 @@ import { awsVpcRoutes } from "./backend.ts";
 import { type AwsVpcOptions, parseAwsVpcOptions } from "./options.ts";
 
 export const awsVpc: BackendType<AwsVpcOptions> = {
-  families: [4],
+  families: [4, 6],
   parseOptions: parseAwsVpcOptions,
   async prepare({ options, config, external, cloud, notes, logger }, { signal }) {
     const checkEvery = options.checkInterval * 1000;

@@ -4,7 +4,7 @@ import { gceRoutes } from "./backend.ts";
 import { type GceOptions, parseGceOptions } from "./options.ts";
 
 export const gce: BackendType<GceOptions> = {
-  families: [4],
+  families: [4, 6],
   parseOptions: parseGceOptions,
   async prepare({ options, config, external, cloud, notes, logger }, { signal }) {
     const request = { address: external.address, checkEvery: options.checkInterval * 1000, notes, logger };

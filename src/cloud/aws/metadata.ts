@@ -16,6 +16,8 @@ export interface Ec2Instance {
   readonly networkInterface: string;
   readonly subnet: string;
   readonly vpc: string;
+  /** Of the interface, both families'. */
+  readonly addresses: readonly Address[];
   /** The VPC's own. */
   readonly ranges: readonly Prefix[];
 }
@@ -42,7 +44,7 @@ export async function describeInstance(address: Address, env: Settings, options:
     optional(ask("services/partition", /^aws(-[a-z]+)*$/)),
     ask("network/interfaces/macs/", /^([0-9a-f]{2}(:[0-9a-f]{2}){5}\/?\s*)+$/i),
   ]);
-  const mac = await interfaceWith(address, lines(macs), ask);
+  const { mac, addresses } = await interfaceWith(address, lines(macs), ask);
   const of = (item: string) => `network/interfaces/macs/${mac}/${item}`;
   const [networkInterface, subnet, vpc, account, ipv4, ipv6] = await Promise.all([
     ask(of("interface-id"), /^eni-[0-9a-f]+$/),
@@ -53,7 +55,17 @@ export async function describeInstance(address: Address, env: Settings, options:
     optional(ask(of("vpc-ipv6-cidr-blocks"), /^[\da-f:./\s]+$/i)),
   ]);
   const ranges = [...lines(ipv4 ?? ""), ...lines(ipv6 ?? "")].map((text) => parsePrefix(text));
-  return { instance, region, partition: partition ?? "aws", account, networkInterface, subnet, vpc, ranges };
+  return {
+    instance,
+    region,
+    partition: partition ?? "aws",
+    account,
+    networkInterface,
+    subnet,
+    vpc,
+    addresses,
+    ranges,
+  };
 }
 
 /** One item of the metadata, which must look like that. */
@@ -124,21 +136,44 @@ async function regionOf(ask: Ask): Promise<string> {
   return region ?? (await ask("placement/availability-zone", /^[a-z]{2,}(-[a-z]+)+-\d+[a-z]$/)).slice(0, -1);
 }
 
-async function interfaceWith(address: Address, macs: readonly string[], ask: Ask): Promise<string> {
-  const item = address.family === 4 ? "local-ipv4s" : "ipv6s";
-  const seen: string[] = [];
+interface KnownInterface {
+  readonly mac: string;
+  readonly addresses: readonly Address[];
+}
+
+async function interfaceWith(address: Address, macs: readonly string[], ask: Ask): Promise<KnownInterface> {
+  const interfaces: KnownInterface[] = [];
   for (const mac of macs.map((line) => line.replace(/\/$/, ""))) {
-    const texts = lines((await optional(ask(`network/interfaces/macs/${mac}/${item}`, /^[\da-f:.\s]+$/i))) ?? "");
-    seen.push(...texts);
-    const has = texts
-      .map((text) => tryParseAddress(text))
-      .some((found) => found !== undefined && equalAddress(found, address));
-    if (has) return mac;
+    const found = { mac, addresses: await addressesOf(mac, ask) };
+    if (found.addresses.some((own) => equalAddress(own, address))) return found;
+    interfaces.push(found);
   }
-  throw new CloudError(
-    "gone",
-    `no network interface of this instance has the address ${formatAddress(address)}; they have ${seen.join(", ")} (--iface says which to use)`,
+  throw noInterfaceWith(
+    address,
+    interfaces.flatMap(({ addresses }) => addresses),
   );
+}
+
+/** @param have what the instance's interfaces have */
+function noInterfaceWith(address: Address, have: readonly Address[]): CloudError {
+  const isFirstIPv6 = address.family === 6 && have.every(({ family }) => family === 4);
+  const hint = isFirstIPv6
+    ? "IPv6 must be in the VPC, in the subnet and at the interface: aws ec2 associate-vpc-cidr-block, associate-subnet-cidr-block, assign-ipv6-addresses"
+    : "--iface says which to use";
+  return new CloudError(
+    "gone",
+    `no network interface of this instance has the address ${formatAddress(address)}; they have ${have.map(formatAddress).join(", ")} (${hint})`,
+  );
+}
+
+async function addressesOf(mac: string, ask: Ask): Promise<readonly Address[]> {
+  const items = ["local-ipv4s", "ipv6s"].map((item) =>
+    optional(ask(`network/interfaces/macs/${mac}/${item}`, /^[\da-f:.\s]+$/i)),
+  );
+  return (await Promise.all(items))
+    .flatMap((text) => lines(text ?? ""))
+    .map((text) => tryParseAddress(text))
+    .filter((address) => address !== undefined);
 }
 
 async function optional(asked: Promise<string>): Promise<string | undefined> {

@@ -1,4 +1,5 @@
 import type { Route, RouteTable } from "@aws-sdk/client-ec2";
+import type { Family } from "../../ip/address.ts";
 import { formatPrefix, type Prefix, parsePrefix } from "../../ip/prefix.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Logger } from "../../lib/logger.ts";
@@ -17,7 +18,7 @@ export class VpcRoutes implements RouteApi {
   readonly #logger: Logger;
   /** The table that the subnet uses, as of the last look. */
   #subnetsTable: string | undefined;
-  /** Of each table, as of the last look. */
+  /** Of each table and family, as of the last look. */
   readonly #counts = new Map<string, number>();
   #saidNoReplace = false;
 
@@ -47,7 +48,7 @@ export class VpcRoutes implements RouteApi {
     try {
       await this.#ec2.createRoute({ ...this.#destination(route, table), NetworkInterfaceId: route.target }, options);
     } catch (error) {
-      throw isCloudError(error, "quota") ? this.#full(table) : error;
+      throw isCloudError(error, "quota") ? this.#full(table, route.destination.address.family) : error;
     }
   }
 
@@ -96,14 +97,19 @@ export class VpcRoutes implements RouteApi {
 
   #routesOf({ RouteTableId: id = "", Routes: routes = [] }: RouteTable): readonly CloudRoute[] {
     const made = routes.filter(({ Origin }) => Origin === undefined || Origin === "CreateRoute");
-    this.#counts.set(id, made.length);
     const table = this.#ids.length > 0 ? id : undefined;
-    return made.flatMap((route) => {
+    const found = made.flatMap((route): readonly CloudRoute[] => {
       const destination = destinationOf(route);
       return destination === undefined
         ? []
-        : { table, destination, target: targetOf(route), leadsTo: this.#leadsTo(route) };
+        : [{ table, destination, target: targetOf(route), leadsTo: this.#leadsTo(route) }];
     });
+    for (const family of [4, 6] as const)
+      this.#counts.set(
+        `${id} ${family}`,
+        found.filter(({ destination }) => destination.address.family === family).length,
+      );
+    return found;
   }
 
   #leadsTo({ State, NetworkInterfaceId, InstanceId }: Route): LeadsTo {
@@ -126,11 +132,12 @@ export class VpcRoutes implements RouteApi {
       : { RouteTableId: table, DestinationIpv6CidrBlock: text };
   }
 
-  #full(table: string): CloudError {
-    const count = this.#counts.get(table);
+  /** EC2 counts each family by itself. "Amazon VPC quotas", Amazon VPC User Guide. */
+  #full(table: string, family: Family): CloudError {
+    const count = this.#counts.get(`${table} ${family}`);
     return new CloudError(
       "quota",
-      `route table ${table} is full${count === undefined ? "" : `: it holds ${count} routes`}; ask for more in Service Quotas ("Routes per route table" of Amazon VPC), or delete routes that are not needed`,
+      `route table ${table} is full${count === undefined ? "" : `: it holds ${count} IPv${family} routes`}; ask for more in Service Quotas ("Routes per route table" of Amazon VPC), or delete routes that are not needed`,
     );
   }
 }

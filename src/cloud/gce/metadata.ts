@@ -15,6 +15,8 @@ export interface GceInstance {
   readonly path: string;
   /** Of the interface: `projects/p/global/networks/n`. */
   readonly network: string;
+  /** Of the interface, both families'. */
+  readonly addresses: readonly Address[];
   /** The interface's subnetwork. */
   readonly ranges: readonly Prefix[];
 }
@@ -85,6 +87,7 @@ export async function describeInstance(
     name,
     path: `projects/${project}/zones/${zone}/instances/${name}`,
     network: `projects/${project}/global/networks/${network}`,
+    addresses: addressesOf(found),
     ranges: rangesOf(found),
   };
 }

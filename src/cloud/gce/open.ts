@@ -1,15 +1,18 @@
+import { parsePrefix } from "../../ip/prefix.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import type { CloudHost, CloudRequest, RouteClaim } from "../cloud.ts";
 import type { CloudParts } from "../cloud-parts.ts";
 import { type ClaimedRoutes, FormerRoutes } from "../former-routes.ts";
-import { ForwardingTable } from "../forwarding-table.ts";
-import { HeldSubnets } from "../held-subnets.ts";
+import { hostTables } from "../host-tables.ts";
 import { pace } from "../pace.ts";
-import { CloudRouteTable } from "../route-table.ts";
 import { ComputeApi } from "./client.ts";
 import { IpForwarding } from "./forwarding.ts";
 import { describeInstance } from "./metadata.ts";
+import { requireAddress } from "./own-address.ts";
 import { GceRoutes } from "./routes.ts";
+
+/** Of this every network has its own IPv6 ranges, and the metadata server its address. "Subnets", Virtual Private Cloud documentation. */
+const RESERVED = parsePrefix("fd20::/20");
 
 /** This host in its network. Asks the metadata server only; the compute API is asked by the tables, which know how to wait. */
 export async function openComputeEngine(
@@ -25,17 +28,15 @@ export async function openComputeEngine(
   return {
     target: self.path,
     instance: name,
-    ranges,
-    tables(scope) {
-      const held = new HeldSubnets();
-      const every = pace(checkEvery);
-      const api = new GceRoutes(compute, self);
-      return {
-        held,
-        routes: new CloudRouteTable({ api, scope, isHeld: (subnet) => held.has(subnet), pace: every, logger }),
-        forwarding: new ForwardingTable(new IpForwarding(compute, self, logger), name, every),
-      };
-    },
+    ranges: [...ranges, RESERVED],
+    requireAddress: (address) => requireAddress(address, self),
+    tables: hostTables({
+      routes: new GceRoutes(compute, self),
+      forwarding: new IpForwarding(compute, self, logger),
+      instance: name,
+      pace: pace(checkEvery),
+      logger,
+    }),
     formerRoutes: (claim, kept) => new FormerRoutes(claimed(claim), kept && claimed(kept)),
   };
 }
