@@ -3,6 +3,8 @@ import type { LeaseApi } from "./lease-api.ts";
 import type { NetworkApi } from "./network-api.ts";
 import type { Parked, Reply } from "./reply.ts";
 import type { ApiRequest } from "./request.ts";
+import type { ReservationApi } from "./reservation-api.ts";
+import type { WatchApi } from "./watch-api.ts";
 
 export type Handler = (request: ApiRequest) => Promise<Reply | Parked>;
 
@@ -14,18 +16,25 @@ export interface Match {
 /** Finds what a method and a path ask for; undefined for anything that 0.7.0 does not know either. */
 export type FindRoute = (method: string, path: string) => Match | undefined;
 
-export function routes(leases: LeaseApi, networks: NetworkApi): FindRoute {
+export interface Apis {
+  readonly leases: LeaseApi;
+  readonly watches: WatchApi;
+  readonly reservations: ReservationApi;
+  readonly networks: NetworkApi;
+}
+
+export function routes({ leases, watches, reservations, networks }: Apis): FindRoute {
   const router = new TrieRouter<Handler>();
   const add = (method: string, path: string, handler: Handler) => router.add(method, `/v1${path}`, handler);
   add("GET", "/:network/config", (request) => leases.getConfig(request));
   add("POST", "/:network/leases", (request) => leases.acquireLease(request));
-  add("GET", "/:network/leases", (request) => leases.watchLeases(request));
-  add("GET", "/:network/leases/:subnet", (request) => leases.watchLease(request));
+  add("GET", "/:network/leases", (request) => watches.watchLeases(request));
+  add("GET", "/:network/leases/:subnet", (request) => watches.watchLease(request));
   add("PUT", "/:network/leases/:subnet", (request) => leases.putLease(request));
   add("DELETE", "/:network/leases/:subnet", (request) => leases.deleteLease(request));
-  add("GET", "/:network/reservations", (request) => leases.listReservations(request));
-  add("POST", "/:network/reservations", (request) => leases.addReservation(request));
-  add("DELETE", "/:network/reservations/:subnet", (request) => leases.removeReservation(request));
+  add("GET", "/:network/reservations", (request) => reservations.listReservations(request));
+  add("POST", "/:network/reservations", (request) => reservations.addReservation(request));
+  add("DELETE", "/:network/reservations/:subnet", (request) => reservations.removeReservation(request));
   const found = new Map<string, Match>(); // thousands of clients ask for a handful of paths
   return (method, path) => {
     const key = `${method} ${path}`;

@@ -8,6 +8,7 @@ import { Scope } from "../lib/scope.ts";
 import { type TlsFiles, TlsSource } from "../lib/tls-source.ts";
 import { untilItWorks } from "../lib/until-it-works.ts";
 import { Authorization, type AuthorizationOptions } from "./authorization.ts";
+import { Failures } from "./failures.ts";
 import { HEADERS } from "./headers.ts";
 import { HttpServer } from "./http-server.ts";
 import { LeaseApi } from "./lease-api.ts";
@@ -16,9 +17,11 @@ import type { ListenTarget } from "./listener.ts";
 import { NetworkApi } from "./network-api.ts";
 import { NetworkHub } from "./network-hub.ts";
 import { remembered } from "./remembered.ts";
+import { ReservationApi } from "./reservation-api.ts";
 import { routes } from "./routes.ts";
 import type { ServedStore } from "./served-store.ts";
 import { REMOTE_TLS_FLAGS } from "./tls-flags.ts";
+import { WatchApi } from "./watch-api.ts";
 
 export interface ServeOptions {
   readonly store: ServedStore;
@@ -65,15 +68,18 @@ export async function serveLeases(options: ServeOptions, { signal }: Abortable):
     ...(history !== undefined && { [HEADERS.store]: history }),
   }));
   const authorization = new Authorization(options.authorization);
-  const api = new LeaseApi({ store, hub, authorization, keyPrefix: options.keyPrefix, clock, logger });
+  const failures = new Failures(store.book, options.keyPrefix);
+  const find = routes({
+    leases: new LeaseApi({ store, authorization, clock, logger }, failures),
+    watches: new WatchApi({ store, hub, clock }, failures),
+    reservations: new ReservationApi({ store, authorization }, failures),
+    networks: new NetworkApi(store.networks && new NetworkHub(store.networks, clock, { signal: scope.signal })),
+  });
   const tls = files.certificate === undefined ? undefined : new TlsSource(files, REMOTE_TLS_FLAGS);
   const clientCertificates = tls !== undefined && files.ca !== undefined;
   await using server = new HttpServer({
-    find: routes(
-      api,
-      new NetworkApi(store.networks && new NetworkHub(store.networks, clock, { signal: scope.signal })),
-    ),
-    explain: (error, request) => api.failed(error, request),
+    find,
+    explain: (error, request) => failures.reply(error, request),
     headers: () => headers(`${store.manager.leaseFormat} ${history ?? ""}`),
     tls,
     clientCertificates,
