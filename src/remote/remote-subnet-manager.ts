@@ -10,25 +10,18 @@ import { Outage } from "../lease/outage.ts";
 import type { StoreHealth } from "../lease/store-health.ts";
 import type { Administration, LeaseFormat, LeaseRequest, Reservation, SubnetManager } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
-import type { Clock, Milliseconds } from "../lib/clock.ts";
+import type { Clock } from "../lib/clock.ts";
 import { UnsupportedError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
-import { failureOf, readChanges, readJson, readLease, readNetworks, readReservations } from "./answers.ts";
-import { formatSubnetSegment, formatSubnets, reservationJson, UNNAMED } from "./api-json.ts";
+import { readChanges, readJson, readLease, readNetworks, readReservations } from "./answers.ts";
+import { formatSubnetSegment, formatSubnets, reservationJson } from "./api-json.ts";
 import { formatGoTime } from "./go-json.ts";
 import { HEADERS } from "./headers.ts";
 import { readCursor, writeCursor } from "./history-names.ts";
-import { type HttpAnswer, HttpClient, type HttpRequest } from "./http-client.ts";
+import type { HttpAnswer, HttpRequest } from "./http-client.ts";
+import { leasePath, networkPath, RemoteApi } from "./remote-api.ts";
 import type { RemoteOptions } from "./remote-options.ts";
-import { Servers } from "./servers.ts";
 import { ToldLeases } from "./told-leases.ts";
-
-/** How long a server is asked to keep us waiting at most: then it is known that it still lives. */
-const WATCH_PATIENCE: Milliseconds = 25_000;
-/** What it may be late by. */
-const LATENESS: Milliseconds = 5_000;
-/** A server of 0.7.0 says nothing until something happens. */
-const FOREVER = Number.POSITIVE_INFINITY;
 
 interface Listing {
   readonly leases: readonly Lease[];
@@ -38,8 +31,7 @@ interface Listing {
 /** Leases by way of flannel servers, `--remote`: ours, or 0.7.0's. This host needs no way to the store, and none of its passwords. */
 export class RemoteSubnetManager implements SubnetManager, Administration, NetworkDirectory {
   readonly name: string;
-  readonly #http: HttpClient;
-  readonly #servers: Servers;
+  readonly #api: RemoteApi;
   readonly #parts: {
     readonly clock: Clock;
     readonly logger: Logger;
@@ -47,15 +39,11 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
     readonly health: StoreHealth | undefined;
   };
   readonly #told: ToldLeases;
-  readonly #closed = new AbortController();
   /** What a lease was taken by, for the watch that follows: thousands of leases need not be read twice. */
   readonly #listed = new Map<NetworkName, Listing>();
-  #leaseFormat: LeaseFormat = "0.7";
-  /** Whether the server last heard of is one of ours. */
-  #isExtended = false;
 
   constructor(
-    { endpoints, files }: RemoteOptions,
+    options: RemoteOptions,
     {
       clock,
       logger,
@@ -69,20 +57,19 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
       readonly health?: StoreHealth | undefined;
     },
   ) {
-    this.name = `flannel server ${endpoints.join(",")}`;
+    this.#api = new RemoteApi(options, { clock, logger });
+    this.name = this.#api.name;
     this.#parts = { clock, logger, random, health };
-    this.#http = new HttpClient(files);
-    this.#servers = new Servers(endpoints, { http: this.#http, clock, logger });
     this.#told = new ToldLeases(clock, logger);
   }
 
   /** That of the store behind the server, once it has told. */
   get leaseFormat(): LeaseFormat {
-    return this.#leaseFormat;
+    return this.#api.leaseFormat;
   }
 
   async networkConfig(network: NetworkName, options: Abortable): Promise<NetworkConfig> {
-    const answer = await this.#ask({ method: "GET", path: path(network, "config") }, options);
+    const answer = await this.#api.ask({ method: "GET", path: networkPath(network, "config") }, options);
     readJson(answer);
     return parseNetworkConfig(answer.body);
   }
@@ -94,12 +81,12 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
     if (existing !== undefined) await request.claim?.(existing, options);
     const attributes = request.attributes(existing);
     const previous = request.previous.map(formatPrefix).join(",");
-    const answer = await this.#ask(
+    const answer = await this.#api.ask(
       {
         method: "POST",
-        path: path(network, "leases"),
+        path: networkPath(network, "leases"),
         headers: previous === "" ? {} : { [HEADERS.previous]: previous },
-        body: formatAttributes(attributes, this.#leaseFormat),
+        body: formatAttributes(attributes, this.#api.leaseFormat),
       },
       options,
     );
@@ -108,7 +95,7 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
       own.includes(each) && !each.isReservation && !fitsConfig(each.subnet, request.config);
     const others = listing.leases.filter((each) => !equalPrefix(each.subnet, lease.subnet) && !isLetGo(each));
     // The store's very next change: then nothing is between the listing and the lease that is in it.
-    const isNext = this.#isExtended && lease.revision === listing.cursor.index + 1n;
+    const isNext = this.#api.isExtended && lease.revision === listing.cursor.index + 1n;
     const cursor = isNext ? { ...listing.cursor, index: lease.revision } : listing.cursor;
     this.#listed.set(network, { leases: [...others, lease], cursor });
     return lease;
@@ -120,12 +107,12 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
     attributes: LeaseAttributes,
     options: Abortable,
   ): Promise<Lease> {
-    if (!this.#isExtended) await this.#requireOurs(network, lease, options);
-    const body = `{${formatSubnets(lease)},"Attrs":${formatAttributes(attributes, this.#leaseFormat)},"Expiration":"${formatGoTime(lease.isReservation ? undefined : lease.expiration)}"}`;
-    const headers = this.#isExtended ? { "If-Match": `"${lease.revision}"` } : {};
+    if (!this.#api.isExtended) await this.#requireOurs(network, lease, options);
+    const body = `{${formatSubnets(lease)},"Attrs":${formatAttributes(attributes, this.#api.leaseFormat)},"Expiration":"${formatGoTime(lease.isReservation ? undefined : lease.expiration)}"}`;
+    const headers = this.#api.isExtended ? { "If-Match": `"${lease.revision}"` } : {};
     const request: HttpRequest = { method: "PUT", path: leasePath(network, lease.subnet), headers, body };
     try {
-      return this.#written(network, await this.#ask(request, options, lease.subnet), this.#told.lastIndex + 1n);
+      return this.#written(network, await this.#api.ask(request, options, lease.subnet), this.#told.lastIndex + 1n);
     } catch (error) {
       if (error instanceof LeaseTakenError)
         throw new LeaseLostError(lease.subnet, "another host holds it now", { cause: error });
@@ -137,7 +124,7 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
     network: NetworkName,
     options: Abortable & { readonly since?: Cursor },
   ): AsyncIterable<LeaseUpdate> {
-    const signal = AbortSignal.any([options.signal, this.#closed.signal]);
+    const signal = this.#api.untilClosed(options);
     using outage = new Outage({ ...this.#parts, store: () => this.name });
     let cursor = options.since;
     let listed = cursor === undefined ? this.#listed.get(network) : undefined;
@@ -147,7 +134,7 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
       signal.throwIfAborted();
       try {
         // A watch may be silent for long: that a server is back shall not be known only when something happens.
-        if (isAway) await this.#servers.exchange({ method: "GET", path: path(network, "config") }, { signal });
+        if (isAway) await this.#api.reach(network, { signal });
         if (isAway) outage.over();
         isAway = false;
         if (listed !== undefined) {
@@ -168,15 +155,15 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
   }
 
   async *watchNetworks(options: Abortable): AsyncIterable<NetworkUpdate> {
-    const signal = AbortSignal.any([options.signal, this.#closed.signal]);
+    const signal = this.#api.untilClosed(options);
     using outage = new Outage({ ...this.#parts, store: () => this.name });
     let next: string | undefined;
     for (;;) {
       signal.throwIfAborted();
       try {
-        const request = next === undefined ? {} : this.#waiting();
+        const request = next === undefined ? {} : this.#api.waiting();
         const query = next === undefined ? "" : `?next=${next}`;
-        const answer = await this.#ask({ method: "GET", path: `/v1/${query}`, ...request }, { signal });
+        const answer = await this.#api.ask({ method: "GET", path: `/v1/${query}`, ...request }, { signal });
         outage.over();
         const { update, cursor } = readNetworks(answer);
         next = cursor;
@@ -193,7 +180,7 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
     network: NetworkName,
     options: Abortable,
   ): Promise<{ readonly text: string; readonly revision: bigint }> {
-    const { body } = await this.#ask({ method: "GET", path: path(network, "config") }, options);
+    const { body } = await this.#api.ask({ method: "GET", path: networkPath(network, "config") }, options);
     return { text: body.trimEnd(), revision: 0n };
   }
 
@@ -213,26 +200,31 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
   }
 
   async revokeLease(network: NetworkName, subnet: Prefix, options: Abortable): Promise<void> {
-    await this.#ask({ method: "DELETE", path: leasePath(network, subnet) }, options, subnet);
+    await this.#api.ask({ method: "DELETE", path: leasePath(network, subnet) }, options, subnet);
   }
 
   async listReservations(network: NetworkName, options: Abortable): Promise<readonly Reservation[]> {
-    return readReservations(await this.#ask({ method: "GET", path: path(network, "reservations") }, options));
+    return readReservations(
+      await this.#api.ask({ method: "GET", path: networkPath(network, "reservations") }, options),
+    );
   }
 
   async addReservation(network: NetworkName, reservation: Reservation, options: Abortable): Promise<void> {
     const body = JSON.stringify(reservationJson(reservation));
-    await this.#ask({ method: "POST", path: path(network, "reservations"), body }, options, reservation.subnet);
+    await this.#api.ask(
+      { method: "POST", path: networkPath(network, "reservations"), body },
+      options,
+      reservation.subnet,
+    );
   }
 
   async removeReservation(network: NetworkName, subnet: Prefix, options: Abortable): Promise<void> {
-    const where = `${path(network, "reservations")}/${formatSubnetSegment(subnet)}`;
-    await this.#ask({ method: "DELETE", path: where }, options, subnet);
+    const where = `${networkPath(network, "reservations")}/${formatSubnetSegment(subnet)}`;
+    await this.#api.ask({ method: "DELETE", path: where }, options, subnet);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closed.abort(new Error(`${this.name} is closed`));
-    this.#http[Symbol.dispose]();
+    this.#api[Symbol.dispose]();
   }
 
   async #list(network: NetworkName, options: Abortable): Promise<Listing> {
@@ -242,23 +234,24 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
   }
 
   async #next(network: NetworkName, since: Cursor | undefined, options: Abortable): Promise<LeaseUpdate> {
-    const next = since && writeCursor(since, this.#isExtended);
+    const next = since && writeCursor(since, this.#api.isExtended);
     const query = next === undefined ? "" : `?next=${next}`;
-    const waiting = next === undefined ? {} : this.#waiting();
-    const answer = await this.#ask({ method: "GET", path: `${path(network, "leases")}${query}`, ...waiting }, options);
+    const waiting = next === undefined ? {} : this.#api.waiting();
+    const answer = await this.#api.ask(
+      { method: "GET", path: `${networkPath(network, "leases")}${query}`, ...waiting },
+      options,
+    );
     const changes = readChanges(answer);
-    return this.#told.read(network, changes, readCursor(changes.cursor, this.#servers.store), answer);
-  }
-
-  /** A request that may take long. */
-  #waiting(): Pick<HttpRequest, "headers" | "patience"> {
-    const headers = { [HEADERS.patience]: String(WATCH_PATIENCE / 1000) };
-    return { headers, patience: this.#isExtended ? WATCH_PATIENCE + LATENESS : FOREVER };
+    return this.#told.read(network, changes, readCursor(changes.cursor, this.#api.store), answer);
   }
 
   /** @throws {LeaseLostError} A server of 0.7.0 would give us a lease that is another's by now. */
   async #requireOurs(network: NetworkName, lease: Lease, options: Abortable): Promise<void> {
-    const answer = await this.#ask({ method: "GET", path: leasePath(network, lease.subnet) }, options, lease.subnet);
+    const answer = await this.#api.ask(
+      { method: "GET", path: leasePath(network, lease.subnet) },
+      options,
+      lease.subnet,
+    );
     const [found] = readChanges(answer).snapshot ?? [];
     if (found === undefined) throw new LeaseLostError(lease.subnet, "it is gone");
     const { publicIP } = found.attributes;
@@ -276,25 +269,6 @@ export class RemoteSubnetManager implements SubnetManager, Administration, Netwo
       answer,
     );
   }
-
-  /** @throws what the server told of, by the header or the words it used */
-  async #ask(request: HttpRequest, { signal }: Abortable, subnet?: Prefix): Promise<HttpAnswer> {
-    const both = AbortSignal.any([signal, this.#closed.signal]);
-    const answer = await this.#servers.exchange(request, { signal: both });
-    const format = answer.headers[HEADERS.format];
-    this.#isExtended = format !== undefined;
-    if (format === "0.7" || format === "later") this.#leaseFormat = format;
-    if (answer.status === 200) return answer;
-    throw failureOf(answer, subnet);
-  }
-}
-
-function path(network: NetworkName, rest: string): string {
-  return `/v1/${network === "" ? UNNAMED : encodeURIComponent(network)}/${rest}`;
-}
-
-function leasePath(network: NetworkName, subnet: Prefix): string {
-  return `${path(network, "leases")}/${formatSubnetSegment(subnet)}`;
 }
 
 /** Which of our leases the server will keep. */
