@@ -86,7 +86,9 @@ export class XtablesTable implements Table<FirewallChain> {
   }
 
   equal(desired: FirewallChain, actual: FirewallChain): boolean {
-    return this.#readback.equal(desired.purpose, this.#linesOf(desired), this.#linesOf(actual));
+    const [called, ...rules] = this.#linesOf(desired);
+    const [found, ...listed] = this.#linesOf(actual);
+    return called === found && this.#readback.equal(desired.purpose, rules, listed);
   }
 
   async list(options: Abortable): Promise<readonly FirewallChain[]> {
@@ -136,9 +138,11 @@ export class XtablesTable implements Table<FirewallChain> {
   }
 
   async #readAgain(row: FirewallChain, options: Abortable): Promise<void> {
-    if (!this.#readback.wrote(row.purpose, this.#linesOf(row))) return;
+    // Where it is called from has no other words: that it is elsewhere is somebody's doing.
+    const [, ...rules] = this.#linesOf(row);
+    if (!this.#readback.wrote(row.purpose, rules)) return;
     const found = await this.#look(row.purpose, options);
-    this.#readback.read(row.purpose, this.#linesOf(row), found?.listed ?? []);
+    this.#readback.read(row.purpose, rules, found?.listed?.slice(1) ?? []);
   }
 
   watch(onChange: () => void): Disposable {
