@@ -7,14 +7,17 @@ export function kubeconfigText(
     readonly cert?: string;
     readonly key?: string;
     readonly user?: object;
+    readonly cluster?: object;
   },
 ): string {
-  const { ca, token, cert, key, user = {} } = options;
+  const { ca, token, cert, key, user = {}, cluster = {} } = options;
   return JSON.stringify({
     apiVersion: "v1",
     kind: "Config",
     "current-context": "test",
-    clusters: [{ name: "test", cluster: { server, ...(ca !== undefined && { "certificate-authority": ca }) } }],
+    clusters: [
+      { name: "test", cluster: { server, ...(ca !== undefined && { "certificate-authority": ca }), ...cluster } },
+    ],
     contexts: [{ name: "test", context: { cluster: "test", user: "test" } }],
     users: [
       {

@@ -19,7 +19,7 @@ export interface NodeCondition {
   readonly reason: string;
 }
 
-type Fields = Readonly<Record<string, unknown>>;
+export type Fields = Readonly<Record<string, unknown>>;
 
 /** Reads nodes, and keeps flannel's annotations of them. */
 export class NodeReader {

@@ -10,9 +10,10 @@ export interface User {
 export const ADMINS = "system:masters";
 const ANONYMOUS: User = { name: "system:anonymous", groups: ["system:unauthenticated"] };
 
-/** Who somebody is, by bearer token or client certificate: "Authenticating" in the Kubernetes documentation. */
+/** Who somebody is, by bearer token, password or client certificate: "Authenticating" in the Kubernetes documentation. */
 export class Users {
   readonly #tokens = new Map<string, { readonly user: User; isExpired: boolean }>();
+  readonly #passwords = new Map<string, User>();
 
   /** A token for this user until it is expired. */
   addToken(token: string, user: User): void {
@@ -25,6 +26,11 @@ export class Users {
       name: `system:serviceaccount:${namespace}:${name}`,
       groups: ["system:serviceaccounts", `system:serviceaccounts:${namespace}`, "system:authenticated"],
     });
+  }
+
+  /** A password, as of a proxy that stands before the server: Kubernetes itself knows none since 1.19. */
+  addPassword(name: string, password: string, user: User): void {
+    this.#passwords.set(Buffer.from(`${name}:${password}`).toString("base64"), user);
   }
 
   expireToken(token: string): void {
@@ -41,6 +47,8 @@ export class Users {
     }
     const { authorization } = request.headers;
     if (authorization === undefined) return ANONYMOUS;
+    const byPassword = this.#passwords.get(/^Basic (\S+)$/.exec(authorization)?.[1] ?? "");
+    if (byPassword !== undefined) return byPassword;
     const known = this.#tokens.get(/^Bearer (\S+)$/.exec(authorization)?.[1] ?? "");
     if (known === undefined || known.isExpired) throw unauthorized();
     return known.user;
