@@ -6,6 +6,7 @@ import { type Ask, Endpoints, type StoreHeader, UncertainWriteError } from "../e
 import type { EtcdOptions } from "../etcd/options.ts";
 import { Connections } from "./connections.ts";
 import { explainFailure, wantsNewToken, wasNeverSent } from "./grpc-failure.ts";
+import type { KeyRange } from "./keyspace.ts";
 import type { GivenOf } from "./protobuf.ts";
 import {
   type LeaseGrantResponse,
@@ -196,4 +197,14 @@ const encoder = new TextEncoder();
 
 export function encode(text: string): Uint8Array {
   return encoder.encode(text);
+}
+
+export function encodeRange({ first, end }: KeyRange): { readonly key: Uint8Array; readonly rangeEnd: Uint8Array } {
+  return { key: encode(first), rangeEnd: encode(end) };
+}
+
+const decoder = new TextDecoder();
+
+export function decode(bytes: Uint8Array): string {
+  return decoder.decode(bytes);
 }
