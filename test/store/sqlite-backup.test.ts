@@ -8,7 +8,8 @@ import { DatabaseSync } from "node:sqlite";
 import { expect, test } from "vitest";
 import { InvalidConfigError } from "../../src/lib/errors.ts";
 import { silentLogger } from "../../src/lib/logger.ts";
-import { backUpStore, openSqliteRegistry } from "../../src/store/sqlite/sqlite-registry.ts";
+import { backUpStore } from "../../src/store/sqlite/back-up.ts";
+import { openSqliteRegistry } from "../../src/store/sqlite/sqlite-registry.ts";
 
 const options = { signal: new AbortController().signal };
 const logger = silentLogger;

@@ -34,7 +34,7 @@ async function backup(args: ArgumentsCamelCase<{ readonly file: string; readonly
     const { store } = readStoreOptions(args, process.env);
     if (store.kind !== "embedded")
       throw new UsageError("--embedded-store: say which file to copy; an etcd is copied by etcdctl snapshot save");
-    const { backUpStore } = await import("../../store/sqlite/sqlite-registry.ts");
+    const { backUpStore } = await import("../../store/sqlite/back-up.ts");
     const logger = await openLogger({ format: "text", verbosity: 0 }, "flannel");
     const { networks, leases, revision } = await interruptible((signal) =>
       backUpStore(store.file, args.file, { logger }, { signal }),

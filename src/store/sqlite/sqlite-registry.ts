@@ -1,19 +1,14 @@
 import { randomUUID } from "node:crypto";
-import { readFileSync, statSync } from "node:fs";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Prefix } from "../../ip/prefix.ts";
 import { ConfigNotFoundError, HistoryLostError, LeaseTakenError } from "../../lease/errors.ts";
-import { type Cursor, LEASE_TTL, type Lease, type LeaseEvent, type NetworkName } from "../../lease/lease.ts";
-import { formatAttributes, formatLeaseKey } from "../../lease/lease-codec.ts";
+import { type Cursor, LEASE_TTL, type Lease, type NetworkName } from "../../lease/lease.ts";
+import { formatLeaseKey } from "../../lease/lease-codec.ts";
 import type { LeaseFormat } from "../../lease/subnet-manager.ts";
 import type { Abortable } from "../../lib/abortable.ts";
-import { writeFileAtomically } from "../../lib/atomic-file.ts";
 import { type BackoffRange, backoff } from "../../lib/backoff.ts";
 import { type Clock, type Milliseconds, systemClock } from "../../lib/clock.ts";
-import { describeError, InvalidConfigError } from "../../lib/errors.ts";
-import type { Logger } from "../../lib/logger.ts";
 import { Scope } from "../../lib/scope.ts";
-import { EntryReader } from "../entry-reader.ts";
 import {
   ConfigConflictError,
   type LeaseChange,
@@ -26,35 +21,27 @@ import {
 } from "../registry.ts";
 import { ChangeSignal } from "./change-signal.ts";
 import { Expiry } from "./expiry.ts";
-import { type FileSystemType, requireLocalFileSystem } from "./file-system.ts";
 import {
   cursorOf,
   leaseOn,
   nextRevision,
-  recordChange,
   removeLease,
   requireHistory,
   requireUnchanged,
   storeRow,
   wasRestored,
 } from "./history.ts";
-import { expiry, LeaseTime, type Reading } from "./lease-time.ts";
-import type { ChangeRow, LeaseRow, Statements } from "./schema.ts";
-import { type StoreCopy, StoreFile } from "./store-file.ts";
+import { LeaseRows } from "./lease-rows.ts";
+import { LeaseTime } from "./lease-time.ts";
+import { type OpenStoreFileOptions, openStoreFile } from "./open-store-file.ts";
+import type { StoreFile } from "./store-file.ts";
 
-export interface SqliteRegistryOptions {
-  readonly clock?: Clock;
-  readonly logger: Logger;
-  /** Whether to make the file if there is none; true for a daemon. */
-  readonly create?: boolean;
+export interface SqliteRegistryOptions extends OpenStoreFileOptions {
   /** No lease is expired before this process has been up and awake for so long that every living owner has renewed: one renewal margin. */
   readonly grace?: Milliseconds;
   readonly ttl?: Milliseconds;
   /** How many changes a watch may lag behind. */
   readonly historyLength?: number;
-  /** Names this boot of this machine. */
-  readonly bootId?: string;
-  readonly fileSystemType?: FileSystemType;
 }
 
 /** How long a lease's end may be missed: nobody waits for it. */
@@ -73,7 +60,7 @@ export async function openSqliteRegistry(
   options: SqliteRegistryOptions,
   { signal }: Abortable,
 ): Promise<SqliteRegistry> {
-  return new SqliteRegistry(await openFile(file, options, { signal }), options);
+  return new SqliteRegistry(await openStoreFile(file, options, { signal }), options);
 }
 
 export class SqliteRegistry implements Registry {
@@ -82,7 +69,7 @@ export class SqliteRegistry implements Registry {
   readonly #file: StoreFile;
   readonly #clock: Clock;
   readonly #time: LeaseTime;
-  readonly #entries: EntryReader;
+  readonly #rows: LeaseRows;
   readonly #changes: ChangeSignal;
   readonly #expiry: Expiry;
   readonly #historyLength: number;
@@ -96,7 +83,7 @@ export class SqliteRegistry implements Registry {
     this.#historyLength = historyLength;
     this.#clock = clock;
     this.#time = new LeaseTime(clock, ttl);
-    this.#entries = new EntryReader(logger);
+    this.#rows = new LeaseRows({ path: file.path, time: this.#time, format: this.leaseFormat, historyLength, logger });
     this.#changes = new ChangeSignal(file.path, { clock, logger });
     const tick = Math.min(EXPIRY_TICK, ttl / 10);
     this.#expiry = new Expiry(file, { clock, logger, time: this.#time, grace, tick, historyLength });
@@ -104,7 +91,7 @@ export class SqliteRegistry implements Registry {
 
   async getConfig(network: NetworkName, options: Abortable): Promise<StoredConfig> {
     const row = await this.#file.read((statements) => statements.config.get({ network }), options);
-    if (row === undefined) throw new ConfigNotFoundError(this.#shownKey(network, "config"));
+    if (row === undefined) throw new ConfigNotFoundError(this.#rows.shownKey(network, "config"));
     return { text: row.text, revision: BigInt(row.revision) };
   }
 
@@ -117,7 +104,7 @@ export class SqliteRegistry implements Registry {
       const revision = BigInt(statements.config.get({ network })?.revision ?? 0);
       if (options.expected !== undefined && options.expected !== revision)
         throw new ConfigConflictError(
-          `${this.#shownKey(network, "config")} has revision ${revision}, not ${options.expected}`,
+          `${this.#rows.shownKey(network, "config")} has revision ${revision}, not ${options.expected}`,
         );
       statements.setConfig({ network, text, revision: nextRevision(statements) });
     }, options);
@@ -143,7 +130,7 @@ export class SqliteRegistry implements Registry {
     for (let start = 0; start < rows.length; start += CHUNK) {
       if (start > 0) await nextTurn(undefined, { signal: options.signal });
       for (const row of rows.slice(start, start + CHUNK)) {
-        const lease = this.#readLease(network, row, boot, reading);
+        const lease = this.#rows.read(network, row, boot, reading);
         if (lease !== undefined) leases.push(lease);
       }
     }
@@ -155,13 +142,13 @@ export class SqliteRegistry implements Registry {
       (statements, boot) => ({ row: leaseOn(statements, network, subnet), boot }),
       options,
     );
-    return row && this.#readLease(network, row, boot, this.#time.read());
+    return row && this.#rows.read(network, row, boot, this.#time.read());
   }
 
   async createLease(network: NetworkName, claim: LeaseClaim, options: Abortable): Promise<Lease> {
     return await this.#file.write((statements, boot) => {
       if (leaseOn(statements, network, claim.subnet) !== undefined) throw new LeaseTakenError(claim.subnet);
-      return this.#writeLease(statements, boot, network, claim);
+      return this.#rows.write(statements, boot, network, claim);
     }, options);
   }
 
@@ -175,7 +162,7 @@ export class SqliteRegistry implements Registry {
       requireUnchanged(statements, network, lease);
       const former = formatLeaseKey(lease);
       if (former !== formatLeaseKey(subnets)) removeLease(statements, network, former, this.#historyLength);
-      return this.#writeLease(statements, boot, network, { ...subnets, attributes, isReservation });
+      return this.#rows.write(statements, boot, network, { ...subnets, attributes, isReservation });
     }, options);
   }
 
@@ -228,7 +215,7 @@ export class SqliteRegistry implements Registry {
     if (found === "restored") throw await this.#beginHistory(since, options);
     const { until, isLast, rows, boot } = found;
     const reading = this.#time.read();
-    const events = rows.flatMap((row) => this.#readChange(network, row, boot, reading) ?? []);
+    const events = rows.flatMap((row) => this.#rows.readChange(network, row, boot, reading) ?? []);
     return { events, cursor: { history: since.history, index: BigInt(until) }, isLast };
   }
 
@@ -242,79 +229,4 @@ export class SqliteRegistry implements Registry {
       );
     }, options);
   }
-
-  #readChange(network: NetworkName, row: ChangeRow, boot: number, reading: Reading): LeaseEvent | undefined {
-    const { key, value } = row;
-    if (value === null) {
-      const subnets = this.#entries.readKey(key);
-      return subnets && { type: "removed", subnet: subnets.subnet };
-    }
-    const lease = this.#readLease(network, { ...row, value }, boot, reading);
-    return lease && { type: "added", lease };
-  }
-
-  #readLease(network: NetworkName, row: LeaseRow, boot: number, reading: Reading): Lease | undefined {
-    const entry = this.#entries.read(row.key, row.value, this.#shownKey(network, `subnets/${row.key}`));
-    if (entry === undefined) return undefined;
-    const remaining = this.#time.remaining(row, reading, boot);
-    return {
-      ...entry,
-      ...expiry(reading, remaining),
-      isReservation: remaining === undefined,
-      revision: BigInt(row.revision),
-    };
-  }
-
-  #writeLease(statements: Statements, boot: number, network: NetworkName, claim: LeaseClaim): Lease {
-    const reading = this.#time.read();
-    const row = {
-      network,
-      key: formatLeaseKey(claim),
-      value: formatAttributes(claim.attributes, this.leaseFormat),
-      revision: nextRevision(statements),
-      ...(claim.isReservation ? { expires: null, boot: null, uptime: null } : this.#time.end(reading, boot)),
-    };
-    statements.setLease(row);
-    recordChange(statements, row, this.#historyLength);
-    const lease = this.#readLease(network, row, boot, reading);
-    if (lease === undefined) throw new Error(`a lease was written that cannot be read: ${row.key} ${row.value}`);
-    return lease;
-  }
-
-  #shownKey(network: NetworkName, key: string): string {
-    return `${this.#file.path}: ${network === "" ? key : `${network}/${key}`}`;
-  }
-}
-
-/**
- * Writes a copy of a store that may be in use, which is whole whatever is being written meanwhile, and replaces what is at `target`.
- * @throws {UnsupportedError}, {StoreUnavailableError} as opening it does; {InvalidConfigError} if `target` is the store or cannot be written
- */
-export async function backUpStore(
-  file: string,
-  target: string,
-  { logger }: Pick<SqliteRegistryOptions, "logger">,
-  { signal }: Abortable,
-): Promise<Omit<StoreCopy, "bytes">> {
-  using source = await openFile(file, { logger, create: false }, { signal });
-  const { bytes, ...held } = await source.copy({ signal });
-  const [from, to] = [file, target].map((path) => statSync(path, { throwIfNoEntry: false }));
-  if (from !== undefined && from.dev === to?.dev && from.ino === to.ino)
-    throw new InvalidConfigError("FILE", `${target} is the store itself`);
-  try {
-    await writeFileAtomically(target, bytes, { mode: 0o600 });
-  } catch (error) {
-    throw new InvalidConfigError("FILE", describeError(error), { cause: error });
-  }
-  return held;
-}
-
-async function openFile(file: string, options: SqliteRegistryOptions, { signal }: Abortable): Promise<StoreFile> {
-  const { clock = systemClock, logger, create = true, bootId = currentBootId() } = options;
-  requireLocalFileSystem(file, options.fileSystemType);
-  return await StoreFile.open(file, { clock, logger, create, bootId }, { signal });
-}
-
-function currentBootId(): string {
-  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 }
