@@ -66,6 +66,13 @@ describe("formerRoutes()", () => {
     expect(api.log).toEqual(["remove route 10.5.3.0/24 via eni-1 in rtb-2"]);
   });
 
+  test("removes the routes of a family that the network does not have any more, and keeps the other's", async () => {
+    const routes = [route("10.5.3.0/24"), route("fd00:5:0:3::/64")];
+    const { api, removeAll } = await given(claim(["10.5.3.0/24", "fd00:5:0:3::/64"]), routes, claim(["10.5.3.0/24"]));
+    await removeAll();
+    expect(api.log).toEqual(["remove route fd00:5:0:3::/64 via eni-1 in rtb-1"]);
+  });
+
   test("tells what could not be removed, and removes the others", async () => {
     const { api, removeAll } = await given(claim(["10.5.3.0/24"]), [route("10.5.3.0/24")]);
     api.failures.set("remove", new CloudError("permission", "not allowed"));

@@ -1,12 +1,12 @@
 // What EC2 refuses, and credentials: the aws-vpc backend against an EC2 endpoint that checks signatures.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Aws, openAws, SECRETS } from "./aws.ts";
 import { type CloudHostOptions, TestedHost } from "./cloud-host.ts";
 import { ALL_ACTIONS } from "./ec2-api.ts";
-import { ACCOUNT, REGION, SUBNET_TABLE } from "./fake-vpc.ts";
+import { ACCOUNT, MAIN_TABLE, REGION, SUBNET_TABLE } from "./fake-vpc.ts";
 import { listen } from "./listen.ts";
 import { withEnv } from "./with-env.ts";
 
@@ -41,6 +41,24 @@ describe("missing permissions", () => {
       Statement: [{ Effect: "Allow", Action: `ec2:${action}`, Resource: resource }],
     });
   const without = (...actions: readonly string[]) => ALL_ACTIONS.filter((action) => !actions.includes(action));
+
+  test("none, by the policy of docs/aws.md: it is enough, and grants nothing that is not used", async () => {
+    const [, text = ""] = /```json\n([^`]+)```/.exec(readFileSync("docs/aws.md", "utf8")) ?? [];
+    const { Statement } = JSON.parse(text.replaceAll(/^ {3}/gm, "")) as {
+      readonly Statement: readonly { readonly Action: string | readonly string[] }[];
+    };
+    const granted = Statement.flatMap(({ Action }) => Action).map((action) => action.replace("ec2:", ""));
+    aws.api.allowed = granted;
+    const dead = aws.vpc.launch("192.0.2.9");
+    dead.isRunning = false;
+    await aws.vpc.set(SUBNET_TABLE, "10.5.7.0/24", dead.networkInterface);
+    await aws.vpc.set(SUBNET_TABLE, SUBNET, "igw-0123");
+    const host = await start({ RouteTableID: [MAIN_TABLE, SUBNET_TABLE] });
+    await host.settled();
+    for (const table of [MAIN_TABLE, SUBNET_TABLE]) expect(aws.vpc.routesOf(table)).toEqual([`${SUBNET} ${eni()}`]);
+    expect(aws.api.calls.filter(({ refused }) => refused !== undefined)).toEqual([]);
+    expect(new Set(aws.api.calls.map(({ action }) => action))).toEqual(new Set(granted));
+  });
 
   test("DescribeRouteTables: is named with the policy that would grant it", async () => {
     aws.api.allowed = without("DescribeRouteTables");
@@ -168,12 +186,16 @@ describe("EC2's refusals", () => {
 });
 
 describe("credentials", () => {
-  test("AWS_SECURITY_TOKEN is the session token where AWS_SESSION_TOKEN is not set", async () => {
+  test.each([
+    { AWS_SECURITY_TOKEN: SECRETS.token },
+    { AWS_SECURITY_TOKEN: "of-old", AWS_SESSION_TOKEN: SECRETS.token },
+  ])("AWS_SECURITY_TOKEN is the session token where AWS_SESSION_TOKEN is not set: %j", async (tokens) => {
     aws.api.identities.splice(0, 1, SECRETS);
-    cleanup.use(withEnv({ ...aws.env, AWS_SECURITY_TOKEN: SECRETS.token }));
+    cleanup.use(withEnv({ ...aws.env, ...tokens }));
     const host = await start();
     await host.settled();
     expect(aws.api.count("CreateRoute")).toBe(1);
+    expect(aws.api.calls.filter(({ refused }) => refused !== undefined)).toEqual([]);
   });
 
   test("without variables, those of the instance's role are used", async () => {

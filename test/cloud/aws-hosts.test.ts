@@ -35,20 +35,19 @@ test("three hosts of a VPC: pods reach each other by IPv4 and IPv6, restarts cha
   await b.daemon.restart("SIGKILL");
   await untilPings(a.pod, b.pod, ceiling(2_000));
   expect(aws.api.changing).toEqual([]);
+  // Both families share one look at the instance.
+  expect([...a.daemon.log().matchAll(/this host is an EC2 instance/g)]).toHaveLength(2);
 
-  // Somebody takes c's routes away, and lets a's subnets go to b.
-  for (const subnet of subnetsOf(c)) await aws.vpc.unset(SUBNET_TABLE, subnet);
-  for (const subnet of subnetsOf(a)) await aws.vpc.set(SUBNET_TABLE, subnet, aws.instance(b).networkInterface);
-  await untilPings(b.pod, c.pod, ceiling(2_000), false);
-  await Promise.all([untilPings(b.pod, c.pod, 20_000), untilPings(b.pod, a.pod, 20_000)]);
-  expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual(right);
-
-  // A host dies: its routes lead nowhere, and go once nobody holds the subnets.
-  const gone = subnetsOf(c);
+  // Somebody lets a's subnets go to b, and takes b's routes away. c dies: its routes lead nowhere, and go once nobody holds the subnets.
+  const gone = routesTo(c);
   await c.daemon.stop("SIGKILL");
   await aws.vpc.setRunning(aws.instance(c), false);
   await deleteLease(lab, c);
-  await waitUntil(() => !aws.vpc.routesOf(SUBNET_TABLE).some((route) => gone.includes(route.split(" ")[0] ?? "")), {
+  for (const subnet of subnetsOf(a)) await aws.vpc.set(SUBNET_TABLE, subnet, aws.instance(b).networkInterface);
+  for (const subnet of subnetsOf(b)) await aws.vpc.unset(SUBNET_TABLE, subnet);
+  await untilPings(a.pod, b.pod, ceiling(2_000), false);
+  await untilPings(a.pod, b.pod, 20_000);
+  await waitUntil(() => !aws.vpc.routesOf(SUBNET_TABLE).some((route) => gone.includes(route)), {
     signal,
     within: 20_000,
     what: "the black holes are gone",
@@ -74,4 +73,29 @@ test("three hosts of a VPC: pods reach each other by IPv4 and IPv6, restarts cha
     expect(strangeLines(host)).toEqual([]);
     for (const secret of [SECRETS.secret, SECRETS.token]) expect(host.daemon.log()).not.toContain(secret);
   }
+});
+
+test("hosts of a subnet that has IPv6 alone: pods reach each other, a restart changes nothing, and what is left is taken away", async () => {
+  await using lab = await Lab.up({ hosts: 2, pods: 0, daemons: false, backend: BACKEND, ipv6: "only", signal });
+  await using aws = await AwsLab.open(lab, { isIPv6Only: true });
+  await Promise.all(lab.hosts.map((host) => host.startDaemon()));
+  for (const host of lab.hosts) await host.addPod();
+  const [a, b] = hostsOf(lab, 2);
+  if (a === undefined || b === undefined) throw new Error("no hosts");
+  await untilAllPing(lab);
+  const routes = [a, b].flatMap((host) =>
+    subnetsOf(host).map((subnet) => `${subnet} ${aws.instance(host).networkInterface}`),
+  );
+  expect(routes).toEqual([expect.stringMatching(/^fd00:5:/), expect.stringMatching(/^fd00:5:/)]);
+  expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual(routes.toSorted());
+
+  aws.api.calls.length = 0;
+  await a.daemon.restart("SIGKILL");
+  await untilAllPing(lab);
+  expect(aws.api.changing).toEqual([]);
+
+  await b.daemon.stop();
+  expect(await cleanUp(b)).toHaveLength(1);
+  expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual(routes.slice(0, 1));
+  expect([...complaints(a), ...complaints(b)]).toEqual([]);
 });

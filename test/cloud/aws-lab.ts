@@ -16,9 +16,10 @@ export class AwsLab implements AsyncDisposable {
   readonly metadata: InstanceMetadata;
   readonly #cloud: CloudLab;
   readonly #env: Disposable;
+  readonly #instances = new Map<LabHost, FakeInstance>();
 
-  /** @param lab without daemons: they need the environment that is set here */
-  static async open(lab: Lab): Promise<AwsLab> {
+  /** @param lab without daemons: they need the environment that is set here @param isIPv6Only whether the hosts' subnet has IPv6 alone */
+  static async open(lab: Lab, { isIPv6Only = false } = {}): Promise<AwsLab> {
     const vpc = new FakeVpc("192.168.77.0/24", lab.switch.hasIPv6 ? formatPrefix(IPV6_UNDERLAY) : undefined);
     const api = new Ec2Api(vpc);
     const metadata = new InstanceMetadata(vpc);
@@ -30,7 +31,11 @@ export class AwsLab implements AsyncDisposable {
       api: (request, response) => api.handle(request, response),
     });
     const aws = new AwsLab({ vpc, api, metadata }, cloud);
-    for (const host of lab.hosts) aws.launch(host, ipv6Of(lab, host));
+    for (const host of lab.hosts) {
+      const address = isIPv6Only ? await cloud.makeIPv6Only(host) : host.address;
+      const instance = aws.#launch(host, address, ipv6Of(lab, host));
+      if (isIPv6Only) metadata.missing.add(`network/interfaces/macs/${instance.mac}/local-ipv4s`);
+    }
     await aws.#sync();
     return aws;
   }
@@ -44,15 +49,17 @@ export class AwsLab implements AsyncDisposable {
     this.#env = withEnv({ AWS_ENDPOINT_URL_EC2: cloud.apiUrl, NODE_EXTRA_CA_CERTS: cloud.authority });
   }
 
-  launch(host: LabHost, ipv6?: string): FakeInstance {
+  #launch(host: LabHost, address: string, ipv6: string | undefined): FakeInstance {
     const number = Number(host.name.slice(1));
     const mac = `02:00:00:00:00:${number.toString(16).padStart(2, "0")}`;
-    return this.vpc.launch(host.address, { mac, ipv6 });
+    const instance = this.vpc.launch(address, { mac, ipv6 });
+    this.#instances.set(host, instance);
+    return instance;
   }
 
   /** The instance that the host is. */
   instance(host: LabHost): FakeInstance {
-    const found = this.vpc.instances.find(({ address }) => address === host.address);
+    const found = this.#instances.get(host);
     if (found === undefined) throw new Error(`${host.name} is no instance`);
     return found;
   }

@@ -61,7 +61,7 @@ export class CloudLab implements AsyncDisposable {
     cleanup.use(await serve(metadata, (from) => createHttpServer(answering(servers.metadata(from)))));
     cleanup.use(await serve(api, () => createHttpsServer(options, answering(servers.api))));
     const { namespace } = lab.switch;
-    await namespace.ip([`addr add ${METADATA}/32 dev br0`]);
+    await namespace.ip([`addr add ${METADATA}/16 dev br0`]);
     await namespace.sysctl(1, "net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding");
     await namespace.sysctl(0, "net/ipv4/conf/all/send_redirects", "net/ipv4/conf/br0/send_redirects");
     const program = new URL("./forward-program.ts", import.meta.url).pathname;
@@ -79,6 +79,18 @@ export class CloudLab implements AsyncDisposable {
     this.apiUrl = apiUrl;
     this.authority = authority;
     this.#cleanup = cleanup;
+  }
+
+  /** As in a subnet that has IPv6 alone: what a host has of IPv4 leads to the cloud's own services. @returns its address there */
+  async makeIPv6Only(host: LabHost): Promise<string> {
+    const { address, underlay } = this.#lab.switch;
+    const linkLocal = `169.254.0.${host.name.slice(1)}`;
+    await host.namespace.ip([
+      `addr del ${host.address}/${underlay.length} dev eth0`,
+      `addr add ${linkLocal}/16 dev eth0`,
+      `route add ${formatAddress(address)} dev eth0`,
+    ]);
+    return linkLocal;
   }
 
   /** Routes as the cloud's table says, and drops what an instance may not send. @param routes hosts' addresses by destination */

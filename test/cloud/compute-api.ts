@@ -72,6 +72,8 @@ export class ComputeApi {
   /** Access tokens that are accepted. */
   readonly tokens = new Set<string>();
   allowed: readonly string[] = ALL;
+  /** Permissions that were asked for. */
+  readonly needed = new Set<string>();
   /** Whether the token was made for less than compute-rw. */
   lacksScope = false;
   quota = 250;
@@ -199,6 +201,7 @@ export class ComputeApi {
   }
 
   #need(permission: string, resource: string): void {
+    this.needed.add(permission);
     if (this.lacksScope && permission !== "compute.routes.list" && permission !== "compute.instances.get")
       throw new Refusal(403, "insufficientPermissions", "Request had insufficient authentication scopes.");
     if (!this.allowed.includes(permission))

@@ -1,12 +1,12 @@
 // The gce backend against a compute API and a metadata server as Google describes them.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { formatPrefix } from "../../src/ip/prefix.ts";
 import { type CloudHostOptions, lease, TestedHost } from "./cloud-host.ts";
 import { ComputeApi, instanceUrl, networkUrl } from "./compute-api.ts";
-import { type Gce, openGce } from "./gce.ts";
+import { type Gce, type GceOptions, openGce } from "./gce.ts";
 import { withEnv } from "./with-env.ts";
 
 const SUBNET = "10.5.3.0/24";
@@ -160,7 +160,7 @@ describe("gce with IPv6", () => {
   const IPV6 = { address: "2600:1900:4000:1::a", subnet: "fd00:5:0:3::/64" };
   const IPV6_OWN = "flannel-fd00-5-0-3---64 fd00:5:0:3::/64 node-1";
 
-  async function inProject(options: { readonly ipv6?: string }): Promise<void> {
+  async function inProject(options: GceOptions): Promise<void> {
     gce = cleanup.use(await openGce(options));
     cleanup.use(withEnv(gce.env));
   }
@@ -185,8 +185,8 @@ describe("gce with IPv6", () => {
     expect(gce.api.changing).toEqual(["POST global/routes"]);
   });
 
-  test("a network of IPv6 alone has that route alone, and dead instances' routes go", async () => {
-    await inProject({ ipv6: IPV6.address });
+  test("a network of IPv6 alone has that route alone, and dead instances' routes go; metadata may be at an IPv6 address", async () => {
+    await inProject({ ipv6: IPV6.address, metadataHost: "[::1]" });
     for (const number of [7, 8])
       await gce.api.put({
         name: `flannel-fd00-5-0-${number}---64`,
@@ -216,6 +216,18 @@ describe("gce with IPv6", () => {
 });
 
 describe("what Compute Engine refuses", () => {
+  test("what docs/gce.md tells to grant is enough, and no more than what is needed", async () => {
+    const [, granted = ""] =
+      /gcloud iam roles create .* --permissions (\S+)/.exec(readFileSync("docs/gce.md", "utf8")) ?? [];
+    gce.api.allowed = granted.split(",");
+    await gce.api.put({ name: "flannel-10-5-7-0-24", destRange: "10.5.7.0/24", nextHopInstance: instanceUrl("gone") });
+    const host = await start();
+    await host.settled();
+    expect(gce.api.lines).toEqual([OWN]);
+    expect(gce.api.calls.filter(({ status }) => status >= 400)).toEqual([]);
+    expect(gce.api.needed).toEqual(new Set(gce.api.allowed));
+  });
+
   test.each([
     ["compute.routes.list", "--add-permissions compute.routes.list"],
     ["compute.routes.create", "--add-permissions compute.routes.create"],

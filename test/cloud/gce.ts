@@ -10,14 +10,22 @@ export interface Gce extends AsyncDisposable {
   readonly self: GceInstance;
 }
 
-/** @param options what the instance has */
-export async function openGce({ ipv6 }: { readonly ipv6?: string } = {}): Promise<Gce> {
+export interface GceOptions {
+  /** What the instance has besides its IPv4 address. */
+  readonly ipv6?: string;
+  /** Where its metadata is. */
+  readonly metadataHost?: string;
+}
+
+export async function openGce({ ipv6, metadataHost }: GceOptions = {}): Promise<Gce> {
   const api = new ComputeApi();
   const metadata = new GceMetadata(api);
   const self = api.launch("192.0.2.1", { ipv6 });
   await using cleanup = new AsyncDisposableStack();
   const compute = cleanup.use(await listen((request, response) => api.handle(request, response)));
-  const server = cleanup.use(await listen((request, response) => metadata.handle(request, response, self.address)));
+  const server = cleanup.use(
+    await listen((request, response) => metadata.handle(request, response, self.address), metadataHost),
+  );
   const env = {
     CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE: `${compute.url}/compute/v1/`,
     GCE_METADATA_HOST: new URL(server.url).host,

@@ -17,14 +17,17 @@ export function answering(handler: Handler): (request: IncomingMessage, response
   };
 }
 
-/** Serves HTTP on a free port of this machine. */
-export async function listen(handler: Handler): Promise<AsyncDisposable & { readonly url: string }> {
+/** Serves HTTP on a free port of this machine. @param host as in a URL */
+export async function listen(
+  handler: Handler,
+  host = "127.0.0.1",
+): Promise<AsyncDisposable & { readonly url: string }> {
   const server = createServer(answering(handler));
-  server.listen(0, "127.0.0.1");
+  server.listen(0, host.replaceAll(/[[\]]/g, ""));
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: `http://${host}:${port}`,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       server.close();
