@@ -16,6 +16,7 @@ test.each<[string, string, Stopped, string | undefined]>([
   ["iptables-nft filter", "IN_public", PORT, "--zone=public --add-port=8472/udp"],
   ["iptables-legacy filter", "IN_work", PORT, "--zone=work --add-port=8472/udp"],
   ["iptables-nft filter", "INPUT", PORT, undefined],
+  ["iptables-nft filter", "IN_$(reboot)", PORT, undefined],
   ["inet firewalld_policy_drop", "filter_INPUT", PORT, undefined],
   ["inet site", "filter_IN_public", PORT, undefined],
 ])("remedyFor() names what to tell the program whose rule it is: %s %s", (table, chain, stopped, expected) => {

@@ -4,8 +4,8 @@ import type { BlockingRule } from "../../kernel/firewall/obstacles.ts";
 /** What a rule stops: the overlay's packets on their way through this host, or other hosts' to a UDP port of ours. */
 export type Stopped = { readonly network: Prefix } | { readonly port: number };
 
-/** Chains of firewalld for what comes in, a zone's each: `filter_IN_public` in nftables, `IN_public` in iptables. Policies have chains, too. */
-const INWARD = /^(?:filter_)?IN_(?!policy_)(?<zone>.+)$/;
+/** Chains of firewalld for what comes in, a zone's each: `filter_IN_public` in nftables, `IN_public` in iptables. Policies have chains, too. Nothing but a name: it goes into a command. */
+const INWARD = /^(?:filter_)?IN_(?!policy_)(?<zone>[\w-]+)$/;
 
 /**
  * The commands that make the program whose rule it is let such packets pass, for an administrator to run; undefined if nothing is known of
