@@ -343,6 +343,14 @@ describe("instance metadata", () => {
     );
   });
 
+  test.each(["AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL"])(
+    "%s that makes no URL is named",
+    async (name) => {
+      cleanup.use(withEnv({ ...aws.env, [name]: "192.0.2.1" }));
+      await expect(start()).rejects.toThrow(`${name}: does not make a URL: "192.0.2.1`);
+    },
+  );
+
   test("nobody at all is said at once", async () => {
     cleanup.use(withEnv({ ...aws.env, AWS_EC2_METADATA_SERVICE_ENDPOINT: "http://127.0.0.1:1" }));
     await expect(start()).rejects.toThrow("metadata server http://127.0.0.1:1: connect ECONNREFUSED");

@@ -7,6 +7,7 @@ import { formatPrefix } from "../../src/ip/prefix.ts";
 import { type CloudHostOptions, lease, TestedHost } from "./cloud-host.ts";
 import { ComputeApi, instanceUrl, networkUrl } from "./compute-api.ts";
 import { type Gce, type GceOptions, openGce } from "./gce.ts";
+import { listenAsProxy } from "./listen.ts";
 import { withEnv } from "./with-env.ts";
 
 const SUBNET = "10.5.3.0/24";
@@ -334,6 +335,16 @@ describe("credentials", () => {
 });
 
 describe("metadata", () => {
+  test.each([{}, { no_proxy: "example.com" }])("is never asked through the proxy, with %j", async (exempt) => {
+    const proxy = cleanup.use(await listenAsProxy());
+    gce = cleanup.use(await openGce({ metadataHost: "[::1]" }));
+    cleanup.use(withEnv({ ...gce.env, HTTPS_PROXY: proxy.url, ...exempt }));
+    const host = await start();
+    await host.settled();
+    const api = new URL(gce.env["CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"] ?? "").host;
+    expect(new Set(proxy.asked)).toEqual(new Set([api]));
+  });
+
   test("a shared network is refused by name", async () => {
     gce.metadata.networkOwner = "1";
     await expect(start()).rejects.toThrow("network pods belongs to project 1 and is shared with flannel-test");
@@ -346,6 +357,14 @@ describe("metadata", () => {
   test("a Network that overlaps the subnetwork is refused by name", async () => {
     await expect(start({ network: "192.0.0.0/16" })).rejects.toThrow("overlaps the cloud's own 192.0.2.0/24");
   });
+
+  test.each(["GCE_METADATA_HOST", "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"])(
+    "%s that makes no URL is named",
+    async (name) => {
+      cleanup.use(withEnv({ ...gce.env, [name]: "a b:c" }));
+      await expect(start()).rejects.toThrow(new RegExp(`^${name}: does not make a URL: ".*a b:c/`));
+    },
+  );
 
   test("what is no metadata server of Google's is said", async () => {
     const { host } = new URL(gce.env["CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"] ?? "");

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 
 export type Handler = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>;
 
@@ -30,6 +30,36 @@ export async function listen(
     url: `http://${host}:${port}`,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
+
+/** A proxy for connections, on a free port of this machine, and where it was asked to go. */
+export async function listenAsProxy(): Promise<AsyncDisposable & { readonly url: string; readonly asked: string[] }> {
+  const asked: string[] = [];
+  const server = createServer((_, response) => void response.writeHead(501).end());
+  server.on("connect", ({ url = "" }, incoming) => {
+    asked.push(url);
+    const { hostname, port } = new URL(`http://${url}`);
+    const outgoing = connect(Number(port), hostname.replaceAll(/[[\]]/g, ""), () => {
+      incoming.write("HTTP/1.1 200 Connection established\r\n\r\n");
+      incoming.pipe(outgoing).pipe(incoming);
+    });
+    for (const socket of [incoming, outgoing])
+      socket.on("error", () => {
+        incoming.destroy();
+        outgoing.destroy();
+      });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    asked,
+    async [Symbol.asyncDispose]() {
       server.close();
       await once(server, "close");
     },

@@ -2,7 +2,7 @@
 export function withEnv(env: Readonly<Record<string, string | undefined>>): Disposable {
   const before = { ...process.env };
   for (const name of Object.keys(process.env))
-    if (/^(AWS|GCE|GOOGLE|GCLOUD|CLOUDSDK)_/.test(name)) delete process.env[name];
+    if (/^((AWS|GCE|GOOGLE|GCLOUD|CLOUDSDK)_|(https?|no)_proxy$)/i.test(name)) delete process.env[name];
   for (const [name, value] of Object.entries(env)) if (value !== undefined) process.env[name] = value;
   return {
     [Symbol.dispose]() {

@@ -20,6 +20,7 @@ import type { Milliseconds } from "../../lib/clock.ts";
 import { isAbort } from "../../lib/errors.ts";
 import { orAbort } from "../../lib/or-abort.ts";
 import { isCloudError } from "../cloud-error.ts";
+import { envUrl } from "../env-url.ts";
 import { type Ec2Request, ec2Error } from "./errors.ts";
 
 export interface Ec2Place {
@@ -42,6 +43,7 @@ export class Ec2 {
   /** @param env the SDK itself reads the process's; these are for what it does not know */
   constructor(place: Ec2Place, env: Env) {
     this.#place = place;
+    for (const name of ["AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL"]) if (env[name]) envUrl(name, env[name]);
     // Proxies as everywhere: HTTPS_PROXY, NO_PROXY.
     const httpsAgent = new Agent({ keepAlive: false, proxyEnv: { ...env } });
     const credentials = credentialsOfEnv(env);

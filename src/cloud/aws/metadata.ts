@@ -3,6 +3,7 @@ import { type Prefix, parsePrefix } from "../../ip/prefix.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Milliseconds } from "../../lib/clock.ts";
 import { CloudError, foreignText, isCloudError } from "../cloud-error.ts";
+import { envUrl } from "../env-url.ts";
 import { askMetadata } from "../metadata-request.ts";
 
 /** This EC2 instance, by the interface that has the host's address. */
@@ -72,7 +73,7 @@ export async function describeInstance(address: Address, env: Settings, options:
 type Ask = (path: string, form: RegExp) => Promise<string>;
 
 async function openMetadata(env: Settings, { signal }: Abortable): Promise<Ask> {
-  const base = new URL("latest/", withSlash(endpointOf(env)));
+  const base = new URL("latest/", envUrl("AWS_EC2_METADATA_SERVICE_ENDPOINT", withSlash(endpointOf(env))));
   const token = await openSession(base, env, { signal });
   const headers = token === undefined ? undefined : { "x-aws-ec2-metadata-token": token };
   return async (path, form) => {

@@ -6,8 +6,10 @@ import type { Clock, Milliseconds } from "../../lib/clock.ts";
 import { describeError, isAbort } from "../../lib/errors.ts";
 import { orAbort } from "../../lib/or-abort.ts";
 import { CloudError, certificateHint, foreignText, isCloudError } from "../cloud-error.ts";
+import { envUrl } from "../env-url.ts";
 import { computeError, operationError } from "./errors.ts";
 import type { GceInstance } from "./metadata.ts";
+import { keepMetadataFromProxy } from "./no-proxy.ts";
 
 export interface ComputeCall {
   readonly method: "GET" | "POST" | "DELETE";
@@ -45,7 +47,7 @@ const Operation = v.object({
 /** The compute API of one project, v1, each call throwing a `CloudError` or the signal's reason. */
 export class ComputeApi {
   readonly #self: Pick<GceInstance, "project">;
-  readonly #base: string;
+  readonly #base: URL;
   readonly #clock: Clock;
   #client: Promise<AuthClient> | undefined;
   #steps = 0;
@@ -53,9 +55,11 @@ export class ComputeApi {
   /** @param env as gcloud, which names the API's endpoint by CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE */
   constructor(self: Pick<GceInstance, "project">, env: Readonly<Record<string, string | undefined>>, clock: Clock) {
     this.#self = self;
-    const given = env["CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"] || "https://compute.googleapis.com/compute/v1/";
-    this.#base = given.endsWith("/") ? given : `${given}/`;
+    const name = "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE";
+    const given = env[name] || "https://compute.googleapis.com/compute/v1/";
+    this.#base = envUrl(name, given.endsWith("/") ? given : `${given}/`);
     this.#clock = clock;
+    keepMetadataFromProxy(process.env);
   }
 
   /** Grows with every request. */

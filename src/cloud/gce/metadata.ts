@@ -4,6 +4,7 @@ import { networkOf, type Prefix } from "../../ip/prefix.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Milliseconds } from "../../lib/clock.ts";
 import { CloudError, foreignText } from "../cloud-error.ts";
+import { envUrl } from "../env-url.ts";
 import { askMetadata } from "../metadata-request.ts";
 
 /** This Compute Engine instance, by the interface that has the host's address. */
@@ -46,7 +47,7 @@ export async function describeInstance(
   options: Abortable,
 ): Promise<GceInstance> {
   const host = env["GCE_METADATA_HOST"] || "169.254.169.254";
-  const base = new URL(`http://${host}/computeMetadata/v1/`);
+  const base = envUrl("GCE_METADATA_HOST", `http://${host}/computeMetadata/v1/`);
   const ask = async (path: string, form: RegExp): Promise<string> => {
     const headers = { "metadata-flavor": "Google" };
     const { status, body, ...answer } = await askMetadata(new URL(path, base), {
