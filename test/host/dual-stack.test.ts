@@ -1,13 +1,16 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { formatAddress } from "../../src/ip/address.ts";
+import { encodeAddress, formatAddress, parseAddress } from "../../src/ip/address.ts";
 import { formatPrefix } from "../../src/ip/prefix.ts";
-import { IPV6_UNDERLAY, switchAddress } from "../../src/lab/address-plan.ts";
+import { hostAddress, IPV6_UNDERLAY, switchAddress } from "../../src/lab/address-plan.ts";
 import { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
+import { launcher } from "../../src/lab/launcher.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
-import { ceiling, complaints, hostsOf } from "../e2e/hosts.ts";
+import { ip6, payload, udp } from "../../src/wire/packet/packets.ts";
+import { ceiling, complaints, hostsOf, untilPing } from "../e2e/hosts.ts";
 import { pingDuring } from "../support/pings.ts";
+import { PYTHON } from "../support/python.ts";
 
 const { signal } = new AbortController();
 /** The switch: beyond the overlay, and without a way back into it. */
@@ -57,22 +60,115 @@ FLANNEL_IPMASQ=true
     expect([...complaints(a), ...complaints(b)]).toEqual([]);
   });
 
-test("flanneld connects hosts and pods that have IPv6 alone", async () => {
-  for (const backend of ["vxlan", "host-gw"]) {
-    await using lab = await Lab.up({ hosts: 2, backend, ipv6: "only", daemons: false, signal });
-    for (const host of lab.hosts) {
-      await host.namespace.ip([`addr del ${host.address}/24 dev eth0`]);
-      await host.startDaemon();
-      await host.addPod();
-    }
-    await untilAllAnswer(lab, backend === "vxlan" ? 1430 : 1500);
-    const [a] = hostsOf(lab, 2);
-    expect(readFileSync(a?.subnetFile ?? "", "utf8")).toMatch(
-      /^FLANNEL_IPV6_NETWORK=fd00:5::\/48\nFLANNEL_IPV6_SUBNET=fd00:5:0:[0-9a-f]+::1\/64\nFLANNEL_MTU=\d+\nFLANNEL_IPMASQ=false\n$/,
-    );
-    expect(lab.hosts.flatMap(complaints)).toEqual([]);
+/** Hosts and pods that have IPv6 alone. @param prepare what is done on each host before its daemon starts */
+async function ipv6Alone(backend: string, flags: readonly string[], prepare: (host: LabHost) => Promise<void>) {
+  const lab = await Lab.up({ hosts: 2, backend, flags, ipv6: "only", daemons: false, signal });
+  for (const host of lab.hosts) {
+    await host.namespace.ip([`addr del ${host.address}/24 dev eth0`]);
+    await prepare(host);
+    await host.startDaemon();
+    await host.addPod();
   }
+  const [a, b] = hostsOf(lab, 2);
+  if (a === undefined || b === undefined) throw new Error("no hosts");
+  expect(readFileSync(a.subnetFile, "utf8")).toMatch(
+    /^FLANNEL_IPV6_NETWORK=fd00:5::\/48\nFLANNEL_IPV6_SUBNET=fd00:5:0:[0-9a-f]+::1\/64\nFLANNEL_MTU=\d+\nFLANNEL_IPMASQ=false\n$/,
+  );
+  return { lab, a, b, [Symbol.asyncDispose]: () => lab.down() };
+}
+
+test("flanneld connects hosts and pods that have IPv6 alone, by host-gw", async () => {
+  await using hosts = await ipv6Alone("host-gw", [], async () => {});
+  await untilAllAnswer(hosts.lab, 1500);
+  expect(hosts.lab.hosts.flatMap(complaints)).toEqual([]);
 });
+
+test("flanneld connects hosts and pods that have IPv6 alone, by vxlan: it sets what is wrong, keeps strangers out, follows its address", async () => {
+  const setting = (host: LabHost, name: string) => host.run(["sysctl", "-n", `net.ipv6.conf.${name}`]);
+  await using hosts = await ipv6Alone("vxlan", ["--configure-host"], (host) =>
+    host.namespace.sysctl(0, "net/ipv6/conf/all/forwarding"),
+  );
+  const { lab, a, b } = hosts;
+  await untilAllAnswer(lab, 1430);
+  expect([await setting(a, "all.forwarding"), await setting(a, "eth0.accept_ra")]).toEqual(["1\n", "2\n"]);
+  expect(a.daemon.log()).toMatch(
+    /changed a setting of this host.* sysctl="net\.ipv6\.conf\.all\.forwarding = 1" was=0/,
+  );
+
+  // That these datagrams would reach the pod is shown by a peer that sends them.
+  const ours = ["ip6", "flannel-fd00_5__-48"];
+  const refused = async () =>
+    Number(/packets (\d+)/.exec(await a.run(["nft", "list", "counter", ...ours, "refused"]))?.[1]);
+  const peers = (host: LabHost) => host.run(["nft", "list", "set", ...ours, "peers"]);
+  await waitUntil(async () => (await a.exec(["nft", "list", "chain", ...ours, "input"])).code === 0, {
+    signal,
+    within: ceiling(2_000),
+    what: "the chain stands",
+  });
+  const received = async () =>
+    Number(/Udp6NoPorts\s+(\d+)/.exec(await a.pod.run(["nstat", "-asz", "Udp6NoPorts"]))?.[1]);
+  const address = underlayAddress(a);
+  const inject = async (from: Pick<LabHost, "run">) =>
+    await from.run([PYTHON, "-c", SEND, address, await vxlanDatagram(a, a.pod.address)]);
+  const before = await received();
+  await inject(b);
+  await waitUntil(async () => (await received()) === before + DATAGRAMS, {
+    signal,
+    within: 5_000,
+    what: "a peer's datagrams reach the pod",
+  });
+  expect(await refused()).toBe(0);
+  await inject(lab.switch.namespace);
+  expect(await refused()).toBe(DATAGRAMS);
+  expect(await received()).toBe(before + DATAGRAMS);
+
+  const env = readFileSync(a.subnetFile, "utf8");
+  const next = "fd00:77::201";
+  await a.namespace.ip([`addr del ${address}/64 dev eth0`, `addr add ${next}/64 dev eth0 nodad`]);
+  await waitUntil(
+    async () => (await b.run(["bridge", "fdb", "show", "dev", "flannel-v6.1"])).includes(`dst ${next} `),
+    {
+      signal,
+      within: ceiling(5_000),
+      what: "the other host sends to the new address",
+    },
+  );
+  await untilPing(b.pod, a.pod, ceiling(5_000));
+  await untilPing(a.pod, b.pod, ceiling(5_000));
+  expect(await a.run(["ip", "-d", "link", "show", "flannel-v6.1"])).toContain(`local ${next} dev eth0`);
+  expect(await peers(b)).toContain(`elements = { ${next} }`);
+  expect(readFileSync(a.subnetFile, "utf8")).toBe(env);
+  expect(lab.hosts.flatMap(complaints).filter((line) => !line.includes("came from no peer"))).toEqual([]);
+
+  await a.daemon.stop();
+  const files = [`--state-dir=${a.stateDirectory}`, `--subnet-file=${a.subnetFile}`, "--subnet-dir=/nowhere"];
+  const { removed } = JSON.parse(await a.run([launcher("flannel"), "cleanup", "--json", ...files]));
+  expect(removed).toContainEqual({ kind: "sysctl", name: "net.ipv6.conf.all.forwarding = 1, was 0" });
+  expect([await setting(a, "all.forwarding"), await setting(a, "eth0.accept_ra")]).toEqual(["0\n", "1\n"]);
+});
+
+const DATAGRAMS = 100;
+
+/** Sends a datagram to vxlan's port many times; argv are the host and the datagram in hex. */
+const SEND = `
+import socket, sys
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+for _ in range(${DATAGRAMS}):
+    s.sendto(bytes.fromhex(sys.argv[2]), (sys.argv[1], 8472))`;
+
+/** Our VNI, a frame to the host's device, and in it a packet to a port of the pod's where nobody listens; in hex. RFC 7348 §5. */
+async function vxlanDatagram(host: LabHost, pod: string): Promise<string> {
+  const mac = /link\/ether (\S+)/.exec(await host.run(["ip", "link", "show", "flannel-v6.1"]))?.[1] ?? "";
+  const inner = ip6(udp(payload(30), { destinationPort: 4242 }), {
+    source: [...encodeAddress(parseAddress("fd00:5:0:fff0::9"))],
+    destination: [...encodeAddress(parseAddress(pod))],
+  });
+  return `0800000000000100${mac.replaceAll(":", "")}02000000009986dd${Buffer.from(inner).toString("hex")}`;
+}
+
+function underlayAddress(host: LabHost): string {
+  return formatAddress(hostAddress(IPV6_UNDERLAY, Number(host.name.slice(1))));
+}
 
 /** By every family that there is, with packets as large as pods may send. */
 async function untilAllAnswer(lab: Lab, size: number): Promise<void> {
