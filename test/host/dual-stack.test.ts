@@ -11,6 +11,7 @@ import { ip6, payload, udp } from "../../src/wire/packet/packets.ts";
 import { ceiling, complaints, hostsOf, untilPing } from "../e2e/hosts.ts";
 import { pingDuring } from "../support/pings.ts";
 import { PYTHON } from "../support/python.ts";
+import { snapshot } from "./snapshot.ts";
 
 const { signal } = new AbortController();
 /** The switch: beyond the overlay, and without a way back into it. */
@@ -63,32 +64,48 @@ FLANNEL_IPMASQ=true
 /** Hosts and pods that have IPv6 alone. @param prepare what is done on each host before its daemon starts */
 async function ipv6Alone(backend: string, flags: readonly string[], prepare: (host: LabHost) => Promise<void>) {
   const lab = await Lab.up({ hosts: 2, backend, flags, ipv6: "only", daemons: false, signal });
+  const before: string[] = [];
   for (const host of lab.hosts) {
     await host.namespace.ip([`addr del ${host.address}/24 dev eth0`]);
     await prepare(host);
+    before.push(await snapshot(host));
     await host.startDaemon();
     await host.addPod();
   }
   const [a, b] = hostsOf(lab, 2);
   if (a === undefined || b === undefined) throw new Error("no hosts");
   expect(readFileSync(a.subnetFile, "utf8")).toMatch(
-    /^FLANNEL_IPV6_NETWORK=fd00:5::\/48\nFLANNEL_IPV6_SUBNET=fd00:5:0:[0-9a-f]+::1\/64\nFLANNEL_MTU=\d+\nFLANNEL_IPMASQ=false\n$/,
+    /^FLANNEL_IPV6_NETWORK=fd00:5::\/48\nFLANNEL_IPV6_SUBNET=fd00:5:0:[0-9a-f]+::1\/64\nFLANNEL_MTU=\d+\nFLANNEL_IPMASQ=(?:true|false)\n$/,
   );
-  return { lab, a, b, [Symbol.asyncDispose]: () => lab.down() };
+  return { lab, a, b, before: before[0], [Symbol.asyncDispose]: () => lab.down() };
 }
 
-test("flanneld connects hosts and pods that have IPv6 alone, by host-gw", async () => {
-  await using hosts = await ipv6Alone("host-gw", [], async () => {});
-  await untilAllAnswer(hosts.lab, 1500);
-  expect(hosts.lab.hosts.flatMap(complaints)).toEqual([]);
+/** Ends the daemon, removes the pod, and cleans up. @returns what of sysctls was put back */
+async function cleanUp(host: LabHost): Promise<readonly string[]> {
+  await host.daemon.stop();
+  await host.namespace.ip(["link del p1", "link del cni0"]);
+  const files = [`--state-dir=${host.stateDirectory}`, `--subnet-file=${host.subnetFile}`, "--subnet-dir=/nowhere"];
+  const report = JSON.parse(await host.run([launcher("flannel"), "cleanup", "--json", ...files])) as {
+    readonly removed: readonly { readonly kind: string; readonly name: string }[];
+  };
+  return report.removed.flatMap(({ kind, name }) => (kind === "sysctl" ? [name] : []));
+}
+
+test("flanneld connects hosts and pods that have IPv6 alone, by host-gw, and flannel cleanup leaves nothing of it", async () => {
+  await using hosts = await ipv6Alone("host-gw", ["--ip-masq"], async () => {});
+  const { lab, a, before } = hosts;
+  await untilAllAnswer(lab, 1500);
+  expect(lab.hosts.flatMap(complaints)).toEqual([]);
+  expect(await cleanUp(a)).toEqual([]);
+  expect(await snapshot(a)).toBe(before);
 });
 
-test("flanneld connects hosts and pods that have IPv6 alone, by vxlan: it sets what is wrong, keeps strangers out, follows its address", async () => {
+test("flanneld connects hosts and pods that have IPv6 alone, by vxlan: it sets what is wrong, keeps strangers out, follows its address, and is cleaned up", async () => {
   const setting = (host: LabHost, name: string) => host.run(["sysctl", "-n", `net.ipv6.conf.${name}`]);
   await using hosts = await ipv6Alone("vxlan", ["--configure-host"], (host) =>
     host.namespace.sysctl(0, "net/ipv6/conf/all/forwarding"),
   );
-  const { lab, a, b } = hosts;
+  const { lab, a, b, before: beforehand } = hosts;
   await untilAllAnswer(lab, 1430);
   expect([await setting(a, "all.forwarding"), await setting(a, "eth0.accept_ra")]).toEqual(["1\n", "2\n"]);
   expect(a.daemon.log()).toMatch(
@@ -140,11 +157,9 @@ test("flanneld connects hosts and pods that have IPv6 alone, by vxlan: it sets w
   expect(readFileSync(a.subnetFile, "utf8")).toBe(env);
   expect(lab.hosts.flatMap(complaints).filter((line) => !line.includes("came from no peer"))).toEqual([]);
 
-  await a.daemon.stop();
-  const files = [`--state-dir=${a.stateDirectory}`, `--subnet-file=${a.subnetFile}`, "--subnet-dir=/nowhere"];
-  const { removed } = JSON.parse(await a.run([launcher("flannel"), "cleanup", "--json", ...files]));
-  expect(removed).toContainEqual({ kind: "sysctl", name: "net.ipv6.conf.all.forwarding = 1, was 0" });
-  expect([await setting(a, "all.forwarding"), await setting(a, "eth0.accept_ra")]).toEqual(["0\n", "1\n"]);
+  expect(await cleanUp(a)).toContain("net.ipv6.conf.all.forwarding = 1, was 0");
+  await a.namespace.ip([`addr del ${next}/64 dev eth0`, `addr add ${address}/64 dev eth0 nodad`]);
+  expect(await snapshot(a)).toBe(beforehand);
 });
 
 const DATAGRAMS = 100;
