@@ -4,6 +4,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { InvalidConfigError } from "../../src/lib/errors.ts";
+import { failure } from "../../src/store/conformance/registry-bench.ts";
 import { makeCertificates } from "../support/certificates.ts";
 import { AccessBench } from "./access-bench.ts";
 import { OidcIssuer } from "./oidc-issuer.ts";
@@ -98,6 +100,8 @@ test("a program is found beside the kubeconfig, and is told which cluster it is 
     ...EXEC_CREDENTIAL,
     spec: { interactive: false },
   });
+  const unreadable = bench.kubeconfig({ ca: "/nowhere/ca.pem", ...exec(path, { provideClusterInfo: true }) });
+  expect(await failure(unreadable)).toBeInstanceOf(InvalidConfigError);
 });
 
 test("a program that makes no credentials is named with the reason", async () => {
@@ -128,8 +132,9 @@ test("an OpenID Connect token lets in, and is renewed once it has run out, or is
   issuer.forget();
   const data = { "idp-certificate-authority": undefined, "idp-certificate-authority-data": base64(bench.authority.ca) };
   const over = await bench.kubeconfig(provider("oidc", config(-1, data)));
-  for (let time = 1; time <= 2; time++) expect(await bench.reads(over)).toBe("let in");
-  expect(issuer.shown).toEqual(["refresh-1"]);
+  expect(await Promise.all([bench.reads(over), bench.reads(over)])).toEqual(["let in", "let in"]);
+  expect(await bench.reads(over)).toBe("let in");
+  expect(issuer.shown).toEqual(["refresh-1"]); // once for all
   bench.api.users.expireToken(issuer.last);
   expect(await bench.reads(over)).toBe("let in");
   expect(issuer.shown).toEqual(["refresh-1", "refresh-2"]);

@@ -84,12 +84,17 @@ export class KubeconfigAccess implements ApiAccess {
   }
 
   #load(): KubeConfig {
-    const config = new this.#library.KubeConfig();
     try {
-      config.loadFromFile(this.#file);
+      return this.#read();
     } catch (error) {
+      if (error instanceof InvalidConfigError) throw error;
       throw new InvalidConfigError("--kubeconfig-file", `cannot be used: ${describeError(error)}`, { cause: error });
     }
+  }
+
+  #read(): KubeConfig {
+    const config = new this.#library.KubeConfig();
+    config.loadFromFile(this.#file);
     const cluster = config.getCurrentCluster();
     if (cluster === null)
       throw new InvalidConfigError("--kubeconfig-file", `${this.#file} has no cluster in its current context`);

@@ -14,6 +14,7 @@ export class OidcSession {
   #idToken: string | undefined;
   /** Some providers give another one each time, and the former is no longer good. It is kept here, and not in the file. */
   #refreshToken: string | undefined;
+  #renewal: Promise<string> | undefined;
 
   /** @param config `auth-provider.config` of the kubeconfig's user */
   constructor(config: Config) {
@@ -29,8 +30,10 @@ export class OidcSession {
 
   /** @throws {Error} if it has run out and cannot be renewed: something is missing, the provider refuses, or makes no sense */
   async token(now: Date): Promise<string> {
-    if (this.#idToken === undefined || now.getTime() >= endOf(this.#idToken)) this.#idToken = await this.#renewed();
-    return this.#idToken;
+    if (this.#idToken !== undefined && now.getTime() < endOf(this.#idToken)) return this.#idToken;
+    // Once for all calls that wait: a provider may take a refresh token that is shown twice for stolen.
+    this.#renewal ??= this.#renewed().finally(() => (this.#renewal = undefined));
+    return (this.#idToken = await this.#renewal);
   }
 
   /** The server did not accept it, whatever it says of its end. */
