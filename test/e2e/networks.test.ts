@@ -80,8 +80,8 @@ test("three networks live side by side: one appears later, one is broken, one wa
 
 test("--watch-networks joins what comes and clears away what goes, while another network loses no ping", async () => {
   await using lab = await Lab.up({ hosts: 3, pods: 0, daemons: false, store: "server", config: null, signal });
-  const { file } = lab.store;
-  if (file === undefined) throw new Error("no file");
+  const { file, server } = lab.store;
+  if (file === undefined || server === undefined) throw new Error("no file");
   await using registry = await openSqliteRegistry(file, { clock: systemClock, logger: silentLogger }, { signal });
   const configure = (network: string, config: unknown) =>
     registry.setConfig(network, JSON.stringify(config), { signal });
@@ -133,4 +133,21 @@ test("--watch-networks joins what comes and clears away what goes, while another
   expect(lost).toBe(0);
   expect(a.daemon.log()).toContain("network was removed, and all of it from this host");
   expect((await ipJson(a, "link")).map((link) => link["ifname"])).toContain("flannel.1");
+
+  // A listing without a network, as of a store that was restored, is no removal.
+  const kept = await pingDuring(b, { to, signal }, async () => {
+    await server.stop("SIGKILL");
+    {
+      using db = new DatabaseSync(file);
+      db.exec("DELETE FROM config WHERE network = 'blue'; UPDATE store SET revision = revision + 1;");
+    }
+    await configure("late", { Network: "10.67.0.0/16", Backend: { Type: "alloc" } });
+    await server.restart("SIGTERM", { signal });
+    await everywhere("the network that was listed alone", (host) => envOf(host, "late") !== undefined);
+  });
+  expect(kept.lost).toBe(0);
+  for (const host of lab.hosts) {
+    expect(envOf(host, "blue")).toBeDefined();
+    expect(host.daemon.log()).not.toMatch(/network was removed.*blue|blue.*network was removed/);
+  }
 });
