@@ -31,8 +31,7 @@ test("three hosts of a VPC: pods reach each other by IPv4 and IPv6, restarts cha
   expect([a, b, c].map((host) => aws.instance(host).sourceDestCheck)).toEqual([false, false, false]);
 
   aws.api.calls.length = 0;
-  await a.daemon.restart("SIGTERM");
-  await b.daemon.restart("SIGKILL");
+  await Promise.all([a.daemon.restart("SIGTERM"), b.daemon.restart("SIGKILL")]);
   await untilPings(a.pod, b.pod, ceiling(2_000));
   expect(aws.api.changing).toEqual([]);
   // Both families share one look at the instance.

@@ -28,8 +28,7 @@ test("three hosts of a project: pods reach each other by IPv4 and IPv6, restarts
   expect(gce.api.lines).toEqual(right);
 
   gce.api.calls.length = 0;
-  await a.daemon.restart("SIGTERM");
-  await b.daemon.restart("SIGKILL");
+  await Promise.all([a.daemon.restart("SIGTERM"), b.daemon.restart("SIGKILL")]);
   await untilPings(a.pod, b.pod, ceiling(2_000));
   expect(gce.api.changing).toEqual([]);
 
