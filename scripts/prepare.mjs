@@ -140,7 +140,10 @@ async function disableDebians(service) {
   if (existsSync("/run/systemd/system"))
     await run("systemctl", ["disable", "--now", `${service}.service`], { stdio: "ignore" });
   else if (isProgram("deb-systemd-helper"))
-    await run("deb-systemd-helper", ["disable", `${service}.service`], { stdio: "ignore" });
+    await run("deb-systemd-helper", ["disable", `${service}.service`], {
+      env: { ...process.env, DPKG_MAINTSCRIPT_PACKAGE: service }, // else it does nothing
+      stdio: "ignore",
+    });
   if (existsSync(`/etc/init.d/${service}`) && isProgram("update-rc.d"))
     await run("update-rc.d", [service, "disable"], { stdio: "ignore" });
 }
