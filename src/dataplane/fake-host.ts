@@ -3,7 +3,7 @@ import { FakeClock } from "../lib/fake-clock.ts";
 import { RecordingLogger } from "../lib/recording-logger.ts";
 import { Dataplane, type Demand } from "./dataplane.ts";
 import { type FakeRow, FakeTable } from "./fake-table.ts";
-import { layer } from "./table.ts";
+import { type Layer, layer } from "./table.ts";
 
 /** A dataplane that runs on fake tables and a fake clock until it is disposed of. */
 export class FakeHost implements AsyncDisposable {
@@ -34,6 +34,23 @@ export class FakeHost implements AsyncDisposable {
   ): Promise<void> {
     this.dataplane.want(() => ({ layers: layers.map(([table, rows]) => layer(table, rows)), spareUnknown }));
     await this.passes(0);
+  }
+
+  /** Wants them before anything else happens. */
+  declare(...layers: readonly Layer[]): void {
+    this.dataplane.want(() => ({ layers, spareUnknown: true }));
+  }
+
+  /** Waits for both. @returns which have resolved */
+  waiting(): { readonly attempted: boolean; readonly settled: boolean } {
+    const state = { attempted: false, settled: false };
+    const wait = async (name: "attempted" | "settled") => {
+      await this.dataplane[name](this);
+      state[name] = true;
+    };
+    wait("attempted").catch(() => {});
+    wait("settled").catch(() => {});
+    return state;
   }
 
   /** Lets this time pass. */
