@@ -11,6 +11,7 @@ const FOLDERS = [
   "host",
   "kernel",
   "lab",
+  "network",
   "packet",
   "project",
   "wire",

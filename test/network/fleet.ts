@@ -28,6 +28,8 @@ import { RegistrySubnetManager } from "../../src/store/registry-subnet-manager.t
 const PATIENCE = 5_000;
 
 export const VXLAN = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}';
+export const vxlanWith = (options: object) =>
+  JSON.stringify({ Network: "10.5.0.0/16", Backend: { Type: "vxlan", ...options } });
 export const HOST_GW = '{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}';
 
 /** Hosts on fake kernels with one store in memory and one clock; only their files are real. */
@@ -237,3 +239,6 @@ export class Host implements AsyncDisposable {
     await this.stop();
   }
 }
+
+/** The subnet of a lease's key. */
+export const subnetOf = (key: string | undefined) => key?.replace("-", "/");
