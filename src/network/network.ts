@@ -10,9 +10,10 @@ import { NetworkFirewall } from "./firewall/network-firewall.ts";
 import { HostMemory } from "./host-memory.ts";
 import { KnownLeases } from "./known-leases.ts";
 import { whenLeased } from "./leased.ts";
+import type { LifeParts } from "./life-parts.ts";
 import type { NetworkOptions } from "./network-options.ts";
 import { Overtaken } from "./overtaken.ts";
-import { type LifeParts, Session } from "./session.ts";
+import { Session } from "./session.ts";
 import { StatusTeller } from "./status-teller.ts";
 
 /** One network's life on this host: config, lease, device, file, peers; again after the lease was lost. Ends only by the signal. */

@@ -1,8 +1,5 @@
 import type { UnderlayAdmission } from "../backend/backend.ts";
 import type { Overlay, OverlayPart } from "../backend/overlay.ts";
-import type { RouteClaim } from "../cloud/cloud.ts";
-import { formatClaim, sameClaim } from "../cloud/former-claim.ts";
-import type { Dataplane } from "../dataplane/dataplane.ts";
 import type { Layer } from "../dataplane/table.ts";
 import { addToAddress, type Family } from "../ip/address.ts";
 import type { Prefix } from "../ip/prefix.ts";
@@ -12,47 +9,26 @@ import type { Lease, LeaseUpdate } from "../lease/lease.ts";
 import { peerSelector } from "../lease/peers.ts";
 import type { EnvRange, SubnetEnv } from "../lease/subnet-env.ts";
 import type { Abortable } from "../lib/abortable.ts";
-import { type BackoffRange, backoff } from "../lib/backoff.ts";
 import type { Milliseconds } from "../lib/clock.ts";
 import { Scope } from "../lib/scope.ts";
 import { untilItWorks } from "../lib/until-it-works.ts";
 import type { Configured } from "./configured.ts";
-import type { NetworkFirewall } from "./firewall/network-firewall.ts";
 import { type Inlet, watchObstacles } from "./firewall/watch-obstacles.ts";
-import type { HostMemory } from "./host-memory.ts";
-import type { KnownLeases } from "./known-leases.ts";
+import { FormerConfigs } from "./former-configs.ts";
 import { twin } from "./lease-claim.ts";
-import type { NetworkOptions } from "./network-options.ts";
+import type { LifeParts } from "./life-parts.ts";
 import { watchConfig, watchUnderlay } from "./overtaken.ts";
 import { OwnLease } from "./own-lease.ts";
 import { PeerReport } from "./peer-report.ts";
 import { publish } from "./published.ts";
-import { retire } from "./retire.ts";
-import { retireClaim } from "./retire-claims.ts";
 import { openSettings } from "./settings/open-settings.ts";
 import { watchSettings } from "./settings/watch-settings.ts";
 import { watchBridges } from "./stale-bridges.ts";
-import type { StatusTeller } from "./status-teller.ts";
 import { externalOf } from "./underlay-interface.ts";
 import { watchOverlap } from "./watch-overlap.ts";
 
 /** How often it is looked whether something that was kept may go. */
 const LOOK_EVERY: Milliseconds = 60_000;
-const RETIREMENT_RETRY: BackoffRange = { first: 1_000, most: 60_000 };
-/** Until then other hosts have learnt of a changed config, too, and need a former route no longer. */
-const OTHERS_FOLLOW: Milliseconds = 60_000;
-/** A cloud is everybody's: what it refuses is mended by people. */
-const CLAIM_RETRY: BackoffRange = { first: 10_000, most: 600_000 };
-
-/** What outlives a session: the next one goes on with it. */
-export interface LifeParts {
-  readonly options: NetworkOptions;
-  readonly dataplane: Dataplane;
-  readonly firewall: NetworkFirewall | undefined;
-  readonly memory: HostMemory;
-  readonly known: KnownLeases;
-  readonly status: StatusTeller;
-}
 
 /** A network that is configured, leased and wanted in the kernel, as long as that is so. */
 export class Session {
@@ -62,6 +38,7 @@ export class Session {
   readonly #own: OwnLease;
   readonly #select: ReturnType<typeof peerSelector>;
   readonly #report: PeerReport;
+  readonly #former: FormerConfigs;
   /** Of this host, to be kept as the network needs them. */
   #settings: readonly Layer[] = [];
 
@@ -81,6 +58,7 @@ export class Session {
     });
     this.#select = peerSelector(overlay.lease, config);
     this.#report = new PeerReport(logger);
+    this.#former = new FormerConfigs(parts, configured, overlay);
   }
 
   /** Ours, as it is now. */
@@ -122,8 +100,7 @@ export class Session {
     scope.spawn((signal) => this.#own.keep({ signal }));
     scope.spawn((signal) => this.#followPeers(begin, { signal }));
     scope.spawn((signal) => this.#forgetInTime({ signal }));
-    scope.spawn((signal) => this.#retireFormer({ signal }));
-    for (const claim of this.#formerClaims) scope.spawn((signal) => this.#retireClaim(claim, { signal }));
+    scope.spawn((signal) => this.#former.retire({ signal }));
     for (const subnet of subnetsOf(overlay.lease)) {
       const ofFamily = networks.filter(({ address }) => address.family === subnet.address.family);
       scope.spawn((signal) => watchBridges({ kernel, subnet, networks: ofFamily, clock, logger, signal }));
@@ -153,7 +130,7 @@ export class Session {
       publicIP: lease.attributes.publicIP,
       links: [...new Set([...links, ...heritage.links])],
       networks: [...this.#networks, ...heritage.networks],
-      claims: [...(claim === undefined ? [] : [claim]), ...this.#formerClaims],
+      claims: [...(claim === undefined ? [] : [claim]), ...this.#former.claims],
       ...(mac !== undefined && { mac }),
       ...(macV6 !== undefined && { macV6 }),
     });
@@ -295,45 +272,6 @@ export class Session {
       if (ended.length > 0) logger.info("leases that the store forgot have ended", { count: ended.length });
       if (ended.length > 0 || wasComplete !== known.isComplete) this.#program();
     }
-  }
-
-  /** What earlier configs of this network have left in a cloud's tables, or may have. */
-  get #formerClaims(): readonly RouteClaim[] {
-    const { claim } = this.#overlay;
-    return this.#parts.memory.state.claims.filter((former) => claim === undefined || !sameClaim(former, claim));
-  }
-
-  /** Removes it, once nobody needs it any more. */
-  async #retireClaim(former: RouteClaim, { signal }: Abortable): Promise<void> {
-    const { known, memory, options } = this.#parts;
-    const { cloud, clock, logger } = options;
-    do await clock.sleep(OTHERS_FOLLOW, { signal });
-    while (!known.isComplete);
-    let failures = 0;
-    await untilItWorks(
-      () => retireClaim(cloud, former, { kept: this.#overlay.claim, logger, signal }),
-      `routes of an earlier config cannot be removed: ${formatClaim(former)}`,
-      { clock, logger, signal, delay: () => backoff(++failures, CLAIM_RETRY) },
-    );
-    await memory.remember({ claims: memory.state.claims.filter((claim) => claim !== former) });
-  }
-
-  /** Removes what earlier configs of this network left, once the present one is in place and all peers are known. */
-  async #retireFormer({ signal }: Abortable): Promise<void> {
-    const { known, dataplane, firewall, memory, options } = this.#parts;
-    const { kernel, clock, logger } = options;
-    const { heritage } = this.#configured;
-    const { networks } = heritage;
-    const links = heritage.links.filter((link) => !this.#overlay.links.includes(link));
-    for (let attempts = 1; ; attempts++) {
-      if (known.isComplete) {
-        await dataplane.attempted({ signal });
-        const rules = await firewall?.leftovers([...this.#networks, ...networks], networks, { signal });
-        if (await retire(kernel, { links, networks, rules }, { logger, signal })) break;
-      }
-      await clock.sleep(backoff(attempts, RETIREMENT_RETRY), { signal });
-    }
-    await memory.remember({ links: this.#overlay.links, networks: this.#networks });
   }
 }
 
