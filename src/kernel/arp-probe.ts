@@ -4,8 +4,9 @@ import type { Abortable } from "../lib/abortable.ts";
 import type { Milliseconds } from "../lib/clock.ts";
 import { ARP_SIZE, type ArpPacket, arpProbe, decodeArp } from "../wire/arp-packet.ts";
 import { LITTLE_ENDIAN } from "../wire/writer.ts";
+import { ask } from "./ask.ts";
 import type { Link } from "./kernel.ts";
-import { bind, close, MSG_DONTWAIT, onReadable, recv, SOCK_DGRAM, SOCK_NONBLOCK, sendto, socket } from "./libc.ts";
+import { bind, close, SOCK_DGRAM, SOCK_NONBLOCK, sendto, socket } from "./libc.ts";
 import { inNamespace } from "./namespace.ts";
 
 const AF_PACKET = 17;
@@ -22,7 +23,7 @@ const BETWEEN: Milliseconds = 250;
  * Asks a link whether anybody but us has an address, and takes note of who asks the same: ARP probes, RFC 5227. Takes 0.75 s if nobody has.
  * @param own MACs of this host, which are nobody else's
  * @returns whose it is; undefined if nobody answers, or the link has no MAC addresses
- * @throws {SystemCallError} without CAP_NET_RAW
+ * @throws {SystemCallError} without CAP_NET_RAW, or if the link goes down
  */
 export async function findArpOwner(
   link: Link,
@@ -34,35 +35,16 @@ export async function findArpOwner(
   const { mac } = link;
   if (mac === undefined || address.family !== 4) return undefined;
   const fd = inNamespace(namespace, () => socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK, networkOrder(ETH_P_ARP)));
-  const { promise: answered, resolve } = Promise.withResolvers<MacAddress | undefined>();
-  let readiness: Disposable | undefined;
-  let timer: NodeJS.Timeout | undefined;
-  const onAbort = () => resolve(undefined);
   try {
     bind(fd, linkAddress(link.index));
-    const packet = new Uint8Array(2048);
-    readiness = onReadable(fd, () => {
-      for (let size = recv(fd, packet, MSG_DONTWAIT); size >= 0; size = recv(fd, packet, MSG_DONTWAIT)) {
-        const arp = decodeArp(packet.subarray(0, Math.min(size, ARP_SIZE)));
-        if (arp !== undefined && !own.has(arp.senderMac) && claims(arp, address)) resolve(arp.senderMac);
-      }
-    });
     const probe = arpProbe(mac, address);
-    let left = PROBES;
-    const next = () => {
-      if (left-- === 0) return resolve(undefined);
-      sendto(fd, probe, 0, linkAddress(link.index, BROADCAST));
-      timer = setTimeout(next, BETWEEN);
+    const send = () => void sendto(fd, probe, 0, linkAddress(link.index, BROADCAST));
+    const read = (packet: Uint8Array) => {
+      const arp = decodeArp(packet.subarray(0, ARP_SIZE));
+      return arp !== undefined && !own.has(arp.senderMac) && claims(arp, address) ? arp.senderMac : undefined;
     };
-    signal.addEventListener("abort", onAbort, { once: true });
-    next();
-    const owner = await answered;
-    signal.throwIfAborted();
-    return owner;
+    return await ask({ fd, send, times: PROBES, every: BETWEEN, read }, { signal });
   } finally {
-    signal.removeEventListener("abort", onAbort);
-    clearTimeout(timer);
-    readiness?.[Symbol.dispose]();
     close(fd);
   }
 }

@@ -2,21 +2,10 @@ import { randomBytes } from "node:crypto";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Milliseconds } from "../lib/clock.ts";
 import { answersVtepProbe, encodeVtepProbe } from "../wire/vtep-probe.ts";
+import { ask } from "./ask.ts";
 import { SystemCallError } from "./errno.ts";
 import { type Vtep, VXLAN_DEFAULT_PORT } from "./kernel.ts";
-import {
-  AF_INET,
-  bind,
-  close,
-  MSG_DONTWAIT,
-  onReadable,
-  recv,
-  SOCK_DGRAM,
-  SOCK_NONBLOCK,
-  SOCK_RAW,
-  sendto,
-  socket,
-} from "./libc.ts";
+import { AF_INET, bind, close, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_RAW, sendto, socket } from "./libc.ts";
 import { inNamespace } from "./namespace.ts";
 import { socketAddress } from "./udp-socket.ts";
 
@@ -45,40 +34,22 @@ export async function vtepAnswers(
   const probe = encodeVtepProbe({ vni, mac, target: address, sender, nonce });
   const to = socketAddress(publicIP, port || VXLAN_DEFAULT_PORT);
   const inside = <T>(open: () => T) => inNamespace(namespace, open);
-  const { promise: answered, resolve, reject } = Promise.withResolvers<boolean>();
-  const onAbort = () => resolve(false);
-  let timer: NodeJS.Timeout | undefined;
   const icmp = inside(() => socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK, IPPROTO_ICMP));
   let udp = -1;
-  let readiness: Disposable | undefined;
   try {
     udp = inside(() => socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0));
     bind(udp, socketAddress(sender, 0));
-    const packet = new Uint8Array(2048);
-    readiness = onReadable(icmp, () => {
-      for (let size = recv(icmp, packet, MSG_DONTWAIT); size >= 0; size = recv(icmp, packet, MSG_DONTWAIT))
-        if (answersVtepProbe(packet.subarray(0, size), nonce)) resolve(true);
-    });
-    let left = PROBES;
-    const next = () => {
-      if (left-- === 0) return resolve(false);
-      try {
-        sendto(udp, probe, 0, to);
-      } catch (error) {
-        if (!(error instanceof SystemCallError)) return reject(error);
-        return resolve(false); // there is no way to it
-      }
-      timer = setTimeout(next, BETWEEN);
-    };
-    signal.addEventListener("abort", onAbort, { once: true });
-    next();
-    const isThere = await answered;
-    signal.throwIfAborted();
-    return isThere;
+    const send = () => void sendto(udp, probe, 0, to);
+    const read = (packet: Uint8Array) => answersVtepProbe(packet, nonce) || undefined;
+    const asked = ask({ fd: icmp, send, times: PROBES, every: BETWEEN, read }, { signal });
+    return await asked.then(
+      (answer) => answer ?? false,
+      (error: unknown) => {
+        if (error instanceof SystemCallError) return false; // there is no way to it
+        throw error;
+      },
+    );
   } finally {
-    signal.removeEventListener("abort", onAbort);
-    clearTimeout(timer);
-    readiness?.[Symbol.dispose]();
     close(icmp);
     if (udp >= 0) close(udp);
   }

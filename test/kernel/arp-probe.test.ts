@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { parseAddress } from "../../src/ip/address.ts";
 import { openKernel } from "../../src/kernel/linux-kernel.ts";
@@ -46,4 +47,13 @@ test("findOwner() knows nothing of a link that is not there or has no MAC, and s
   const asked = kernel.findOwner("eth0", parseAddress("192.0.2.9"), { signal: stop.signal });
   stop.abort(new Error("stopped"));
   await expect(asked).rejects.toThrow("stopped");
+});
+
+test("findOwner() fails, and nothing else does, when the link goes down while it asks", async () => {
+  using fixture = openLinux();
+  const asked = fixture.kernel.findOwner("eth0", parseAddress("192.0.2.77"), { signal });
+  const failed = expect(asked).rejects.toThrow("ENETDOWN");
+  await delay(100); // it has asked once
+  fixture.namespace.ip("link set eth0 down");
+  await failed;
 });
