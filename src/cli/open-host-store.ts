@@ -1,7 +1,7 @@
 import type { NetworkDirectory } from "../lease/network-directory.ts";
 import type { SubnetManager } from "../lease/subnet-manager.ts";
 import type { KubeSubnetManager } from "../store/kube/kube-subnet-manager.ts";
-import type { KubeStoreOptions, StoreOptions } from "./flanneld-flags.ts";
+import type { KubeStoreOptions, StoreOptions } from "./flanneld-store-flags.ts";
 import type { OpenRegistryOptions } from "./open-registry.ts";
 import { openStore } from "./open-store.ts";
 

@@ -4,7 +4,7 @@ import type { Abortable } from "../lib/abortable.ts";
 import type { Clock, Milliseconds } from "../lib/clock.ts";
 import type { Logger } from "../lib/logger.ts";
 import type { Registry } from "../store/registry.ts";
-import type { RegistryOptions } from "./flanneld-flags.ts";
+import type { RegistryOptions } from "./flanneld-store-flags.ts";
 
 export interface OpenRegistryOptions extends Abortable {
   readonly stateDir: string;

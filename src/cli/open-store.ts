@@ -1,7 +1,7 @@
 import type { NetworkDirectory } from "../lease/network-directory.ts";
 import type { Administration, SubnetManager } from "../lease/subnet-manager.ts";
 import { RegistrySubnetManager } from "../store/registry-subnet-manager.ts";
-import type { StoreOptions } from "./flanneld-flags.ts";
+import type { StoreOptions } from "./flanneld-store-flags.ts";
 import { type OpenRegistryOptions, openRegistry } from "./open-registry.ts";
 
 export interface OpenStore {

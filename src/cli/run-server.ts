@@ -10,7 +10,8 @@ import type { ListenTarget } from "../remote/listener.ts";
 import type { ServedStore } from "../remote/served-store.ts";
 import { serveLeases } from "../remote/server.ts";
 import { RegistrySubnetManager } from "../store/registry-subnet-manager.ts";
-import type { FlanneldOptions, KubeStoreOptions, RegistryOptions, ServerOptions } from "./flanneld-flags.ts";
+import type { FlanneldOptions } from "./flanneld-flags.ts";
+import type { KubeStoreOptions, RegistryOptions, ServerOptions } from "./flanneld-store-flags.ts";
 import { type OpenRegistryOptions, openRegistry } from "./open-registry.ts";
 import { Supervision } from "./supervision.ts";
 

@@ -13,7 +13,7 @@ import { systemClock } from "../../lib/clock.ts";
 import { describeError, InvalidConfigError, UnsupportedError } from "../../lib/errors.ts";
 import type { Logger } from "../../lib/logger.ts";
 import { ConfigConflictError } from "../../store/registry.ts";
-import type { EtcdStoreOptions, RemoteStoreOptions } from "../flanneld-flags.ts";
+import type { EtcdStoreOptions, RemoteStoreOptions } from "../flanneld-store-flags.ts";
 import { openLogger } from "../log.ts";
 import { readStoreOptions, type StoreArguments } from "./store-options.ts";
 

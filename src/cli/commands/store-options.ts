@@ -1,7 +1,8 @@
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { InvalidConfigError } from "../../lib/errors.ts";
 import { FLANNELD_FLAGS } from "../flanneld-flag-table.ts";
-import { parseFlanneld, type StoreOptions } from "../flanneld-flags.ts";
+import { parseFlanneld } from "../flanneld-flags.ts";
+import type { StoreOptions } from "../flanneld-store-flags.ts";
 
 /** What every command that works on a store is told; flanneld's own names and meanings. */
 const STORE_FLAGS = [
