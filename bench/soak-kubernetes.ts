@@ -8,21 +8,15 @@ import { annotations } from "../test/kube/annotations.ts";
 import { Cluster } from "../test/kube/cluster.ts";
 import { ipJson } from "../test/support/kernel-state.ts";
 import { pingDuring } from "../test/support/pings.ts";
+import { untilStopped, Verdicts } from "./verdicts.ts";
 
 const { values } = parseArgs({ options: { minutes: { type: "string", default: "10" } } });
 const half = (Number(values.minutes) * 60_000) / 2;
 /** Per host: one in eight seconds, and those of the beginning. */
 const MOST_CALLS = Math.ceil(half / 8_000) + 8;
 
-const stop = new AbortController();
-for (const name of ["SIGINT", "SIGTERM"] as const) process.on(name, () => stop.abort(new Error(name)));
-const { signal } = stop;
-const failures: string[] = [];
-
-function tell(what: string, isGood: boolean): void {
-  console.log(`${isGood ? "ok  " : "FAIL"} ${what}`);
-  if (!isGood) failures.push(what);
-}
+const signal = untilStopped();
+const verdicts = new Verdicts();
 
 await using cluster = await Cluster.up({ hosts: 2, backend: "vxlan", signal });
 const { lab, api } = cluster;
@@ -37,7 +31,10 @@ const { sent, lost } = await pingDuring(a.pod, { to: b.pod.address, signal }, as
   await api.call("clearCalls");
   await delay(half, undefined, { signal });
   const calls = (await api.calls()).length / lab.hosts.length;
-  tell(`${calls} calls of each host in ${half / 60_000} minutes of 503, at most ${MOST_CALLS}`, calls <= MOST_CALLS);
+  verdicts.tell(
+    `${calls} calls of each host in ${half / 60_000} minutes of 503, at most ${MOST_CALLS}`,
+    calls <= MOST_CALLS,
+  );
 
   // What happens while it is away is known once it is back.
   await api.call("addNode", "late", ["10.5.200.0/24"]);
@@ -47,11 +44,10 @@ const { sent, lost } = await pingDuring(a.pod, { to: b.pod.address, signal }, as
   const isThere = async () => (await ipJson(a, "route")).some(({ dst }) => dst === "10.5.200.0/24");
   const found = waitUntil(isThere, { signal, within: 15_000, what: "the peer that came meanwhile is there" });
   const isFound = await found.then(() => true, () => false); // biome-ignore format: one line
-  tell(
+  verdicts.tell(
     `a peer that came meanwhile is there ${((performance.now() - back) / 1000).toFixed(1)} s after the server is back`,
     isFound,
   );
 });
-tell(`${sent} pings, ${lost} lost`, lost === 0);
-console.log(failures.length === 0 ? "soak: all well" : `soak: ${failures.length} failed`);
-process.exitCode = failures.length === 0 ? 0 : 1;
+verdicts.tell(`${sent} pings, ${lost} lost`, lost === 0);
+verdicts.conclude();

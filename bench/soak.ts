@@ -11,6 +11,7 @@ import { BENCH_NETWORK } from "./fake-peers.ts";
 import { median } from "./figures.ts";
 import { droppedByFullQueues } from "./full-queues.ts";
 import { PeerWriter } from "./peer-writer.ts";
+import { untilStopped, Verdicts } from "./verdicts.ts";
 
 const { values } = parseArgs({
   options: {
@@ -27,15 +28,8 @@ const MOST_GROWTH = 4;
 /** Packets a second that the device's queue of 500 holds for a quarter of a second: only a very busy machine loses some. */
 const DATAGRAMS = { rate: "1M", size: "64" };
 
-const stop = new AbortController();
-for (const name of ["SIGINT", "SIGTERM"] as const) process.on(name, () => stop.abort(new Error(name)));
-const { signal } = stop;
-const failures: string[] = [];
-
-function tell(what: string, isGood: boolean): void {
-  console.log(`${isGood ? "ok  " : "FAIL"} ${what}`);
-  if (!isGood) failures.push(what);
-}
+const signal = untilStopped();
+const verdicts = new Verdicts();
 
 const network = { network: BENCH_NETWORK, config: { SubnetLen: 24, SubnetMin: "10.9.0.0", SubnetMax: "10.9.255.0" } };
 await using lab = await Lab.up({ hosts: 2, backend: "udp", ...network, signal, progress: (step) => console.log(step) });
@@ -51,13 +45,12 @@ await large("a quarter of that with a datagram of a thousand lost", Number(value
 await left.namespace.run(["nft", "delete", "table", "ip", "soak"]);
 await mixed(Number(values.minutes) * 60_000);
 
-console.log(failures.length === 0 ? "soak: all well" : `soak: ${failures.length} failed`);
-process.exitCode = failures.length === 0 ? 0 : 1;
+verdicts.conclude();
 
 /** Both directions at once; what arrives must be what was sent. */
 async function large(what: string, gigabytes: number): Promise<void> {
   const { isIntact, bytes, seconds } = await duplex(from, to, { bytes: Math.round(gigabytes * 1e9), signal });
-  tell(`${what}: ${(bytes / 1e9).toFixed(2)} GB in ${seconds.toFixed(1)} s, intact`, isIntact);
+  verdicts.tell(`${what}: ${(bytes / 1e9).toFixed(2)} GB in ${seconds.toFixed(1)} s, intact`, isIntact);
 }
 
 /** TCP in bursts, datagrams, pings, peers that come and go: nothing may be lost, and memory may not grow. */
@@ -95,11 +88,11 @@ async function mixed(duration: number): Promise<void> {
   );
   const found = (await droppedByFullQueues(places)) - full;
   const losses = `pings: ${sent} sent, ${lost} lost; 64-byte datagrams: ${datagrams.sent} sent, ${datagrams.lost} lost`;
-  tell(`${losses}; packets of all kinds that found a queue full: ${found}`, lost + datagrams.lost <= found);
+  verdicts.tell(`${losses}; packets of all kinds that found a queue full: ${found}`, lost + datagrams.lost <= found);
   for (const side of ["left", "right"] as const) {
     const [early, late] = [quarter(memory, 1), quarter(memory, 3)].map((part) => median(part.map((one) => one[side])));
     const text = `memory of the ${side} host's flanneld: ${early?.toFixed(1)} MiB, later ${late?.toFixed(1)} MiB`;
-    tell(text, (late ?? 0) - (early ?? 0) <= MOST_GROWTH);
+    verdicts.tell(text, (late ?? 0) - (early ?? 0) <= MOST_GROWTH);
   }
   console.log(`     processor time of both: ${(cpuOf() - cpu).toFixed(1)} s in ${duration / 1000} s`);
 }
