@@ -57,22 +57,17 @@ export function underlayChain({ port, vni, acceptFrom }: UnderlayAdmission, fami
 
 /** TCP connections from the overlay and to it agree on segments that fit through both ends' routes, whatever MTU a pod itself has. */
 export function clampChain(network: Prefix): FirewallChain {
-  return {
-    purpose: "clamp",
-    rules: [
-      { source: inside(network), verdict: "clamp" },
-      { destination: inside(network), verdict: "clamp" },
-    ],
-  };
+  return { purpose: "clamp", rules: bothWays(network, "clamp") };
 }
 
 /** What comes from the overlay or goes there is forwarded, whatever the policy says. */
 export function forwardChain(network: Prefix): FirewallChain {
-  return {
-    purpose: "forward",
-    rules: [
-      { source: inside(network), verdict: "accept" },
-      { destination: inside(network), verdict: "accept" },
-    ],
-  };
+  return { purpose: "forward", rules: bothWays(network, "accept") };
+}
+
+function bothWays(network: Prefix, verdict: FirewallRule["verdict"]): readonly FirewallRule[] {
+  return [
+    { source: inside(network), verdict },
+    { destination: inside(network), verdict },
+  ];
 }

@@ -66,31 +66,30 @@ export function hostSettings(needs: NeedsOf): readonly HostSetting[] {
 const NOTHING_PASSES = "this host forwards no packets between its pods and other hosts";
 
 /** Linux, inet_forward_change(): along with it go redirects and every link's own. */
-const IPV4_FORWARDING: HostSetting = {
-  key: "net/ipv4/ip_forward",
-  value: "1",
-  besides: [],
-  suffices: (value) => value !== "0",
-  harm: NOTHING_PASSES,
-  isUsuallySet: true,
-  isOurs: false,
-  takesAlong: {
-    perLink: { pattern: "net/ipv4/conf/*/forwarding", whenOff: "0" },
-    others: [{ key: "net/ipv4/conf/all/accept_redirects", whenOff: "1" }],
-  },
-};
+const IPV4_FORWARDING = forwarding("net/ipv4/ip_forward", {
+  perLink: { pattern: "net/ipv4/conf/*/forwarding", whenOff: "0" },
+  others: [{ key: "net/ipv4/conf/all/accept_redirects", whenOff: "1" }],
+});
 
 /** Linux, addrconf_fixup_forwarding(). */
-const IPV6_FORWARDING: HostSetting = {
-  key: "net/ipv6/conf/all/forwarding",
-  value: "1",
-  besides: [],
-  suffices: (value) => value !== "0",
-  harm: NOTHING_PASSES,
-  isUsuallySet: true,
-  isOurs: false,
-  takesAlong: { perLink: { pattern: "net/ipv6/conf/*/forwarding", whenOff: "0" }, others: [] },
-};
+const IPV6_FORWARDING = forwarding("net/ipv6/conf/all/forwarding", {
+  perLink: { pattern: "net/ipv6/conf/*/forwarding", whenOff: "0" },
+  others: [],
+});
+
+/** A family's switch for all links. */
+function forwarding(key: string, takesAlong: TakenAlong): HostSetting {
+  return {
+    key,
+    value: "1",
+    besides: [],
+    suffices: (value) => value !== "0",
+    harm: NOTHING_PASSES,
+    isUsuallySet: true,
+    isOurs: false,
+    takesAlong,
+  };
+}
 
 /** A link that is left out of forwarding, by those that the overlay's packets come in. */
 function forwardingOfLinks({ underlay, devices }: NeedsOf): readonly HostSetting[] {
