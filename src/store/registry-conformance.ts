@@ -2,6 +2,7 @@
 
 import { makeTest } from "./conformance/registry-bench.ts";
 import { describeConfigs } from "./conformance/registry-config.ts";
+import { describeFamilies } from "./conformance/registry-families.ts";
 import type { RegistryFixture, RegistryHarness } from "./conformance/registry-harness.ts";
 import { describeLeases } from "./conformance/registry-leases.ts";
 import { describeMishaps } from "./conformance/registry-mishaps.ts";
@@ -15,6 +16,7 @@ export function describeRegistry<Fixture extends RegistryFixture>(
   const bench = makeTest(harness);
   describeConfigs(name, bench);
   describeLeases(name, bench);
+  describeFamilies(name, bench);
   describeWatches(name, bench);
   describeMishaps(name, harness, bench);
 }
