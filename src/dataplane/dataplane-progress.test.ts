@@ -1,7 +1,7 @@
 // Who waits for the loop, watches it or ends it.
 import { describe, expect, test } from "vitest";
 import { FakeHost } from "./fake-host.ts";
-import { FakeTable, fakeRow } from "./fake-table.ts";
+import { type FakeTable, fakeRow } from "./fake-table.ts";
 import { layer } from "./table.ts";
 
 const [a, b, c] = [fakeRow("a"), fakeRow("b"), fakeRow("c")];

@@ -1,7 +1,7 @@
 // What others change, once or again and again.
 import { describe, expect, test } from "vitest";
 import { FakeHost } from "./fake-host.ts";
-import { FakeTable, fakeRow } from "./fake-table.ts";
+import { type FakeTable, fakeRow } from "./fake-table.ts";
 
 const [a, b] = [fakeRow("a"), fakeRow("b")];
 
