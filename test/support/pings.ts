@@ -38,10 +38,15 @@ export async function pingDuring<T>(
   const answered = new Set<number>();
   let sent = 0;
   let latest = 0;
+  let highest = 0;
   const lines = createInterface({ input: ping.stdout });
   lines.on("line", (line) => {
     const number = / icmp_seq=(\d+) ttl=/.exec(line)?.[1];
-    if (number !== undefined) answered.add((latest = unwrapped(Number(number), latest)));
+    if (number !== undefined) {
+      latest = unwrapped(Number(number), latest);
+      highest = Math.max(highest, latest);
+      answered.add(latest);
+    }
     sent = Number(/^(\d+) packets transmitted/.exec(line)?.[1] ?? sent);
   });
   const closed = once(lines, "close");
@@ -61,7 +66,7 @@ export async function pingDuring<T>(
     ping.kill("SIGINT");
     await Promise.all([end, closed]);
     // The answers to the last packets are still under way when ping is stopped; later than the last answer, only a dead path counts.
-    const last = recovered ? Math.max(...answered) : sent;
+    const last = recovered ? highest : sent;
     const missing = Array.from({ length: last }, (_, index) => index + 1).filter((number) => !answered.has(number));
     return { sent: last, lost: missing.length, missing, result };
   } finally {
