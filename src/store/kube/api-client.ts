@@ -35,8 +35,11 @@ export interface StreamOptions extends Abortable {
 const SILENCE: Milliseconds = 15_000;
 const WHOLE: Milliseconds = 60_000;
 const MOST_REASON_BYTES = 64 * 1024;
-/** Bytes. Each piece is a round trip to another thread, and a list of 5,000 nodes has 60 MB. */
-const UNPACKED_AT_ONCE = 256 * 1024;
+/**
+ * Bytes. Each piece is a round trip to another thread, and a list of 5,000 nodes has 60 MB; but from 64 KiB on, the allocator as the
+ * launcher sets it up asks the kernel for each, and gives each back.
+ */
+const UNPACKED_AT_ONCE = 48 * 1024;
 
 /**
  * Calls of the API server: bounded in time and size, connections kept, credentials fetched anew for each and once more if they were
