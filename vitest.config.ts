@@ -11,7 +11,6 @@ const FOLDERS = [
   "host",
   "kernel",
   "lab",
-  "network",
   "packet",
   "project",
   "wire",
