@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import type { Argv, CommandModule } from "yargs";
 import { describeError } from "../lib/errors.ts";
+import { takesColors } from "../lib/terminal.ts";
 import { type LabName, parseLabName } from "./address-plan.ts";
 import { labOptions, upOptions } from "./command-options.ts";
 import { runDemo } from "./demo.ts";
@@ -17,7 +18,7 @@ import { requireRoot } from "./requirements.ts";
 import { describeHosts, describeLabs } from "./summary.ts";
 
 /** What a command prints for people is coloured only where a terminal shows it. */
-const text = { colors: process.stdout.isTTY && process.stdout.hasColors() };
+const text = { colors: takesColors(process.stdout) };
 
 /** `flannel lab …`: many hosts on one machine. */
 export const labCommand: CommandModule = {

@@ -1,4 +1,5 @@
 import { createColors } from "picocolors";
+import { takesColors } from "../lib/terminal.ts";
 
 /** Shows what is being done: a line that changes on a terminal, a line per step elsewhere. */
 export class Progress implements Disposable {
@@ -8,7 +9,7 @@ export class Progress implements Disposable {
 
   constructor(stream: NodeJS.WriteStream = process.stderr) {
     this.#stream = stream;
-    this.#colors = createColors(stream.isTTY && stream.hasColors());
+    this.#colors = createColors(takesColors(stream));
   }
 
   /** Begins a step; the one before it is done. */

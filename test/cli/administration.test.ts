@@ -14,7 +14,7 @@ interface Place extends AsyncDisposable {
 
 function embedded(): Promise<Place> {
   const directory = temporaryDirectory();
-  const env = { FLANNELD_EMBEDDED_STORE: join(directory.path, "a/leases.db") };
+  const env = { FLANNELD_EMBEDDED_STORE: join(directory.path, "a/leases.db"), CI: "true" }; // is no reason for colours
   return Promise.resolve({ env, [Symbol.asyncDispose]: async () => directory[Symbol.dispose]() });
 }
 

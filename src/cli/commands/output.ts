@@ -3,6 +3,7 @@ import { formatPrefix, type Prefix, parsePrefix } from "../../ip/prefix.ts";
 import { renderTable } from "../../lab/table.ts";
 import type { Lease } from "../../lease/lease.ts";
 import { parseLeaseKey } from "../../lease/lease-codec.ts";
+import { takesColors } from "../../lib/terminal.ts";
 import { UsageError } from "./store-command.ts";
 
 export function print(...lines: readonly string[]): void {
@@ -16,7 +17,7 @@ export function printJson(value: unknown): void {
 /** For people: a table, or one line if there is nothing to list. */
 export function printTable(head: readonly string[], rows: readonly (readonly string[])[], none: string): void {
   if (rows.length === 0) print(none);
-  else print(renderTable(head, rows, { colors: process.stdout.isTTY && process.stdout.hasColors() }));
+  else print(renderTable(head, rows, { colors: takesColors(process.stdout) }));
 }
 
 /** `10.5.34.0/24`, or as the key in the store has it, `10.5.34.0-24`. @throws {UsageError} */
