@@ -1,6 +1,6 @@
 // How the scripts run programs: one line for people each, the program's own output only when it fails.
 import { spawn } from "node:child_process";
-import { mkdtempSync, openSync, readFileSync } from "node:fs";
+import { mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -18,8 +18,7 @@ export async function quietly(title, command, args, { env = process.env, cwd = r
   const start = performance.now();
   const beginning = `${title} … `;
   if (!whole) process.stdout.write(beginning);
-  logs ??= mkdtempSync(join(tmpdir(), "flannel-prepare-"));
-  const log = join(logs, `${command.replaceAll("/", "_")}-${++steps}.log`);
+  const log = join(logsDirectory(), `${command.replaceAll("/", "_")}-${++steps}.log`);
   const fd = openSync(log, "w");
   const code = await run(command, args, { env, cwd, stdio: ["ignore", fd, fd] });
   if (code !== 0) {
@@ -28,6 +27,15 @@ export async function quietly(title, command, args, { env = process.env, cwd = r
     throw new StepFailed(`${command} failed`);
   }
   console.log(`${whole ? beginning : ""}${((performance.now() - start) / 1000).toFixed(1)} s`);
+}
+
+/** For what programs print; what matters of it has been shown when we end. */
+function logsDirectory() {
+  if (logs === undefined) {
+    logs = mkdtempSync(join(tmpdir(), "flannel-prepare-"));
+    process.once("exit", () => rmSync(logs, { recursive: true, force: true }));
+  }
+  return logs;
 }
 
 /** As {@link quietly}, for steps that run side by side. */

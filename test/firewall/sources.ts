@@ -11,7 +11,10 @@ import socket, sys
 address, source, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
 with socket.create_connection((address, 7788), timeout=3, source_address=(source, port)) as connection:
     connection.settimeout(3)
-    print(connection.recv(100).decode())`;
+    text = b""
+    while piece := connection.recv(100): # to the end: who closes first keeps the port in TIME_WAIT, for IPv6 too
+        text += piece
+    print(text.decode())`;
 
 const SHOUT = `
 import socket, sys
