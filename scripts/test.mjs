@@ -16,7 +16,8 @@ function failuresOf(testResults) {
   return testResults.flatMap(({ name, status, message, assertionResults }) => {
     const file = relative(process.cwd(), name);
     const failedTests = assertionResults.filter((test) => test.status !== "passed");
-    if (failedTests.length === 0 && status === "failed") return [`${file}: ${firstLines(message || "outside its tests")}`];
+    if (failedTests.length === 0 && status === "failed")
+      return [`${file}: ${firstLines(message || "outside its tests")}`];
     return failedTests.map((test) => `${file} > ${test.fullName}: ${firstLines(test.failureMessages?.join("\n"))}`);
   });
 }

@@ -1,62 +1,29 @@
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { isAlive } from "../../src/kernel/process-id.ts";
 import { parseLabName } from "../../src/lab/address-plan.ts";
-import { dismantle, namespacesOf } from "../../src/lab/dismantle.ts";
-import { processesInNamespaces } from "../../src/lab/processes.ts";
-import { labDirectory, readRecord } from "../../src/lab/record.ts";
+import { dismantle } from "../../src/lab/dismantle.ts";
+import { readRecord } from "../../src/lab/record.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
+import {
+  exitOf,
+  expectNothingLeftOf,
+  fakeHosts,
+  lab,
+  labEnv,
+  PATIENCE,
+  PROGRAM,
+  processesOfLab,
+  startLab,
+} from "../support/lab-command.ts";
 
 const { signal } = new AbortController();
-/** Until a lab has come so far: no deadline, and etcd alone starts in seconds where others load the machine. */
-const PATIENCE = 30_000;
 const name = parseLabName("tcommand");
 const entry = join(import.meta.dirname, "../../src/cli/flannel.ts");
-/** Starts in a third of the time. */
-const built = join(import.meta.dirname, "../../dist/flannel.js");
-const fake = [
-  "--name",
-  name,
-  "--store",
-  "etcd3",
-  "--hosts",
-  "2",
-  `--flanneld=${join(import.meta.dirname, "fake-flanneld")}`,
-];
-const env = { ...process.env, NODE: process.execPath, NO_COLOR: "1" };
-
-/** Runs `flannel lab …` to its end. */
-function lab(...args: readonly string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [built, "lab", ...args], { env, encoding: "utf8" });
-  return { status, stdout, stderr };
-}
-
-/** Starts `flannel lab …` and collects what it says. */
-function start(...args: readonly string[]) {
-  const child = spawn(process.execPath, [built, "lab", ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
-  const said = { text: "" };
-  for (const stream of [child.stdout, child.stderr])
-    stream.setEncoding("utf8").on("data", (text) => (said.text += text));
-  return { child, said };
-}
-
-async function exitOf(child: ChildProcess): Promise<number | null> {
-  if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
-  return child.exitCode;
-}
-
-function processesOfLab() {
-  return processesInNamespaces(namespacesOf(name).map((each) => `/run/netns/${each}`));
-}
-
-function expectNothingLeft() {
-  expect(namespacesOf(name)).toEqual([]);
-  expect(existsSync(labDirectory(name))).toBe(false);
-}
+const fake = fakeHosts(name);
 
 afterEach(() => dismantle(name, { signal }));
 
@@ -76,16 +43,16 @@ test("lab up leaves a lab that ping, exec, logs and ls know, until lab down", ()
   expect(lab("ls").stdout).toMatch(/^tcommand +2 +vxlan +etcd3 +10\.5\.0\.0\/16 +up$/m);
   expect(lab("up", ...fake)).toMatchObject({ status: 1, stderr: expect.stringContaining("already") });
 
-  const processes = processesOfLab();
+  const processes = processesOfLab(name);
   expect(processes).toHaveLength(3);
   expect(lab("down", name)).toMatchObject({ status: 0, stdout: expect.stringContaining("removed lab tcommand\n") });
   expect(processes.filter(isAlive)).toEqual([]);
-  expectNothingLeft();
+  expectNothingLeftOf(name);
 });
 
 test("lab logs -f shows what is written later", async () => {
   lab("up", ...fake);
-  const { child, said } = start("logs", "--name", name, "h1", "-f");
+  const { child, said } = startLab("logs", "--name", name, "h1", "-f");
   await waitUntil(() => said.text.includes("starts"), { signal, within: PATIENCE, what: "the log so far" });
   writeFileSync(readRecord(name)?.hosts[0]?.log ?? "", "and more\n", { flag: "a" });
   await waitUntil(() => said.text.includes("and more"), { signal, within: PATIENCE, what: "what was added" });
@@ -99,14 +66,14 @@ test("lab demo shows what happened, pings, and leaves nothing", () => {
   expect(stdout).toContain("h1# ip route\n  10.5.1.0/24 dev cni0");
   expect(stdout).toContain("2 of 2 pairs of pods reach each other");
   expect(status).toBe(0);
-  expectNothingLeft();
+  expectNothingLeftOf(name);
 });
 
 test("lab demo fails if not every pod reaches every other", () => {
   const { status, stdout } = lab("demo", ...fake, "--flag=--no-routes");
   expect(stdout).toContain("0 of 2 pairs of pods reach each other");
   expect(status).toBe(1);
-  expectNothingLeft();
+  expectNothingLeftOf(name);
 });
 
 const phases = [
@@ -119,71 +86,42 @@ const phases = [
 ] as const;
 
 test.each(phases)("lab demo on %s while %s leaves nothing", async (how, phase, more) => {
-  const { child, said } = start("demo", ...fake, ...more);
+  const { child, said } = startLab("demo", ...fake, ...more);
   await waitUntil(() => said.text.includes(phase), { signal, within: PATIENCE, what: phase, every: 1 });
   child.kill(how);
   expect(await exitOf(child)).toBe({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }[how]);
   expect(said.text).toContain(`flannel lab: interrupted by ${how}`);
-  expectNothingLeft();
+  expectNothingLeftOf(name);
 });
 
 test("lab up interrupted by SIGINT leaves nothing", async () => {
-  const { child, said } = start("up", ...fake, "--flag=--never-ready");
+  const { child, said } = startLab("up", ...fake, "--flag=--never-ready");
   await waitUntil(() => said.text.includes("starting flanneld"), { signal, within: PATIENCE, what: "daemons start" });
   child.kill("SIGINT");
   expect(await exitOf(child)).toBe(130);
-  expectNothingLeft();
-});
-
-/** A lab whose `flannel lab` was killed while its daemons were starting. */
-async function orphan(command: "up" | "demo") {
-  const { child, said } = start(command, ...fake, "--flag=--never-ready");
-  await waitUntil(() => said.text.includes("starting flanneld") && processesOfLab().length >= 3, {
-    signal,
-    within: PATIENCE,
-    what: "daemons run",
-  });
-  const processes = processesOfLab();
-  child.kill("SIGKILL");
-  await exitOf(child);
-  expect(processes.every(isAlive)).toBe(true);
-  expect(lab("ls").stdout).toContain("its owner died");
-  return processes;
-}
-
-test("lab up that was killed in the middle is reclaimed by lab down, of whichever lab", async () => {
-  const processes = await orphan("up");
-  expect(lab("down", "nosuchlab").stdout).toContain("removed lab tcommand, whose owner had died");
-  expect(processes.filter(isAlive)).toEqual([]);
-  expectNothingLeft();
-});
-
-test("lab demo that was killed in the middle is reclaimed by lab up, which may take its name", async () => {
-  const processes = await orphan("demo");
-  expect(lab("up", ...fake).status).toBe(0);
-  expect(processes.filter(isAlive)).toEqual([]);
+  expectNothingLeftOf(name);
 });
 
 test("lab down by name takes a lab from the living process that holds it", async () => {
-  const { child, said } = start("demo", ...fake, "--flag=--never-ready");
+  const { child, said } = startLab("demo", ...fake, "--flag=--never-ready");
   await waitUntil(() => said.text.includes("starting flanneld"), { signal, within: PATIENCE, what: "daemons start" });
   expect(lab("ls").stdout).toContain(`up with pid ${child.pid}`);
   expect(lab("down", name).stdout).toContain("removed lab tcommand\n");
   expect(await exitOf(child)).toBe(1);
-  expectNothingLeft();
+  expectNothingLeftOf(name);
 });
 
 test("lab up says which program is missing and how to get it, before making anything", () => {
   const bin = mkdtempSync(join(tmpdir(), "flannel-lab-"));
   try {
     for (const program of ["ip", "ping"]) symlinkSync(programHere(program), join(bin, program));
-    const { status, stderr } = spawnSync(process.execPath, [built, "lab", "up", ...fake], {
-      env: { ...env, PATH: bin },
+    const { status, stderr } = spawnSync(process.execPath, [PROGRAM, "lab", "up", ...fake], {
+      env: { ...labEnv, PATH: bin },
       encoding: "utf8",
     });
     expect(stderr).toBe("flannel lab: the program etcd is not installed (apt-get install etcd-server)\n");
     expect(status).toBe(1);
-    expectNothingLeft();
+    expectNothingLeftOf(name);
   } finally {
     rmSync(bin, { recursive: true });
   }
@@ -192,7 +130,7 @@ test("lab up says which program is missing and how to get it, before making anyt
 test("lab up without root says that it needs it", () => {
   const uid = 65_534;
   const { status, stderr } = spawnSync(process.execPath, ["-e", asUser(uid), entry, "lab", "up"], {
-    env,
+    env: labEnv,
     encoding: "utf8",
   });
   expect(stderr).toContain("a lab needs root to make network namespaces (try again with sudo)");
