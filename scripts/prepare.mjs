@@ -29,6 +29,7 @@ const TEST_PROGRAMS = {
   ipset: "ipset",
   firewalld: "firewalld",
   kubectl: "kubernetes-client",
+  microsocks: "microsocks",
   tc: "iproute2",
   flock: "util-linux",
   "/usr/lib/cni/bridge": "containernetworking-plugins",

@@ -20,6 +20,7 @@ import { createGzip, constants as zlib } from "node:zlib";
 import { type Answer, Answers, verbOf } from "./api/answers.ts";
 import { discovery } from "./api/discovery.ts";
 import { type Fault, Faults } from "./api/faults.ts";
+import { actingAs } from "./api/impersonation.ts";
 import { nodeObject, ObjectStore } from "./api/object-store.ts";
 import { type KubeObject, nodes, resourceOf } from "./api/objects.ts";
 import { parsePath, type Target } from "./api/path.ts";
@@ -45,6 +46,8 @@ export interface FakeApiServerOptions {
 export interface Call {
   readonly time: number;
   readonly user: string;
+  /** With all that is known of them. */
+  readonly identity: User;
   readonly verb: string;
   /** With its group if that is not the core's, and its subresource: `nodes/status`, `daemonsets.apps`. */
   readonly resource: string;
@@ -207,7 +210,7 @@ export class FakeApiServer implements AsyncDisposable {
     let call: Call | undefined;
     try {
       const body = await readBody(request);
-      const user = this.users.of(request);
+      const user = actingAs(this.store, this.users.of(request), request);
       const found = request.method === "GET" ? discovery(url.pathname) : undefined;
       if (found !== undefined) return this.#reply(request, response, { code: 200, text: JSON.stringify(found) });
       const target = parsePath(url.pathname);
@@ -240,6 +243,7 @@ export class FakeApiServer implements AsyncDisposable {
     const call: Call = {
       time: performance.now(),
       user: user.name,
+      identity: user,
       verb,
       resource: `${resource.name}${resource.group && `.${resource.group}`}${subresource && `/${subresource}`}`,
       namespace,

@@ -1,13 +1,12 @@
-// Every way to be let in that a kubeconfig can name, and every way to the server.
-import { once } from "node:events";
+// Every way to be let in that a kubeconfig can name; the ways to the server are in proxy.test.ts.
 import { readFileSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import { type AddressInfo, connect } from "node:net";
-import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { systemClock } from "../../src/lib/clock.ts";
 import { InvalidConfigError } from "../../src/lib/errors.ts";
 import { failure } from "../../src/store/conformance/registry-bench.ts";
-import { makeCertificates } from "../support/certificates.ts";
+import { KubeconfigAccess } from "../../src/store/kube/kubeconfig-access.ts";
 import { AccessBench } from "./access-bench.ts";
+import { kubeconfigText } from "./kubeconfig.ts";
 import { OidcIssuer } from "./oidc-issuer.ts";
 
 let bench: AccessBench;
@@ -154,31 +153,89 @@ test("an OpenID Connect token that cannot be renewed is a reason to be told, and
   );
 });
 
-test("a program of a cloud lets in, as kubeconfigs had it before exec", async () => {
-  const path = bench.write("cloud", `#!/bin/sh\necho '{"token":"${bench.admit("of-a-cloud")}"}'\n`, 0o700);
-  const config = { "cmd-path": path, "cmd-args": "", "token-key": "{.token}", "expiry-key": "{.expiry}" };
-  expect(await bench.reads(await bench.kubeconfig(provider("gcp", config)))).toBe("let in");
+test.each(["gcp", "azure"])("a program of a cloud lets in, as kubeconfigs had it before exec (%s)", async (name) => {
+  const write = (token: string, more: object = {}) => {
+    const answer = JSON.stringify({ credential: { token: bench.admit(token), ...more } });
+    return bench.write(`cloud-${name}`, `#!/bin/sh\necho "$*" >> "$0.runs"\necho '${answer}'\n`, 0o700);
+  };
+  const path = write(`first-of-${name}`);
+  const keys = { "token-key": "{.credential.token}", "expiry-key": "{.credential['expiry']}" };
+  const config = { "cmd-path": path, "cmd-args": "config  get; --all", ...keys };
+  const access = await bench.kubeconfig(provider(name, config));
+  for (let time = 1; time <= 2; time++) expect(await bench.reads(access)).toBe("let in");
+  const runs = () => readFileSync(`${path}.runs`, "utf8").trim().split("\n");
+  expect(runs()).toEqual(["config get; --all"]); // by no shell
+  bench.api.users.expireToken(`first-of-${name}`);
+  write(`second-of-${name}`, { expiry: new Date(Date.now() - 1_000).toISOString() });
+  expect(await bench.reads(access)).toBe("let in");
+  expect(await bench.reads(access)).toBe("let in");
+  expect(runs()).toHaveLength(3); // what is over already is good for one call
+  write("", { token: "" });
+  expect(String(await bench.reads(access))).toMatch(
+    /no credentials by .*: .*cloud-.* printed no token where token-key leads/,
+  );
+  bench.write(`cloud-${name}`, "#!/bin/sh\necho secret\n", 0o700);
+  expect(String(await bench.reads(access))).toMatch(/no credentials by .*: .*cloud-.* printed what is no JSON$/);
+  const odd = await bench.kubeconfig(provider(name, { ...config, "token-key": ".token" }));
+  bench.write(`cloud-${name}`, "#!/bin/sh\necho '{}'\n", 0o700);
+  expect(String(await bench.reads(odd))).toMatch(/token-key of its auth-provider .* must be a path in braces/);
 });
 
-test("a server is reached through the proxy that the kubeconfig names, with TLS to the server itself", async () => {
-  const asked: string[] = [];
-  const proxy = createServer().on("connect", ({ url = "" }, socket) => {
-    asked.push(url);
-    const [host = "", port] = url.split(":");
-    const there = connect(Number(port), host, () => socket.write("HTTP/1.1 200 Connection established\r\n\r\n"));
-    socket.pipe(there).pipe(socket);
-    for (const each of [socket, there]) each.on("error", () => each.destroy());
+test("a token of azure lets in until it runs out, and then the next one that somebody writes into the file", async () => {
+  const soon = (seconds: number) => String(Math.floor(Date.now() / 1000) + seconds);
+  const options = (token: string, end: string) => provider("azure", { "access-token": token, "expires-on": end });
+  const file = bench.kubeconfigFile(options(bench.admit("of-azure"), soon(-1)));
+  const access = await KubeconfigAccess.open(file, undefined, systemClock);
+  expect(String(await bench.reads(access))).toMatch(
+    /no credentials by .*: access-token of its auth-provider azure: it has run out, and no cmd-path names a program for it/,
+  );
+  const write = (token: string, end: string) => {
+    const ca = bench.authority.ca;
+    writeFileSync(file, kubeconfigText(bench.api.url, { ca, ...options(token, end) }));
+  };
+  write("not-yet-known", soon(600));
+  await bench.reads(access); // reads the file anew, once it has failed by what it had
+  expect(String(await bench.reads(access))).toContain("401 Unauthorized");
+  bench.admit("not-yet-known");
+  expect(await bench.reads(access)).toBe("let in");
+});
+
+test("who acts as somebody else has that one's rights, by name, groups, UID and all else that the kubeconfig says", async () => {
+  const { api } = bench;
+  const apiGroup = "rbac.authorization.k8s.io";
+  const role = { roleRef: { apiGroup, kind: "ClusterRole", name: "kube-flannel-flannel" } };
+  const subjects = [{ kind: "Group", name: "flannels" }];
+  const metadata = { name: "by-group" };
+  api.create({ apiVersion: `${apiGroup}/v1`, kind: "ClusterRoleBinding", metadata, ...role, subjects });
+  const rule = (resources: readonly string[], group = "") => ({
+    apiGroups: [group],
+    resources,
+    verbs: ["impersonate"],
   });
-  proxy.listen(0, "127.0.0.1");
-  await once(proxy, "listening");
-  onTestFinished(() => void proxy.close());
-  const cluster = { "proxy-url": `http://127.0.0.1:${(proxy.address() as AddressInfo).port}` };
-  expect(await bench.reads(await bench.kubeconfig({ token: bench.admit("by-proxy"), cluster }))).toBe("let in");
-  expect(await bench.reads(await bench.kubeconfig({ ...bench.authority.client, cluster }))).toBe("let in");
-  expect(new Set(asked)).toEqual(new Set([new URL(bench.api.url).host]));
-  const other = makeCertificates(bench.directory, "proxied");
-  const access = await bench.kubeconfig({ token: bench.admit("by-proxy"), ca: other.ca, cluster });
-  expect(String(await bench.reads(access))).toMatch(/StoreRefusedError: .*: TLS: /);
+  const others = ["uids", "userextras/reason", "userextras/example.org/(why)"];
+  api.users.addServiceAccount("impersonator", "default", "impersonator");
+  api.grant("default", "impersonator", [rule(["users", "groups"]), rule(others, "authentication.k8s.io")]);
+  const says = async (user: object) =>
+    String(await bench.reads(await bench.kubeconfig({ token: "impersonator", user })));
+
+  expect(await says({})).toContain('User "system:serviceaccount:default:impersonator" cannot get');
+  expect(await says({ as: "node-a" })).toContain('User "node-a" cannot get');
+  const extra = { reason: ["by hand", "twice"], "example.org/(why)": ["100%"] };
+  const all = { as: "node-a", "as-groups": ["others", "flannels"], "as-uid": "u-1", "as-user-extra": extra };
+  expect(await says(all)).toBe("let in");
+  const groups = ["others", "flannels", "system:authenticated"];
+  expect(api.calls.at(-1)?.identity).toEqual({ name: "node-a", groups, uid: "u-1", extra });
+});
+
+test.each([
+  [{ "as-groups": ["flannels"] }, /as of user "test" must be there where as-uid, as-groups or as-user-extra is/],
+  [{ as: "a", "as-groups": "flannels" }, /as-groups of user "test" must be a list of texts, not "flannels"/],
+  [{ as: "a\nb" }, /as of user "test" must be text without control characters, not "a\\nb"/],
+  [{ as: "a", "as-user-extra": { reason: [5] } }, /as-user-extra "reason" of user "test" must be text .*, not 5/],
+])("a kubeconfig's user %j is refused, and the field named", async (user, reason) => {
+  const error = await failure(bench.kubeconfig({ user }));
+  expect(error).toBeInstanceOf(InvalidConfigError);
+  expect(String(error)).toMatch(reason);
 });
 
 test("the server's certificate is checked for tls-server-name, and not at all if that is said", async () => {

@@ -191,6 +191,25 @@ test("kubectl gets only what roles allow a service account, and nothing with an 
   expect(await failureOf(["get", "nodes"], kubeconfig)).toMatch(/Unauthorized|must be logged in/);
 });
 
+test("kubectl acts as somebody else, of these groups, as far as its own rights allow", async () => {
+  const as = (...args: readonly string[]) => ["get", "node", node, "-o", "name", ...args];
+  expect(await kubectl(as("--as=somebody", "--as-group=system:masters", "--as-uid=u-1"))).toContain(node);
+  expect(api.calls.at(-1)?.identity).toEqual({
+    name: "somebody",
+    groups: ["system:masters", "system:authenticated"],
+    uid: "u-1",
+    extra: {},
+  });
+  expect(await failureOf(as("--as=somebody"))).toContain('User "somebody" cannot get resource "nodes"');
+  api.users.addServiceAccount("impersonator", "default", "impersonator");
+  api.grant("default", "impersonator", [{ apiGroups: [""], resources: ["users"], verbs: ["impersonate"] }]);
+  const kubeconfig = join(directory, "impersonator.kubeconfig");
+  writeFileSync(kubeconfig, kubeconfigText(api.url, { ca: authority.ca, token: "impersonator" }));
+  expect(await failureOf(as("--as=somebody", "--as-group=system:masters"), kubeconfig)).toContain(
+    'User "system:serviceaccount:default:impersonator" cannot impersonate resource "groups"',
+  );
+});
+
 test("kubectl is known by its client certificate", async () => {
   const kubeconfig = join(directory, "certificate.kubeconfig");
   writeFileSync(kubeconfig, kubeconfigText(api.url, { ca: authority.ca, ...authority.client }));

@@ -3,12 +3,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { continuesHistory } from "../../src/lease/lease.ts";
-import { failure } from "../../src/store/conformance/registry-bench.ts";
-import { deafServer } from "../support/deaf-server.ts";
 import { annotations, definite, PREFIX } from "./annotations.ts";
 import type { Fault } from "./api/faults.ts";
 import { KubeBench, removedBy, signal, untilStanding } from "./bench.ts";
-import { managerOf } from "./manager.ts";
 
 const B = "10.5.2.0/24 192.0.2.2";
 const C = "10.5.3.0/24 192.0.2.3";
@@ -202,18 +199,6 @@ test("watchLeases() says once that watching fails, and that it works again when 
   await untilStanding(watch, B, C);
   expect(bench.logger.messages("warn")).toEqual(["the store is away; leases are kept as they were"]);
   expect(bench.logger.messages("info")).toEqual(["the store is back"]);
-});
-
-test("an API server that does not even take a connection is given up after 15 s", async () => {
-  using deaf = await deafServer();
-  await using manager = managerOf({ url: `http://127.0.0.1:${deaf.port}` }, { node: "a" });
-  const before = performance.now();
-  expect(await failure(manager.annotatedPublicIPs({ signal }))).toMatchObject({
-    message: expect.stringContaining("no answer within 15 s"),
-  });
-  const took = performance.now() - before;
-  expect(took).toBeGreaterThan(14_000);
-  expect(took).toBeLessThan(25_000);
 });
 
 test("watchLeases() waits as long as a server asks it to", async () => {

@@ -1,4 +1,5 @@
 import type { Agent } from "node:http";
+import type { checkServerIdentity } from "node:tls";
 import type { Abortable } from "../../lib/abortable.ts";
 
 /** Where the API server is, and how to be let in. */
@@ -14,7 +15,8 @@ export interface ApiAccess {
 }
 
 export interface Connection {
-  readonly headers: Readonly<Record<string, string>>;
+  /** Several values are sent as so many headers. */
+  readonly headers: Readonly<Record<string, string | readonly string[]>>;
   readonly tls: TlsOptions;
   /** Instead of our own, where there is a proxy. */
   readonly agent?: Agent;
@@ -27,4 +29,6 @@ export interface TlsOptions {
   readonly key?: Buffer | string;
   readonly rejectUnauthorized?: boolean;
   readonly servername?: string;
+  /** What is wrong with the server's certificate, in place of Node's own comparison with its name. */
+  readonly checkServerIdentity?: typeof checkServerIdentity;
 }

@@ -31,8 +31,13 @@ export interface StreamOptions extends Abortable {
   readonly onChunk: (chunk: Buffer) => void;
 }
 
-/** How long a server may take until an answer begins, connecting included, and be silent in the midst of a short one. */
+/**
+ * How long a server may take until an answer begins, connecting included, or until an error's ends; and be silent in the midst of a
+ * short one.
+ */
 const SILENCE: Milliseconds = 15_000;
+/** When an agent gives up on its proxy: nobody waits for that any more. */
+const PROXY_SILENCE: Milliseconds = 2 * SILENCE;
 const WHOLE: Milliseconds = 60_000;
 const MOST_REASON_BYTES = 64 * 1024;
 /**
@@ -134,28 +139,35 @@ export class ApiClient implements Disposable {
   ): Promise<T> {
     const over = new AbortController();
     const sent = this.#send(request, connection);
-    const end = (error: Error) => sent.destroy(error);
+    const ended = Promise.withResolvers<never>(); // a request says nothing of its end before it has a connection
+    ended.promise.catch(() => undefined);
+    const end = (error: Error) => {
+      ended.reject(error);
+      sent.destroy(error);
+    };
     const onAbort = () => end(new Error("aborted"));
     signal.addEventListener("abort", onAbort, { once: true });
     const late = (span: Milliseconds) =>
-      new StoreUnavailableError(this.server, `no answer within ${Math.round(span / 1000)} s`);
-    this.#clock.sleep(whole, over).then(
-      () => end(late(whole)),
-      () => undefined,
-    );
-    let patience = SILENCE;
-    sent.on("timeout", () => end(late(patience)));
+      end(new StoreUnavailableError(this.server, `no answer within ${Math.round(span / 1000)} s`));
+    const within = (span: Milliseconds, { signal }: AbortController) =>
+      this.#clock.sleep(span, { signal }).then(
+        () => late(span),
+        () => undefined,
+      );
+    const answered = new AbortController();
+    void within(whole, over);
+    void within(SILENCE, answered); // a timeout of node:http would not count connecting through a proxy
     let isAnswered = false;
     try {
-      const message = await responseTo(sent);
+      const message = await Promise.race([responseTo(sent), ended.promise]);
       isAnswered = true;
       const status = message.statusCode ?? 0;
       if (status !== 200) {
         const body = await readText(message, MOST_REASON_BYTES);
         throw statusError(this.server, { status, retryAfter: message.headers["retry-after"], body });
       }
-      patience = silence;
-      sent.setTimeout(silence);
+      answered.abort();
+      sent.setTimeout(silence, () => late(silence));
       this.#gate.succeeded();
       return await read(message);
     } catch (error) {
@@ -163,6 +175,7 @@ export class ApiClient implements Disposable {
       sent.destroy();
       throw error;
     } finally {
+      answered.abort();
       over.abort();
       signal.removeEventListener("abort", onAbort);
     }
@@ -178,7 +191,7 @@ export class ApiClient implements Disposable {
     };
     const url = `${this.server}${path}`;
     const agent = this.#agents.for(url, connection);
-    const options = { method, headers, agent, timeout: SILENCE }; // request.setTimeout() would begin to count once it is connected
+    const options = { method, headers, agent, timeout: PROXY_SILENCE };
     const request = url.startsWith("https:")
       ? https().request(url, { ...options, ...connection.tls })
       : http.request(url, options);

@@ -7,13 +7,23 @@ import type { Clock, Milliseconds } from "../../lib/clock.ts";
 import { describeError, InvalidConfigError } from "../../lib/errors.ts";
 import type { ApiAccess, Connection } from "./api-access.ts";
 import { clusterName } from "./cluster-name.ts";
+import { impersonationOf } from "./kubeconfig-impersonation.ts";
 import type * as library from "./kubeconfig-library.ts";
-import { oidcOf, tokenFileOf, withoutOidc, withProgram } from "./kubeconfig-user.ts";
+import { identityOf, isSocks, proxyOf } from "./kubeconfig-proxy.ts";
+import {
+  type AuthProvider,
+  PROVIDERS,
+  providerOf,
+  tokenFileOf,
+  userOf,
+  withoutProvider,
+  withProgram,
+} from "./kubeconfig-user.ts";
 
 /** How long a program that makes credentials may take. */
 const PATIENCE: Milliseconds = 30_000;
 
-type Library = Pick<typeof library, "KubeConfig" | "OidcSession" | "parseYaml">;
+type Library = Pick<typeof library, "KubeConfig" | "OidcSession" | "ProviderSession" | "parseYaml">;
 
 /** A kubeconfig with whatever way to be let in the library knows: certificates, tokens, passwords, programs, OpenID Connect. */
 export class KubeconfigAccess implements ApiAccess {
@@ -25,7 +35,9 @@ export class KubeconfigAccess implements ApiAccess {
   readonly #clock: Clock;
   #config: KubeConfig;
   #tokenFile: string | undefined;
-  #oidc: library.OidcSession | undefined;
+  #impersonation: Connection["headers"] = {};
+  /** Of an `auth-provider`. */
+  #session: library.OidcSession | library.ProviderSession | undefined;
 
   /** @throws {InvalidConfigError} if the file cannot be read or names no cluster */
   static async open(file: string, url: string | undefined, clock: Clock): Promise<KubeconfigAccess> {
@@ -53,6 +65,7 @@ export class KubeconfigAccess implements ApiAccess {
       await Promise.race([this.#fill(options), late]);
     } catch (error) {
       signal.throwIfAborted();
+      this.#reload(); // somebody may write better ones into it
       throw new StoreRefusedError(this.server, `no credentials by ${this.#file}: ${describeError(error)}`, {
         cause: error,
       });
@@ -60,16 +73,22 @@ export class KubeconfigAccess implements ApiAccess {
       over.abort();
       late.catch(() => undefined);
     }
-    return connectionOf(options, this.#config.getCurrentCluster()?.proxyUrl !== undefined);
+    const { proxyUrl } = this.#config.getCurrentCluster() ?? {};
+    const { headers, tls, ...rest } = connectionOf(options, proxyUrl !== undefined);
+    return {
+      ...rest,
+      headers: { ...headers, ...this.#impersonation },
+      tls: { ...tls, ...(isSocks(proxyUrl) && { checkServerIdentity: identityOf(this.server, tls.servername) }) },
+    };
   }
 
   /** @throws {Error} if a way to be let in was named that leads nowhere: else we would be nobody in particular, and told of missing rights */
   async #fill(options: RequestOptions): Promise<void> {
     await this.#config.applyToHTTPSOptions(options);
     const headers = (options.headers ??= {}) as Record<string, string>;
-    const provider = this.#config.getCurrentUser()?.authProvider as { readonly name?: unknown } | undefined;
-    if (this.#oidc !== undefined)
-      headers["Authorization"] = `Bearer ${await this.#oidc.token(this.#clock.wallClock())}`;
+    const provider = providerOf(this.#config.getCurrentUser());
+    if (this.#session !== undefined)
+      headers["Authorization"] = `Bearer ${await this.#session.token(this.#clock.wallClock())}`;
     else if (this.#tokenFile !== undefined)
       headers["Authorization"] = `Bearer ${readFileSync(this.#tokenFile, "utf8").trim()}`;
     else if (provider && headers["Authorization"] === undefined)
@@ -77,7 +96,11 @@ export class KubeconfigAccess implements ApiAccess {
   }
 
   refresh(): void {
-    this.#oidc?.forget();
+    this.#session?.forget();
+    this.#reload();
+  }
+
+  #reload(): void {
     try {
       this.#config = this.#load();
     } catch {} // it is being written: what was read before may do again
@@ -101,17 +124,27 @@ export class KubeconfigAccess implements ApiAccess {
     const server = this.#url ?? cluster.server;
     // The library would not be used without TLS unless it was told that this is meant.
     const skipTLSVerify = cluster.skipTLSVerify || server.startsWith("http:");
-    const used = { ...cluster, server, skipTLSVerify };
+    const { proxyUrl: _, ...rest } = cluster;
+    const proxyUrl = proxyOf(cluster);
+    const used = { ...rest, server, skipTLSVerify, ...(proxyUrl !== undefined && { proxyUrl }) };
     const clusters = config.clusters.map((each) => (each === cluster ? used : each));
-    const oidc = oidcOf(config.getCurrentUser());
-    if (oidc === undefined) this.#oidc = undefined;
-    else if (this.#oidc?.isOf(oidc) !== true) this.#oidc = new this.#library.OidcSession(oidc);
-    const users = config.users.map((user) => withoutOidc(withProgram(user, used, this.#file)));
+    this.#session = this.#sessionOf(providerOf(config.getCurrentUser()));
+    const users = config.users.map((user) => withoutProvider(withProgram(user, used, this.#file)));
     const { contexts, currentContext } = config;
     config.loadFromOptions({ clusters, contexts, users, currentContext });
-    const parsed = this.#library.parseYaml(readFileSync(this.#file, "utf8"));
-    this.#tokenFile = tokenFileOf(parsed, config.getCurrentUser()?.name, this.#file);
+    const { name = "" } = config.getCurrentUser() ?? {};
+    const user = userOf(this.#library.parseYaml(readFileSync(this.#file, "utf8")), name);
+    this.#tokenFile = tokenFileOf(user, this.#file);
+    this.#impersonation = impersonationOf(user, name);
     return config;
+  }
+
+  /** What goes on from this; as long as it is the same, with what was renewed of it. */
+  #sessionOf(provider: AuthProvider | undefined): library.OidcSession | library.ProviderSession | undefined {
+    if (provider === undefined || !PROVIDERS.has(provider.name)) return undefined;
+    if (this.#session?.isOf(provider) === true) return this.#session;
+    const { OidcSession, ProviderSession } = this.#library;
+    return provider.name === "oidc" ? new OidcSession(provider) : new ProviderSession(provider);
   }
 }
 

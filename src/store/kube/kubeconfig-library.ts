@@ -3,3 +3,4 @@
 export { KubeConfig } from "@kubernetes/client-node";
 export { load as parseYaml } from "js-yaml";
 export { OidcSession } from "./kubeconfig-oidc.ts";
+export { ProviderSession } from "./kubeconfig-provider.ts";

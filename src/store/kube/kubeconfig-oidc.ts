@@ -2,8 +2,9 @@ import { readFileSync } from "node:fs";
 import { request } from "node:https";
 import { buffer } from "node:stream/consumers";
 import { type CustomFetch, customFetch, discovery, refreshTokenGrant } from "openid-client";
+import type { AuthProvider } from "./kubeconfig-user.ts";
 
-type Config = Readonly<Record<string, unknown>>;
+type Config = AuthProvider["config"];
 
 /**
  * The ID token of a user by an OpenID Connect provider, renewed as it runs out: "OpenID Connect Tokens" in the Kubernetes documentation.
@@ -16,16 +17,15 @@ export class OidcSession {
   #refreshToken: string | undefined;
   #renewal: Promise<string> | undefined;
 
-  /** @param config `auth-provider.config` of the kubeconfig's user */
-  constructor(config: Config) {
+  constructor({ config }: AuthProvider) {
     this.#config = config;
     this.#idToken = text(config, "id-token");
     this.#refreshToken = text(config, "refresh-token");
   }
 
   /** Whether this is what goes on from such a config. */
-  isOf(config: Config): boolean {
-    return JSON.stringify(config) === JSON.stringify(this.#config);
+  isOf({ name, config }: AuthProvider): boolean {
+    return name === "oidc" && JSON.stringify(config) === JSON.stringify(this.#config);
   }
 
   /** @throws {Error} if it has run out and cannot be renewed: something is missing, the provider refuses, or makes no sense */
@@ -38,7 +38,7 @@ export class OidcSession {
 
   /** The server did not accept it, whatever it says of its end. */
   forget(): void {
-    this.#idToken = undefined;
+    if (this.#refreshToken !== undefined) this.#idToken = undefined; // else it is all there is, and may do later
   }
 
   async #renewed(): Promise<string> {

@@ -3,16 +3,20 @@ import { dirname, resolve } from "node:path";
 import type { Cluster, User } from "@kubernetes/client-node";
 import { type Fields, fields } from "./node.ts";
 
+/** A user as the file has it, with what the library drops. @param kubeconfig as it was parsed */
+export function userOf(kubeconfig: unknown, name: string | undefined): unknown {
+  const { users } = fields(kubeconfig);
+  return Array.isArray(users) ? users.map(fields).find((user) => user["name"] === name)?.["user"] : undefined;
+}
+
 /**
  * The file with a user's token, `tokenFile`: the library does not know this field.
  * "kubeconfig (v1)" in the Kubernetes documentation, AuthInfo.
- * @param kubeconfig as it was parsed
+ * @param user as it was parsed
  * @param file where it was, for paths that begin there
  */
-export function tokenFileOf(kubeconfig: unknown, user: string | undefined, file: string): string | undefined {
-  const { users } = fields(kubeconfig);
-  const found = Array.isArray(users) ? users.map(fields).find(({ name }) => name === user) : undefined;
-  const { tokenFile } = fields(found?.["user"]);
+export function tokenFileOf(user: unknown, file: string): string | undefined {
+  const { tokenFile } = fields(user);
   return typeof tokenFile === "string" && tokenFile !== "" ? resolve(dirname(file), tokenFile) : undefined;
 }
 
@@ -36,14 +40,24 @@ export function withProgram(user: User, cluster: Cluster, file: string): User {
   };
 }
 
-/** What a user has of an OpenID Connect provider. */
-export function oidcOf(user: User | null): Fields | undefined {
-  const { name, config } = fields(user?.authProvider as unknown);
-  return name === "oidc" ? fields(config) : undefined;
+/** How a user is let in by means of somebody's service: `auth-provider`, which `exec` replaced. */
+export interface AuthProvider {
+  readonly name: string;
+  readonly config: Fields;
 }
 
-export function withoutOidc(user: User): User {
-  return oidcOf(user) === undefined ? user : { ...user, authProvider: undefined };
+/** Those that have a session of ours. */
+export const PROVIDERS: ReadonlySet<string> = new Set(["oidc", "gcp", "azure"]);
+
+export function providerOf(user: User | null): AuthProvider | undefined {
+  const provider: unknown = user?.authProvider;
+  if (provider === undefined || provider === null) return undefined;
+  const { name, config } = fields(provider);
+  return { name: typeof name === "string" ? name : "", config: fields(config) };
+}
+
+export function withoutProvider(user: User): User {
+  return PROVIDERS.has(providerOf(user)?.name ?? "") ? { ...user, authProvider: undefined } : user;
 }
 
 function clusterInfo({ server, tlsServerName, skipTLSVerify, caFile, caData, proxyUrl }: Cluster) {

@@ -6,9 +6,9 @@ import { ADMINS, type User } from "./users.ts";
 /** What somebody wants to do: "Authorization overview" in the Kubernetes documentation. */
 export interface Attempt {
   readonly user: User;
-  /** get, list, watch, create, update, patch, delete */
+  /** get, list, watch, create, update, patch, delete, impersonate */
   readonly verb: string;
-  readonly resource: Resource;
+  readonly resource: Pick<Resource, "group" | "name">;
   readonly subresource: string;
   readonly namespace: string;
   readonly name: string;

@@ -5,6 +5,9 @@ import { unauthorized } from "./status.ts";
 export interface User {
   readonly name: string;
   readonly groups: readonly string[];
+  /** Only of who is impersonated. */
+  readonly uid?: string;
+  readonly extra?: Readonly<Record<string, readonly string[]>>;
 }
 
 export const ADMINS = "system:masters";
