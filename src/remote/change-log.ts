@@ -1,4 +1,4 @@
-import type { LeaseEvent, LeaseUpdate } from "../lease/lease.ts";
+import { type LeaseEvent, type LeaseUpdate, leaseKey } from "../lease/lease.ts";
 
 /** Changes that one place in the history stands for; one, but where a transaction made several. */
 export interface Change {
@@ -66,4 +66,10 @@ function placed({ events, cursor }: LeaseUpdate & { readonly type: "events" }, p
     else changes.push({ index: index > floor ? index : floor, events: [event] });
   }
   return changes;
+}
+
+/** What of a change is about this subnet, as `leaseKey()` has it. */
+export function only(subnet: string, { index, events }: Change): readonly Change[] {
+  const mine = events.filter((event) => leaseKey(event.type === "added" ? event.lease : event) === subnet);
+  return mine.length === 0 ? [] : [{ index, events: mine }];
 }

@@ -1,12 +1,13 @@
-import { formatPrefix, type Prefix } from "../ip/prefix.ts";
-import { type Cursor, continuesHistory, type LeaseUpdate, leaseKey, type NetworkName } from "../lease/lease.ts";
+import { formatPrefix } from "../ip/prefix.ts";
+import { type Cursor, continuesHistory, type LeaseUpdate, type NetworkName } from "../lease/lease.ts";
 import type { SubnetManager } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Clock, Instant, Milliseconds } from "../lib/clock.ts";
 import type { Logger } from "../lib/logger.ts";
 import { type Dialect, formatEvents, formatLease, formatLeaseEvent, formatSnapshot } from "./api-json.ts";
-import { type Change, ChangeLog } from "./change-log.ts";
+import { type Change, ChangeLog, only } from "./change-log.ts";
 import { type CursorNumber, epochOf } from "./cursor-text.ts";
+import type { Pending, Poll, PollAnswer, Snapshot } from "./poll.ts";
 import { remembered } from "./remembered.ts";
 import type { LeaseBook, LeaseListing } from "./served-store.ts";
 import { Shared } from "./shared.ts";
@@ -32,25 +33,6 @@ export interface LeaseHubParts {
   readonly spawn: (task: (signal: AbortSignal) => Promise<void>) => void;
 }
 
-/** A client that wants to hear what comes next. */
-export interface Poll {
-  readonly since: CursorNumber;
-  readonly dialect: Dialect;
-  /** Only of this subnet. */
-  readonly subnet?: Prefix | undefined;
-  /** How long to wait; Infinity if not given. */
-  readonly patience?: Milliseconds;
-}
-
-/** An answer, or that only a snapshot helps: what the client knows is too old, or of another history. */
-export type PollAnswer = { readonly body: string | Buffer } | "snapshot";
-
-/** Nothing has happened yet. */
-export interface Pending {
-  /** Begins to wait, once. @param answer called at most once, as soon as something happens @returns what ends it before */
-  wait(answer: (answer: PollAnswer) => void): () => void;
-}
-
 interface Waiter {
   readonly since: bigint;
   readonly dialect: Dialect;
@@ -59,13 +41,8 @@ interface Waiter {
   readonly answer: (answer: PollAnswer) => void;
 }
 
-/** The present leases in the words of the API, put into words once however many ask. */
-export interface Snapshot extends LeaseListing {
-  body(dialect: Dialect): Buffer;
-}
-
 /** One network's changes for however many clients: one watch on the store, and each change put into words once. */
-export class LeaseHub {
+export class LeaseHub implements Disposable {
   readonly #parts: LeaseHubParts;
   readonly #listing: Shared<LeaseListing>;
   readonly #waiters = new Set<Waiter>();
@@ -83,10 +60,13 @@ export class LeaseHub {
   /** Up to where changes are in the log. */
   #delivered = 0n;
   #restart = new AbortController();
+  readonly #closed = new AbortController();
+  #lastUse: Instant;
 
   /** @param signal ends what several clients share */
   constructor(parts: LeaseHubParts, { signal }: Abortable) {
     this.#parts = parts;
+    this.#lastUse = parts.clock.now();
     this.#listing = new Shared(() => this.#list(signal));
   }
 
@@ -100,14 +80,27 @@ export class LeaseHub {
     return this.#opening !== undefined;
   }
 
+  /** When a client last asked, or waited. */
+  get lastUse(): Instant {
+    return this.#waiters.size > 0 ? this.#parts.clock.now() : this.#lastUse;
+  }
+
+  /** Ends its watch on the store. */
+  [Symbol.dispose](): void {
+    this.#closed.abort(new Error("nobody asks for the network any more"));
+    this.#answerAll(() => "snapshot");
+  }
+
   /** All leases, not older than this call. @throws what the store throws */
   async snapshot(): Promise<Snapshot> {
+    this.#lastUse = this.#parts.clock.now();
     const listing = await this.#listing.get();
     return this.#described(listing);
   }
 
   /** What has happened since, if anything has. @throws what the store throws */
   async poll({ since, dialect, subnet, patience = Number.POSITIVE_INFINITY }: Poll): Promise<PollAnswer | Pending> {
+    this.#lastUse = this.#parts.clock.now();
     this.#opening ??= this.#open(since);
     await this.#opening;
     if (since.index > this.#known) await this.#listing.get(); // ahead of what was heard here: of another server, or of a history that is no more
@@ -122,18 +115,24 @@ export class LeaseHub {
   }
 
   #wait(waiter: Waiter): () => void {
-    const meanwhile = this.#answer(waiter); // between the question and the waiting
+    const meanwhile = this.#closed.signal.aborted ? "snapshot" : this.#answer(waiter); // between the question and the waiting
     if (meanwhile === undefined) this.#waiters.add(waiter);
     else waiter.answer(meanwhile);
-    return () => void this.#waiters.delete(waiter);
+    return () => this.#forget(waiter);
   }
 
   /** Who is answered waits no more. */
   #answerAll(answer: (waiter: Waiter) => PollAnswer | undefined): void {
     for (const waiter of this.#waiters) {
       const text = answer(waiter);
-      if (text !== undefined && this.#waiters.delete(waiter)) waiter.answer(text);
+      if (text === undefined) continue;
+      this.#forget(waiter);
+      waiter.answer(text);
     }
+  }
+
+  #forget(waiter: Waiter): void {
+    if (this.#waiters.delete(waiter)) this.#lastUse = this.#parts.clock.now();
   }
 
   /** Begins the log where the first client stands, so that after a restart of the server nobody need be told everything. */
@@ -147,8 +146,20 @@ export class LeaseHub {
       this.#opening = undefined;
       throw error;
     }
-    this.#parts.spawn((signal) => this.#follow(signal));
-    this.#parts.spawn((signal) => this.#tick(signal));
+    this.#spawn((signal) => this.#follow(signal));
+    this.#spawn((signal) => this.#tick(signal));
+  }
+
+  /** Until this hub is closed, or whoever it belongs to. */
+  #spawn(task: (signal: AbortSignal) => Promise<void>): void {
+    const closed = this.#closed.signal;
+    this.#parts.spawn(async (signal) => {
+      try {
+        await task(AbortSignal.any([signal, closed]));
+      } catch (error) {
+        if (!closed.aborted) throw error;
+      }
+    });
   }
 
   #begin(cursor: Cursor, start: bigint): void {
@@ -281,10 +292,4 @@ export class LeaseHub {
     );
     return { leases, cursor, body };
   });
-}
-
-/** What of a change is about this subnet. */
-function only(subnet: string, { index, events }: Change): readonly Change[] {
-  const mine = events.filter((event) => leaseKey(event.type === "added" ? event.lease : event) === subnet);
-  return mine.length === 0 ? [] : [{ index, events: mine }];
 }

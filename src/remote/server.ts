@@ -1,5 +1,4 @@
 import { isLoopback, tryParseAddress } from "../ip/address.ts";
-import type { NetworkName } from "../lease/lease.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Clock, Milliseconds } from "../lib/clock.ts";
 import { describeError, InvalidConfigError } from "../lib/errors.ts";
@@ -12,7 +11,7 @@ import { Failures } from "./failures.ts";
 import { HEADERS } from "./headers.ts";
 import { HttpServer } from "./http-server.ts";
 import { LeaseApi } from "./lease-api.ts";
-import { LeaseHub } from "./lease-hub.ts";
+import { LeaseHubs } from "./lease-hubs.ts";
 import type { ListenTarget } from "./listener.ts";
 import { NetworkApi } from "./network-api.ts";
 import { NetworkHub } from "./network-hub.ts";
@@ -49,20 +48,12 @@ const REFRESH: Milliseconds = 5_000;
 export async function serveLeases(options: ServeOptions, { signal }: Abortable): Promise<void> {
   const { store, target, files, clock, logger, onListening } = options;
   await using scope = new Scope(signal);
-  const hubs = new Map<NetworkName, LeaseHub>();
   let history: string | undefined;
   const onHistory = (name: string) => {
     history = name;
   };
-  const hub = (network: NetworkName) => {
-    let known = hubs.get(network);
-    if (known === undefined) {
-      if (hubs.size >= MOST_HUBS) forgetIdle(hubs);
-      const parts = { network, ...store, clock, logger, onHistory, spawn: scope.spawn.bind(scope) };
-      hubs.set(network, (known = new LeaseHub(parts, { signal: scope.signal })));
-    }
-    return known;
-  };
+  const spawn = scope.spawn.bind(scope);
+  const hubs = new LeaseHubs({ ...store, clock, logger, onHistory, spawn }, scope);
   const headers = remembered((_parts: string) => ({
     [HEADERS.format]: store.manager.leaseFormat,
     ...(history !== undefined && { [HEADERS.store]: history }),
@@ -71,7 +62,7 @@ export async function serveLeases(options: ServeOptions, { signal }: Abortable):
   const failures = new Failures(store.book, options.keyPrefix);
   const find = routes({
     leases: new LeaseApi({ store, authorization, clock, logger }, failures),
-    watches: new WatchApi({ store, hub, clock }, failures),
+    watches: new WatchApi({ store, hubs, clock }, failures),
     reservations: new ReservationApi({ store, authorization }, failures),
     networks: new NetworkApi(store.networks && new NetworkHub(store.networks, clock, { signal: scope.signal })),
   });
@@ -89,9 +80,9 @@ export async function serveLeases(options: ServeOptions, { signal }: Abortable):
   const listening = await listen(server, target);
   logger.info("serving leases", { ...listening, tls: tls !== undefined, clientCertificates });
   warnOfOpenDoors(listening.address, { isTls: tls !== undefined, clientCertificates, logger });
-  onListening({ ...listening, waiting: () => hubs.values().reduce((sum, { waiting }) => sum + waiting, 0) });
+  onListening({ ...listening, waiting: () => hubs.waiting });
   scope.spawn(async (signal) => {
-    await untilItWorks(() => hub("").snapshot(), "the store cannot be read yet", { clock, logger, signal });
+    await untilItWorks(() => hubs.of("").snapshot(), "the store cannot be read yet", { clock, logger, signal });
   });
   scope.spawn(async (signal) => {
     for (;;) {
@@ -100,13 +91,6 @@ export async function serveLeases(options: ServeOptions, { signal }: Abortable):
     }
   });
   await scope.join();
-}
-
-/** Anybody may ask for networks that are not there. */
-const MOST_HUBS = 1_000;
-
-function forgetIdle(hubs: Map<NetworkName, LeaseHub>): void {
-  for (const [network, hub] of hubs) if (!hub.isWatching) hubs.delete(network);
 }
 
 async function listen(server: HttpServer, target: ListenTarget) {

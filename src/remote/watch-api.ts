@@ -5,7 +5,8 @@ import { InvalidConfigError } from "../lib/errors.ts";
 import { formatLease, formatSnapshot } from "./api-json.ts";
 import { parseCursor } from "./cursor-text.ts";
 import type { Failures } from "./failures.ts";
-import type { LeaseHub, PollAnswer } from "./lease-hub.ts";
+import type { LeaseHubs } from "./lease-hubs.ts";
+import type { PollAnswer } from "./poll.ts";
 import { remembered } from "./remembered.ts";
 import { type Parked, type Reply, reply } from "./reply.ts";
 import { type ApiRequest, cursorOf, dialectOf, networkOf, patienceOf, subnetOf } from "./request.ts";
@@ -13,8 +14,7 @@ import type { ServedStore } from "./served-store.ts";
 
 export interface WatchApiParts {
   readonly store: ServedStore;
-  /** The hub of a network that exists. */
-  readonly hub: (network: NetworkName) => LeaseHub;
+  readonly hubs: LeaseHubs;
   readonly clock: Clock;
 }
 
@@ -22,7 +22,6 @@ export interface WatchApiParts {
 export class WatchApi {
   readonly #parts: WatchApiParts;
   readonly #failures: Failures;
-  readonly #known = new Set<NetworkName>();
 
   constructor(parts: WatchApiParts, failures: Failures) {
     this.#parts = parts;
@@ -33,7 +32,7 @@ export class WatchApi {
     const network = networkOf(request);
     const next = cursorOf(request);
     const dialect = dialectOf(request);
-    const hub = this.#parts.hub(network);
+    const hub = this.#parts.hubs.of(network);
     const all = async () => jsonReply((await hub.snapshot()).body(dialect));
     return next === undefined ? await all() : await this.#poll(request, next, undefined, all);
   }
@@ -44,7 +43,7 @@ export class WatchApi {
     const next = cursorOf(request);
     const dialect = dialectOf(request);
     const all = async () => {
-      const { cursor } = await this.#parts.hub(network).snapshot();
+      const { cursor } = await this.#parts.hubs.of(network).snapshot();
       const lease = await this.#parts.store.book.getLease(network, subnet, request);
       if (lease === undefined) throw this.#failures.missingLeaseAt(network, subnet, cursor.index);
       return jsonReply(formatSnapshot([formatLease(lease, this.#parts.clock, dialect)], cursor));
@@ -61,9 +60,10 @@ export class WatchApi {
   ): Promise<Reply | Parked> {
     const network = networkOf(request);
     const since = parseCursor(next);
-    await this.#requireNetwork(network, request);
+    const { hubs } = this.#parts;
+    if (!hubs.of(network).isWatching) await this.#requireNetwork(network, request);
     const poll = { since, dialect: dialectOf(request), subnet, ...patienceOf(request) };
-    const answer = await this.#parts.hub(network).poll(poll);
+    const answer = await hubs.of(network).poll(poll);
     const told = (answer: PollAnswer) => (answer === "snapshot" ? all() : this.#changes(answer));
     if (answer === "snapshot" || "body" in answer) return await told(answer);
     return { wait: (deliver) => answer.wait((answer) => deliver(told(answer))) };
@@ -74,13 +74,11 @@ export class WatchApi {
 
   /** A watch of a network that is not there would be one more on the store, for ever. */
   async #requireNetwork(network: NetworkName, request: ApiRequest): Promise<void> {
-    if (this.#known.has(network)) return;
     try {
       await this.#parts.store.manager.networkConfig(network, request);
     } catch (error) {
       if (!(error instanceof InvalidConfigError)) throw error; // one that makes no sense is one all the same
     }
-    this.#known.add(network);
   }
 }
 

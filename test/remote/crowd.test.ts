@@ -12,11 +12,14 @@ import { parsePrefix } from "../../src/ip/prefix.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import type { Cursor, NetworkName } from "../../src/lease/lease.ts";
 import type { Abortable } from "../../src/lib/abortable.ts";
-import { systemClock } from "../../src/lib/clock.ts";
+import { type Clock, systemClock } from "../../src/lib/clock.ts";
+import { FakeClock } from "../../src/lib/fake-clock.ts";
 import { silentLogger } from "../../src/lib/logger.ts";
 import { Scope } from "../../src/lib/scope.ts";
 import { epochOf } from "../../src/remote/cursor-text.ts";
-import { LeaseHub, type PollAnswer } from "../../src/remote/lease-hub.ts";
+import { LeaseHub } from "../../src/remote/lease-hub.ts";
+import { LeaseHubs } from "../../src/remote/lease-hubs.ts";
+import type { PollAnswer } from "../../src/remote/poll.ts";
 import { MemoryRegistry } from "../../src/store/memory/memory-registry.ts";
 import { MemoryStore } from "../../src/store/memory/memory-store.ts";
 import { RegistrySubnetManager } from "../../src/store/registry-subnet-manager.ts";
@@ -27,11 +30,17 @@ import { serve } from "./serving.ts";
 /** Counts what the store is asked for. */
 class CountingRegistry extends MemoryRegistry {
   watches = 0;
+  openWatches = 0;
   listings = 0;
 
-  override watchLeases(network: NetworkName, since: Cursor, options: Abortable) {
+  override async *watchLeases(network: NetworkName, since: Cursor, options: Abortable) {
     this.watches++;
-    return super.watchLeases(network, since, options);
+    this.openWatches++;
+    try {
+      yield* super.watchLeases(network, since, options);
+    } finally {
+      this.openWatches--;
+    }
   }
 
   override listLeases(network: NetworkName, options: Abortable) {
@@ -62,32 +71,36 @@ const lease = (number: number) =>
     { signal },
   );
 
+/** What hubs need, with the store that counts. */
+function hubParts(scope: Scope, clock: Clock) {
+  return {
+    manager: new RegistrySubnetManager(registry, { clock, logger: silentLogger }),
+    book: registry,
+    clock,
+    logger: silentLogger,
+    onHistory: () => undefined,
+    spawn: scope.spawn.bind(scope),
+  };
+}
+
+/** A poll from where the hub's leases are now, which must have to wait. */
+async function pendingPoll(hub: LeaseHub) {
+  const { cursor } = await hub.snapshot();
+  const pending = await hub.poll({ since: { epoch: epochOf(cursor.history), index: cursor.index }, dialect: "0.7" });
+  if (pending === "snapshot" || "body" in pending) throw new Error("answered at once");
+  return pending;
+}
+
 test("LeaseHub has one watch on the store and one listing for a thousand clients, and forgets those that go", async () => {
   const scope = cleanup.use(new Scope());
-  const manager = new RegistrySubnetManager(registry, { clock: systemClock, logger: silentLogger });
-  const hub = new LeaseHub(
-    {
-      network: "",
-      manager,
-      book: registry,
-      clock: systemClock,
-      logger: silentLogger,
-      onHistory: () => undefined,
-      spawn: (task) => scope.spawn(task),
-    },
-    { signal: scope.signal },
-  );
+  const hub = new LeaseHub({ ...hubParts(scope, systemClock), network: "" }, scope);
   const snapshots = await Promise.all(Array.from({ length: 1_000 }, () => hub.snapshot()));
   expect(new Set(snapshots.map((snapshot) => snapshot.body("0.7"))).size).toBe(1);
   expect(registry.listings).toBe(1);
-  const cursor = snapshots[0]?.cursor;
-  if (cursor === undefined) throw new Error("no snapshot");
-  const since = { epoch: epochOf(cursor.history), index: cursor.index };
   const answers: PollAnswer[] = [];
   const leaves: (() => void)[] = [];
   for (let client = 0; client < 1_000; client++) {
-    const pending = await hub.poll({ since, dialect: "0.7" });
-    if (pending === "snapshot" || "body" in pending) throw new Error("answered at once");
+    const pending = await pendingPoll(hub);
     leaves.push(pending.wait((answer) => answers.push(answer)));
   }
   expect(hub.waiting).toBe(1_000);
@@ -99,6 +112,32 @@ test("LeaseHub has one watch on the store and one listing for a thousand clients
   expect(new Set(answers).size).toBe(1); // put into words once
   expect(hub.waiting).toBe(0);
   expect(registry.watches).toBe(1);
+});
+
+test("LeaseHubs watch a network as long as anybody asks for it, and again when somebody comes back", async () => {
+  const clock = new FakeClock();
+  const scope = cleanup.use(new Scope());
+  const hubs = new LeaseHubs(hubParts(scope, clock), scope);
+  const answers: PollAnswer[] = [];
+  const leave = (await pendingPoll(hubs.of(""))).wait((answer) => answers.push(answer));
+  await clock.advance(60 * 60_000);
+  expect(registry).toMatchObject({ watches: 1, openWatches: 1 });
+  leave();
+  await clock.advance(9 * 60_000);
+  expect(registry).toMatchObject({ watches: 1, openWatches: 1 });
+  (await pendingPoll(hubs.of(""))).wait(() => undefined)();
+  await clock.advance(9 * 60_000);
+  expect(registry.openWatches).toBe(1);
+  const late = await pendingPoll(hubs.of(""));
+  await clock.advance(11 * 60_000);
+  expect(registry.openWatches).toBe(0);
+  late.wait((answer) => answers.push(answer));
+  expect(answers).toEqual(["snapshot"]);
+  (await pendingPoll(hubs.of(""))).wait((answer) => answers.push(answer));
+  await lease(1);
+  await clock.advance(1_000);
+  expect(answers).toMatchObject(["snapshot", { body: expect.stringContaining("10.5.1.0/24") }]);
+  expect(registry).toMatchObject({ watches: 2, openWatches: 1 });
 });
 
 test("a client that goes away in the midst of a watch is forgotten at once, and one that sends too slowly is cut off, behind TLS, too", async () => {
