@@ -13,7 +13,7 @@ import {
 import { basename, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { bundle, withCompiled } from "./bundle.mjs";
-import { commitDefinition } from "./release/version.mjs";
+import { commit, commitDefinition, manifestVersion, versionFile } from "./release/version.mjs";
 import { main, root } from "./steps.mjs";
 
 const dist = join(root, "dist");
@@ -41,6 +41,9 @@ const FOLDERS = { systemd: "packaging/systemd", "flannel-chart": "packaging/kube
 
 /** The chart as one manifest. */
 const MANIFEST = "kube-flannel.yml";
+
+/** For the launcher. */
+const VERSION = "version";
 
 /** Run by scripts/compiled-program.cjs. */
 const MAIN = "flanneld-main.cjs";
@@ -73,10 +76,12 @@ export function isBuilt() {
     "package-lock.json",
   ];
   const sources = newest(...made.map((path) => join(root, path)));
-  return [...Object.keys(entries()), ...Object.keys(COPIES), ...Object.keys(FOLDERS), MANIFEST].every((file) => {
-    const stat = statSync(join(dist, file), { throwIfNoEntry: false });
-    return stat !== undefined && stat.mtimeMs >= sources;
-  });
+  return [...Object.keys(entries()), ...Object.keys(COPIES), ...Object.keys(FOLDERS), MANIFEST, VERSION].every(
+    (file) => {
+      const stat = statSync(join(dist, file), { throwIfNoEntry: false });
+      return stat !== undefined && stat.mtimeMs >= sources;
+    },
+  );
 }
 
 /** Sources that are there, by the file in dist/. */
@@ -111,6 +116,7 @@ export async function build() {
   }
   const { renderChart } = await import("./render-chart.mjs");
   replace(join(dist, MANIFEST), renderChart(join(root, FOLDERS["flannel-chart"])));
+  replace(join(dist, VERSION), versionFile({ version: manifestVersion(), commit: commit() ?? "" }));
   replace(join(dist, "koffi.node"), readFileSync(NATIVE));
   for (const [file, source] of Object.entries(COPIES)) {
     const path = join(root, source);

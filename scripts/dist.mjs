@@ -93,7 +93,7 @@ export async function makeArchives({ arch, build, debian, executable, packages }
   const versions = debianVersions(debian);
   const sbom = (kind, names) =>
     makeSbom({ arch, build, packages, kind, debian: names.map((name) => [name, versions.get(name)]) });
-  const parts = { arch, debian, packages, executable };
+  const parts = { arch, build, debian, packages, executable };
 
   const tree = place("tree");
   makeTree({ ...parts, sbom: sbom("host", ["libatomic1"]) }, tree);

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "../steps.mjs";
 
-const FINDS_NODE = /^for node in [^]*?^(?=# Under a service manager)/m;
+const FINDS_NODE = /^for node in [^]*?^(?=# Node takes longer)/m;
 const STARTS_NODE = /^set -- "\$node" (.*) "\$root\/\$program" "\$@"$/m;
 
 /** @param {string} [launcher] its text in the sources @throws if that has changed so much that this cannot follow */

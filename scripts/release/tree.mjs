@@ -16,14 +16,15 @@ import { basename, dirname, join } from "node:path";
 import { root } from "../steps.mjs";
 import { releaseLauncher } from "./launcher.mjs";
 import { licences } from "./licences.mjs";
+import { versionFile } from "./version.mjs";
 
 export const DOC = "share/doc/flannel";
 
 /**
- * @param {{ arch: object, executable: string, debian: string, packages: readonly string[], sbom: string }} parts
+ * @param {{ arch: object, build: { version: string, commit: string }, executable: string, debian: string, packages: readonly string[], sbom: string }} parts
  * @param directory made anew
  */
-export function makeTree({ arch, executable, debian, packages, sbom }, directory) {
+export function makeTree({ arch, build, executable, debian, packages, sbom }, directory) {
   rmSync(directory, { recursive: true, force: true });
   const put = (path, contents, mode = 0o644) => {
     mkdirSync(dirname(join(directory, path)), { recursive: true });
@@ -38,6 +39,7 @@ export function makeTree({ arch, executable, debian, packages, sbom }, directory
   put("bin/flanneld", releaseLauncher(), 0o755);
   if (existsSync(join(root, "bin/flannel-cni"))) link("bin/flannel-cni", "flannel");
   link("lib/flannel/flanneld", "../../bin/flannel"); // so that it is called flanneld, also by ps
+  put("lib/flannel/version", versionFile(build));
   put("lib/flannel/libatomic.so.1", readFileSync(realpathSync(join(debian, `usr/lib/${arch.gnu}/libatomic.so.1`))));
   for (const [path, source] of packaged()) put(path, readFileSync(source), path.endsWith(".sh") ? 0o755 : 0o644);
   for (const name of ["README.md", "CHANGELOG.md", "LICENSE"]) put(`${DOC}/${name}`, readFileSync(join(root, name)));

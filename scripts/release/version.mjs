@@ -26,6 +26,11 @@ export function commitDefinition() {
   return { FLANNEL_COMMIT: JSON.stringify(commit() ?? "") };
 }
 
+/** What `flanneld --version` says, as src/cli/version.ts words it: for the launcher, which needs no Node to say it. */
+export function versionFile({ version, commit }) {
+  return commit === "" ? `${version}\n` : `${version} (commit ${commit})\n`;
+}
+
 /**
  * What a build is called, and the time that its files carry, s.
  *

