@@ -1,20 +1,25 @@
 import { expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
+import type { LabHost } from "../../src/lab/lab-host.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { ceiling, untilPing, withPod } from "../e2e/hosts.ts";
 
 const { signal } = new AbortController();
 
-test("flanneld names the rule of others that stops the overlay and that it cannot win against, and says when it is gone", async () => {
+/** @returns what the log says after its first `from` characters */
+async function saidBy(host: LabHost, from: number, text: RegExp): Promise<string> {
+  return await waitUntil(() => text.exec(host.daemon.log().slice(from))?.[0], {
+    signal,
+    within: 60_000, // looks are the rarer the slower the machine is
+    what: `${host.name}'s log says ${text}`,
+  });
+}
+
+test("flanneld names the rule of others that stops the overlay and that it cannot win against, and says when it is gone, vxlan's port and udp's", async () => {
   await using lab = await Lab.up({ hosts: 2, signal });
   const [a, b] = [withPod(lab.hosts[0]), withPod(lab.hosts[1])];
   const nft = (input: string) => a.run(["nft", "-f", "-"], { input });
-  const said = async (from: number, text: RegExp) =>
-    waitUntil(() => text.exec(a.daemon.log().slice(from))?.[0], {
-      signal,
-      within: 60_000, // looks are the rarer the slower the machine is
-      what: `the log says ${text}`,
-    });
+  const said = (from: number, text: RegExp) => saidBy(a, from, text);
   await untilPing(a.pod, b.pod, ceiling(1_000));
   // Each with what it forbids to be forwarded, and what it forbids to come in.
   const cases = [
@@ -75,4 +80,39 @@ test("flanneld names the rule of others that stops the overlay and that it canno
   );
   await new Promise((resolve) => setTimeout(resolve, 4_000));
   expect(a.daemon.log().slice(before)).not.toContain("somebody's rule");
-}, 120_000);
+  await nft("delete table inet site");
+  await namesWhatStopsUdp(lab);
+}, 180_000);
+
+/** Each host has a firewall of another kind. */
+async function namesWhatStopsUdp(lab: Lab): Promise<void> {
+  const [a, b] = [withPod(lab.hosts[0]), withPod(lab.hosts[1])];
+  await lab.setConfig({ Backend: { Type: "udp" } });
+  await Promise.all([a.daemon.restart(), b.daemon.restart()]);
+  await untilPing(a.pod, b.pod, ceiling(1_000));
+  await untilPing(b.pod, a.pod, ceiling(1_000));
+  const [onA = 0, onB = 0] = [a, b].map((host) => host.daemon.log().length);
+  const rule = ["INPUT", "-p", "udp", "--dport", "8285", "-j", "REJECT"];
+  await a.run(["nft", "-f", "-"], {
+    input: `table inet site { chain entrance { type filter hook input priority 0; policy drop;
+      iifname { "lo", "cni0", "flannel0" } accept; udp dport { 53, 8472 } accept; }; }`,
+  });
+  await untilPing(a.pod, b.pod, ceiling(1_000), false);
+  await b.run(["iptables-legacy", "-A", ...rule]);
+  const stops =
+    "W.*somebody's rule stops packets of other hosts to this one: the overlay needs this UDP port network=10.5.0.0/16 port=8285";
+  await saidBy(a, onA, RegExp(`${stops} table="inet site" chain=entrance rule="policy drop"`));
+  await saidBy(
+    b,
+    onB,
+    RegExp(`${stops} table="iptables-legacy filter" chain=INPUT rule="-A INPUT -p udp -m udp --dport 8285 -j REJECT`),
+  );
+
+  await a.run(["nft", "delete", "table", "inet", "site"]);
+  await b.run(["iptables-legacy", "-D", ...rule]);
+  const isOver = /I.*nobody's rule stops packets of other hosts to this one any more network=10\.5\.0\.0\/16 port=8285/;
+  await saidBy(a, onA, isOver);
+  await saidBy(b, onB, isOver);
+  await untilPing(a.pod, b.pod, ceiling(1_000));
+  await untilPing(b.pod, a.pod, ceiling(1_000));
+}

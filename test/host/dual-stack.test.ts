@@ -8,12 +8,13 @@ import type { LabHost } from "../../src/lab/lab-host.ts";
 import { launcher } from "../../src/lab/launcher.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { ip6, payload, udp } from "../../src/wire/packet/packets.ts";
-import { ceiling, complaints, hostsOf, untilPing } from "../e2e/hosts.ts";
+import { ceiling, complaints, hostsOf, untilPing, withPod } from "../e2e/hosts.ts";
 import { pingDuring } from "../support/pings.ts";
 import { PYTHON } from "../support/python.ts";
 import { snapshot } from "./snapshot.ts";
 
 const { signal } = new AbortController();
+type WithPod = ReturnType<typeof withPod>;
 /** The switch: beyond the overlay, and without a way back into it. */
 const OUTSIDE = formatAddress(switchAddress(IPV6_UNDERLAY));
 
@@ -57,6 +58,9 @@ FLANNEL_IPMASQ=true
     });
     await untilAllAnswer(lab, mtu);
 
+    await moves(a, b);
+    await untilAllAnswer(lab, mtu);
+
     if (store === "etcd3") await knowsAnIPv4Host(lab, a);
     expect([...complaints(a), ...complaints(b)]).toEqual([]);
   });
@@ -91,16 +95,19 @@ async function cleanUp(host: LabHost): Promise<readonly string[]> {
   return report.removed.flatMap(({ kind, name }) => (kind === "sysctl" ? [name] : []));
 }
 
-test("flanneld connects hosts and pods that have IPv6 alone, by host-gw, and flannel cleanup leaves nothing of it", async () => {
+test("flanneld connects hosts and pods that have IPv6 alone, by host-gw, follows address and MTU, and flannel cleanup leaves nothing of it", async () => {
   await using hosts = await ipv6Alone("host-gw", ["--ip-masq"], async () => {});
-  const { lab, a, before } = hosts;
+  const { lab, a, b, before } = hosts;
   await untilAllAnswer(lab, 1500);
+  await moves(a, b);
+  await changesMtu(a, b, 0);
   expect(lab.hosts.flatMap(complaints)).toEqual([]);
   expect(await cleanUp(a)).toEqual([]);
+  await a.namespace.ip(addressChange(NEXT, underlayAddress(a)));
   expect(await snapshot(a)).toBe(before);
 });
 
-test("flanneld connects hosts and pods that have IPv6 alone, by vxlan: it sets what is wrong, keeps strangers out, follows its address, and is cleaned up", async () => {
+test("flanneld connects hosts and pods that have IPv6 alone, by vxlan: it sets what is wrong, keeps strangers out, follows address and MTU, and is cleaned up", async () => {
   const setting = (host: LabHost, name: string) => host.run(["sysctl", "-n", `net.ipv6.conf.${name}`]);
   await using hosts = await ipv6Alone("vxlan", ["--configure-host"], (host) =>
     host.namespace.sysctl(0, "net/ipv6/conf/all/forwarding"),
@@ -139,28 +146,67 @@ test("flanneld connects hosts and pods that have IPv6 alone, by vxlan: it sets w
   expect(await refused()).toBe(DATAGRAMS);
   expect(await received()).toBe(before + DATAGRAMS);
 
-  const env = readFileSync(a.subnetFile, "utf8");
-  const next = "fd00:77::201";
-  await a.namespace.ip([`addr del ${address}/64 dev eth0`, `addr add ${next}/64 dev eth0 nodad`]);
-  await waitUntil(
-    async () => (await b.run(["bridge", "fdb", "show", "dev", "flannel-v6.1"])).includes(`dst ${next} `),
-    {
-      signal,
-      within: ceiling(5_000),
-      what: "the other host sends to the new address",
-    },
-  );
-  await untilPing(b.pod, a.pod, ceiling(5_000));
-  await untilPing(a.pod, b.pod, ceiling(5_000));
-  expect(await a.run(["ip", "-d", "link", "show", "flannel-v6.1"])).toContain(`local ${next} dev eth0`);
-  expect(await peers(b)).toContain(`elements = { ${next} }`);
-  expect(readFileSync(a.subnetFile, "utf8")).toBe(env);
+  await moves(a, b);
+  expect(await a.run(["ip", "-d", "link", "show", "flannel-v6.1"])).toContain(`local ${NEXT} dev eth0`);
+  expect(await peers(b)).toContain(`elements = { ${NEXT} }`);
+  await changesMtu(a, b, 70);
   expect(lab.hosts.flatMap(complaints).filter((line) => !line.includes("came from no peer"))).toEqual([]);
 
   expect(await cleanUp(a)).toContain("net.ipv6.conf.all.forwarding = 1, was 0");
-  await a.namespace.ip([`addr del ${next}/64 dev eth0`, `addr add ${address}/64 dev eth0 nodad`]);
+  await a.namespace.ip(addressChange(NEXT, address));
   expect(await snapshot(a)).toBe(beforehand);
 });
+
+/** What a host's address becomes. */
+const NEXT = "fd00:77::201";
+const SOON = ceiling(5_000);
+
+/** Replaces a host's IPv6 address: the other host sends to the new one, pods reach each other by IPv6 again, with the same subnets. */
+async function moves(host: WithPod, other: WithPod): Promise<void> {
+  const env = readFileSync(host.subnetFile, "utf8");
+  const former = underlayAddress(host);
+  await host.namespace.ip(addressChange(former, NEXT));
+  const shown = [
+    ["bridge", "fdb"],
+    ["ip", "-6", "route"],
+    ["ip", "-6", "nexthop"],
+  ];
+  await waitUntil(
+    async () => {
+      const rows = (await Promise.all(shown.map((argv) => other.run(argv)))).join("");
+      return rows.includes(` ${NEXT} `) && !rows.includes(` ${former} `);
+    },
+    { signal, within: SOON, what: `${other.name} sends to ${NEXT}` },
+  );
+  await answersByIPv6(other, host);
+  await answersByIPv6(host, other);
+  expect(readFileSync(host.subnetFile, "utf8")).toBe(env);
+}
+
+/** Gives eth0 of a host a smaller MTU, a larger one, and that of the lab again. @param overhead what the backend takes of it */
+async function changesMtu(host: WithPod, other: WithPod, overhead: number): Promise<void> {
+  for (const mtu of [1400, 9000, 1500]) {
+    await host.namespace.ip([`link set eth0 mtu ${mtu}`]);
+    const left = mtu - overhead;
+    await waitUntil(() => readFileSync(host.subnetFile, "utf8").includes(`FLANNEL_MTU=${left}\n`), {
+      signal,
+      within: SOON,
+      what: `${host.name}'s subnet.env says ${left}`,
+    });
+    if (overhead > 0) expect(await host.run(["ip", "link", "show", "flannel-v6.1"])).toContain(` mtu ${left} `);
+    await answersByIPv6(other, host);
+  }
+}
+
+async function answersByIPv6(from: WithPod, to: WithPod): Promise<void> {
+  const { title, address, ipv6 = address } = to.pod;
+  await untilPing(from.pod, { title, address: ipv6 }, SOON);
+}
+
+/** As commands of `ip`; without asking first whether it is another's, which takes a second. */
+function addressChange(from: string, to: string): readonly string[] {
+  return [`addr del ${from}/64 dev eth0`, `addr add ${to}/64 dev eth0 nodad`];
+}
 
 const DATAGRAMS = 100;
 
