@@ -22,14 +22,17 @@ export interface Flavour {
 }
 
 /** A rule that changes nothing and shows which iptables this host uses. */
-const FOREIGN_RULE = ["-t", "nat", "-A", "POSTROUTING", "-s", "203.0.113.0/24", "-j", "RETURN"];
+const foreignRule = (source: string) => ["-t", "nat", "-A", "POSTROUTING", "-s", source, "-j", "RETURN"];
 
 function iptables(kind: "nft" | "legacy"): Flavour {
   const program = `iptables-${kind}`;
   return {
     name: program,
     iptables: program,
-    prepare: async (host) => void (await host.run([program, ...FOREIGN_RULE])),
+    prepare: async (host) => {
+      await host.run([program, ...foreignRule("203.0.113.0/24")]);
+      await host.run([`ip6tables-${kind}`, ...foreignRule("2001:db8:113::/48")]);
+    },
     table: (firewall, network) => {
       const table = firewall.xtablesTable(kind, network);
       if (table === undefined) throw new Error(`no ${program}`);

@@ -25,39 +25,73 @@ async function removed(host: LabHost, ...args: readonly string[]): Promise<reado
   return report.removed.map(({ kind, name }) => `${kind} ${name}`);
 }
 
-/** What each backend leaves besides rules, as cleanup names it. */
-const LEFT: Readonly<Record<string, readonly RegExp[]>> = {
-  vxlan: [/^device flannel\.1 \(vxlan\)$/],
-  udp: [/^device flannel0 \(tun\)$/],
-  "host-gw": [/^route 10\.5\.\d+\.0\/24 via 192\.168\.77\.\d dev eth0 proto 241$/, /^nexthop 241\d{6}$/],
-  alloc: [],
-};
-
-/** What each packet filter holds. */
-const RULES: Readonly<Record<string, readonly RegExp[]>> = {
-  nftables: [/^rules nftables table ip flannel-10\.5\.0\.0-16$/],
-  "iptables-nft": [
-    /^rules iptables-nft -t nat chain FLANNEL-M-10\.5\.0\.0-16$/,
-    /^rules iptables-nft -t filter chain FLANNEL-F-10\.5\.0\.0-16$/,
-  ],
-  "iptables-legacy": [
-    /^rules iptables-legacy -t nat chain FLANNEL-M-10\.5\.0\.0-16$/,
-    /^rules iptables-legacy -t filter chain FLANNEL-F-10\.5\.0\.0-16$/,
-  ],
-};
-
-/** Which settings `--configure-host` changes on hosts that are hardened as below. */
-function settingsOf(backend: string): readonly RegExp[] {
-  const isTunnel = backend === "vxlan" || backend === "udp";
-  const filter = isTunnel ? [/^sysctl net\.ipv4\.conf\.eth0\.rp_filter = 2, was 0$/] : [];
-  return [...filter, /^sysctl net\.ipv4\.ip_forward = 1, was 0$/];
+interface Case {
+  readonly backend: string;
+  readonly families: "IPv4" | "both families";
 }
 
-function leftOn({ name }: Flavour, backend: string): readonly RegExp[] {
+const CASES: readonly Case[] = [
+  { backend: "vxlan", families: "IPv4" },
+  { backend: "vxlan", families: "both families" },
+  { backend: "udp", families: "IPv4" },
+  { backend: "host-gw", families: "both families" },
+  { backend: "alloc", families: "both families" },
+];
+
+/** What each backend leaves besides rules, as cleanup names it. */
+function leftBy({ backend, families }: Case): readonly RegExp[] {
+  const isDual = families !== "IPv4";
+  switch (backend) {
+    case "vxlan":
+      return [/^device flannel\.1 \(vxlan\)$/, ...(isDual ? [/^device flannel-v6\.1 \(vxlan\)$/] : [])];
+    case "udp":
+      return [/^device flannel0 \(tun\)$/];
+    case "host-gw":
+      return [
+        /^route 10\.5\.\d+\.0\/24 via 192\.168\.77\.\d dev eth0 proto 241$/,
+        ...(isDual ? [/^route fd00:5:0:[0-9a-f]+::\/64 via fd00:77::\d dev eth0 proto 241$/] : []),
+        /^nexthop 241\d{6}$/,
+      ];
+    default:
+      return [];
+  }
+}
+
+/** What each packet filter holds. */
+function rulesOf(name: string, network: string): readonly RegExp[] {
+  if (name === "nftables") {
+    const table = network.includes("fd00") ? "ip6" : "ip";
+    return [RegExp(`^rules nftables table ${table} flannel-${network}$`)];
+  }
+  const program = network.includes("fd00") ? name.replace("iptables", "ip6tables") : name;
+  return [
+    RegExp(`^rules ${program} -t nat chain FLANNEL-M-${network}$`),
+    RegExp(`^rules ${program} -t filter chain FLANNEL-F-${network}$`),
+  ];
+}
+
+/** Which settings `--configure-host` changes on hosts that are hardened as below. */
+function settingsOf({ backend, families }: Case): readonly RegExp[] {
+  const isTunnel = backend === "vxlan" || backend === "udp";
+  const filter = isTunnel ? [/^sysctl net\.ipv4\.conf\.eth0\.rp_filter = 2, was 0$/] : [];
+  const ipv6 =
+    families === "IPv4"
+      ? []
+      : [
+          /^sysctl net\.ipv6\.conf\.all\.forwarding = 1, was 0$/,
+          /^sysctl net\.ipv6\.conf\.eth0\.accept_ra = 2, was 1$/,
+        ];
+  return [...filter, ...ipv6, /^sysctl net\.ipv4\.ip_forward = 1, was 0$/];
+}
+
+function leftOn({ name }: Flavour, each: Case): readonly RegExp[] {
+  const networks = ["10\\.5\\.0\\.0-16", ...(each.families === "IPv4" ? [] : ["fd00_5__-48"])];
+  const rules = networks.flatMap((network) => rulesOf(name, network));
   // Admission of vxlan is nftables' business, whatever masquerades.
-  const admission = backend === "vxlan" && name !== "nftables" ? (RULES["nftables"] ?? []) : [];
-  const processes = backend === "udp" ? [/^process \d+, which holds udp-(tun|socket), udp-(tun|socket)$/] : [];
-  return [...processes, ...(RULES[name] ?? []), ...admission, ...(LEFT[backend] ?? []), ...settingsOf(backend)];
+  const admission =
+    each.backend === "vxlan" && name !== "nftables" ? networks.flatMap((network) => rulesOf("nftables", network)) : [];
+  const processes = each.backend === "udp" ? [/^process \d+, which holds udp-(tun|socket), udp-(tun|socket)$/] : [];
+  return [...processes, ...rules, ...admission, ...leftBy(each), ...settingsOf(each)];
 }
 
 /** As an administrator may have left it; none of it is what flannel or the kernel would leave. */
@@ -65,17 +99,19 @@ async function harden(host: Place, flavour: Flavour): Promise<void> {
   await flavour.prepare(host);
   // The tables themselves are iptables' and stay.
   if (flavour.name !== "nftables")
-    for (const [table, chain] of [
-      ["nat", "POSTROUTING"],
-      ["filter", "FORWARD"],
-    ] as const)
-      await host.run([flavour.iptables, "-t", table, "-P", chain, "ACCEPT"]);
+    for (const program of [flavour.iptables, flavour.iptables.replace("iptables", "ip6tables")])
+      for (const [table, chain] of [
+        ["nat", "POSTROUTING"],
+        ["filter", "FORWARD"],
+      ] as const)
+        await host.run([program, "-t", table, "-P", chain, "ACCEPT"]);
   await host.namespace.ip([
     "route add 10.5.0.128/25 via 192.168.77.254 proto static", // of the Network, where no subnet is leased
     "route add 10.9.0.0/24 via 192.168.77.254 proto boot",
     "link add flannel.9 type bridge",
     "link add br9 type bridge",
   ]);
+  await host.namespace.sysctl(0, "net/ipv6/conf/all/forwarding");
   await host.namespace.sysctl(0, "net/ipv4/ip_forward"); // first, since others go along with it
   await host.namespace.sysctl(1, "net/ipv4/conf/all/rp_filter", "net/ipv4/conf/br9/forwarding");
   await host.namespace.sysctl(0, "net/ipv4/conf/all/accept_redirects");
@@ -91,7 +127,7 @@ describe("on hosts with one kind of packet filter each", () => {
 
   beforeAll(async () => {
     const flags = ["--ip-masq", "--configure-host"];
-    lab = await Lab.up({ hosts: 1 + FLAVOURS.length, pods: 0, daemons: false, flags, signal });
+    lab = await Lab.up({ hosts: 1 + FLAVOURS.length, pods: 0, daemons: false, flags, ipv6: "too", signal });
     const [first, ...others] = lab.hosts;
     if (first === undefined) throw new Error("no hosts");
     peer = first;
@@ -107,7 +143,8 @@ describe("on hosts with one kind of packet filter each", () => {
   afterAll(() => lab?.down());
 
   /** Starts and stops it, cleans up, and compares. */
-  async function cycle({ host, flavour, before }: (typeof hosts)[number], backend: string): Promise<void> {
+  async function cycle({ host, flavour, before }: (typeof hosts)[number], each: Case): Promise<void> {
+    const { backend } = each;
     await host.startDaemon();
     await waitUntil(() => backend === "alloc" || host.daemon.log().includes("peer added"), {
       signal,
@@ -131,7 +168,7 @@ describe("on hosts with one kind of packet filter each", () => {
 
     const changed = await snapshot(host);
     expect(changed).not.toBe(before);
-    const left = leftOn(flavour, backend);
+    const left = leftOn(flavour, each);
     const rehearsed = await removed(host, "--dry-run");
     // One or several of each, in this order: host-gw has a route and a nexthop per host.
     const kinds = rehearsed.map((row) => left.findIndex((pattern) => pattern.test(row)));
@@ -145,13 +182,13 @@ describe("on hosts with one kind of packet filter each", () => {
     expect(existsSync(host.subnetFile)).toBe(true);
   }
 
-  test.each(Object.keys(LEFT))(
-    "flannel cleanup leaves a host as it was before the first start, its settings too, and nothing else goes (%s)",
-    async (backend) => {
-      await lab.setConfig({ Network: "10.5.0.0/16", Backend: { Type: backend } });
+  test.each(CASES)(
+    "flannel cleanup leaves a host as it was before the first start, its settings too, and nothing else goes ($backend, $families)",
+    async (each) => {
+      await lab.setConfig({ EnableIPv6: each.families !== "IPv4", Backend: { Type: each.backend } });
       await peer.startDaemon();
       try {
-        await Promise.all(hosts.map((each) => cycle(each, backend)));
+        await Promise.all(hosts.map((host) => cycle(host, each)));
       } finally {
         await peer.daemon.stop();
       }

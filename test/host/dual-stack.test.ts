@@ -6,15 +6,16 @@ import { hostAddress, IPV6_UNDERLAY, switchAddress } from "../../src/lab/address
 import { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import { launcher } from "../../src/lab/launcher.ts";
+import type { Place } from "../../src/lab/place.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { ip6, payload, udp } from "../../src/wire/packet/packets.ts";
-import { ceiling, complaints, hostsOf, untilPing, withPod } from "../e2e/hosts.ts";
+import { ceiling, complaints, hostsOf, untilPing } from "../e2e/hosts.ts";
 import { pingDuring } from "../support/pings.ts";
 import { PYTHON } from "../support/python.ts";
 import { snapshot } from "./snapshot.ts";
 
 const { signal } = new AbortController();
-type WithPod = ReturnType<typeof withPod>;
+type WithPod = LabHost & { readonly pod: Place };
 /** The switch: beyond the overlay, and without a way back into it. */
 const OUTSIDE = formatAddress(switchAddress(IPV6_UNDERLAY));
 

@@ -23,6 +23,7 @@ export async function snapshot(host: Place): Promise<string> {
       ["nft", "list", "ruleset"],
       ["iptables-nft-save"],
       ["iptables-legacy-save"],
+      ["ip6tables-legacy-save"],
       [
         "sh",
         "-c",
@@ -34,6 +35,6 @@ export async function snapshot(host: Place): Promise<string> {
     .join("")
     .split("\n")
     .filter((line) => !/^# (Generated|Completed)|expires|\bDELAY\b|^fs\.|^kernel\.|^vm\./.test(line))
-    .map((line) => line.trimEnd())
+    .map((line) => line.replace(/ \[\d+:\d+\]$/, "").trimEnd()) // iptables' counters
     .join("\n");
 }
