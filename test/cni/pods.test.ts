@@ -124,6 +124,9 @@ describe("pods by the plugin and Debian's bridge, host-local and portmap", () =>
   });
 
   test("50 pods that come at once get an address each, and go at once without a trace", async () => {
+    // As where flanneld has --ip-masq, and without portmap: else iptables, run some hundred times, is most of it.
+    const { plugins, ...list } = manifestConfigList(hostAt(0), { ipMasq: false });
+    const one = new Runtime(lab, hostAt(0), { ...list, plugins: plugins.slice(0, 1) });
     const ids = Array.from({ length: 50 }, (_, index) => `p${index}`);
     const pods = await Promise.all(ids.map((id) => one.addPod(id)));
     expect(new Set(pods.map(({ address }) => address)).size).toBe(50);

@@ -1,6 +1,7 @@
 // Peers as nodes tell of them, whatever else nodes tell, and whatever happens to the API server meanwhile.
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "vitest";
+import { parsePrefix } from "../../src/ip/prefix.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { continuesHistory } from "../../src/lease/lease.ts";
 import { annotations, definite, PREFIX } from "./annotations.ts";
@@ -177,16 +178,59 @@ test("watchLeases() loses no change to a watch that is cut off in the midst of o
   await untilStanding(watch, ...names.map((number) => `10.5.${number}.0/24 192.0.2.${number}`));
 });
 
-test("watchLeases() asks seldom while the API server fails, and says so once", async () => {
+const EVENT = (code: number) => `{"type":"ERROR","object":{"code":${code},"message":"the test's"}}\n`;
+
+/** Faults that do not end, and how often what they hit may be asked at each of our tries. */
+const LASTING: readonly (readonly [verb: string | undefined, fault: Fault, most: number])[] = [
+  [undefined, { kind: "status", code: 500 }, 1],
+  [undefined, { kind: "status", code: 401 }, 2], // once more with credentials that were looked at anew
+  ["list", { kind: "status", code: 429 }, 1],
+  ["list", { kind: "status", code: 410 }, 3], // twice from its first page, then as a whole
+  ["list", { kind: "truncate", bytes: 300 }, 1],
+  ["watch", { kind: "status", code: 429 }, 1],
+  ["watch", { kind: "status", code: 410 }, 1],
+  ["watch", { kind: "nonsense", text: EVENT(410) }, 1],
+  ["watch", { kind: "nonsense", text: EVENT(500) }, 1],
+  ["watch", { kind: "nonsense", text: "<html>\n" }, 1],
+  ["watch", { kind: "nonsense", text: "\n" }, 1], // ended as it should be, but at once
+  ["watch", { kind: "truncate", bytes: 100 }, 1],
+  ["watch", { kind: "reset" }, 2], // a kept connection may have been closed long ago
+];
+
+/** 0.2, 0.4, 0.8, 1.6 and 3.2 s lie between tries, each up to a fifth less: so many begin in the time that is looked at. */
+const LOOKED_AT = { span: 4_000, tries: 6 };
+
+test("watchLeases() asks seldom while the API server fails, however it fails", async () => {
+  await Promise.all(
+    LASTING.map(async ([verb, fault, most]) => {
+      await using bench = await KubeBench.open();
+      bench.api.faults.add({ ...(verb !== undefined && { verb }), times: 100_000, fault });
+      bench.addPeer("b", "10.5.2.0/24", "192.0.2.2");
+      const watch = bench.follow(bench.manager());
+      const title = JSON.stringify([verb, fault]);
+      const hit = () => bench.api.calls.filter((call) => verb === undefined || call.verb === verb);
+      await delay(LOOKED_AT.span);
+      await waitUntil(() => hit().length > most, { signal, within: 20_000, what: `${title} is met again` });
+      const [first] = hit();
+      const early = hit().filter(({ time }) => time - (first?.time ?? 0) < LOOKED_AT.span);
+      expect(early.length, title).toBeLessThanOrEqual(LOOKED_AT.tries * most);
+      bench.api.faults.clear();
+      bench.addPeer("c", "10.5.3.0/24", "192.0.2.3");
+      await untilStanding(watch, B, C);
+    }),
+  );
+});
+
+test("a node without podCIDRs asks seldom for them where watches are ended at once", async () => {
   await using bench = await KubeBench.open();
-  bench.api.faults.add({ times: 1_000, fault: { kind: "status", code: 500 } });
-  const watch = bench.follow(bench.manager());
-  await delay(3_000);
-  // 0.2, 0.4, 0.8 and 1.6 s apart, each up to a fifth less.
-  expect(bench.api.calls.length).toBeLessThan(7);
-  expect(bench.logger.messages("warn")).toEqual(["the store is away; leases are kept as they were"]);
+  bench.api.addNode("bare", []);
+  bench.api.faults.add({ verb: "watch", times: 100_000, fault: { kind: "nonsense", text: "\n" } });
+  const taken = bench.take(bench.manager({ node: "bare" }));
+  await delay(2_000);
+  expect(bench.calls("watch").length).toBeLessThanOrEqual(5);
   bench.api.faults.clear();
-  await watch.until((updates) => updates.length > 0);
+  bench.api.change("bare", (node) => ({ ...node, spec: { podCIDR: "10.5.7.0/24", podCIDRs: ["10.5.7.0/24"] } }));
+  expect(await taken).toMatchObject({ subnet: parsePrefix("10.5.7.0/24") });
 });
 
 test("watchLeases() says once that watching fails, and that it works again when it does", async () => {

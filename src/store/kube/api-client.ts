@@ -85,11 +85,6 @@ export class ApiClient implements Disposable {
     });
   }
 
-  /** An answer that came as it should was of no use: the next call waits as after a failure. */
-  disappointed(): void {
-    this.#gate.failed();
-  }
-
   [Symbol.dispose](): void {
     this.#agents[Symbol.dispose]();
   }

@@ -19,11 +19,10 @@ import { watchNodes } from "./node-watch.ts";
 import type { KubeOptions } from "./options.ts";
 import { OwnNode } from "./own-node.ts";
 import { type AnnotatedPublicIPs, OwnNodeLease } from "./own-node-lease.ts";
+import { WatchPace } from "./watch-pace.ts";
 
 /** Hosts whose watches end together, as when an API server restarts, do not list together. */
 const RELIST_SPREAD: Milliseconds = 1_000;
-/** A watch that ends this soon, and tells nothing, is none. */
-const SHORTEST_WATCH: Milliseconds = 5_000;
 
 export interface KubeManagerParts {
   readonly clock: Clock;
@@ -92,6 +91,7 @@ export class KubeSubnetManager implements SubnetManager {
     const cursor = (index: Revision): Cursor => ({ history: this.#cluster, index });
     let version = since?.history === this.#cluster ? since.index : undefined;
     let mayBeReset = version !== undefined;
+    const pace = new WatchPace({ ...this.#parts, server: this.#client.server });
     for (;;) {
       try {
         if (version === undefined) {
@@ -102,15 +102,13 @@ export class KubeSubnetManager implements SubnetManager {
         } else if (mayBeReset) await this.#checkHistory(version, { signal });
         mayBeReset = false;
         const started = clock.now();
-        let heard = 0;
         for await (const batch of watchNodes(this.#client, this.#reader, { since: version, random, signal })) {
           outage.over();
-          heard += batch.length;
           version = later(version, batch);
           const events = leases.apply(batch);
           if (events.length > 0) yield { type: "events", events, cursor: cursor(version) };
         }
-        if (heard === 0 && clock.now() - started < SHORTEST_WATCH) this.#client.disappointed();
+        await pace.next(clock.now() - started, { signal });
       } catch (error) {
         signal.throwIfAborted();
         mayBeReset = true;

@@ -9,6 +9,7 @@ import { conditionsOf, fields, type NodeFacts, type NodeReader } from "./node.ts
 import { listNodes, NODES } from "./node-listing.ts";
 import { watchNodes } from "./node-watch.ts";
 import type { NodeIdentity } from "./options.ts";
+import { WatchPace } from "./watch-pace.ts";
 
 /** Merges lists of conditions by their type, which a plain merge patch would replace. */
 const STRATEGIC = "application/strategic-merge-patch+json";
@@ -49,7 +50,7 @@ export class OwnNode {
   async assigned(options: Abortable): Promise<NodeFacts> {
     const present = await this.get(options);
     if (present !== undefined && present.podCIDRs.length > 0) return present;
-    const { logger } = this.#parts;
+    const { client, clock, logger } = this.#parts;
     const name = await this.name(options);
     if (present === undefined) logger.warn("our node is not registered yet; waiting for it", { node: name });
     else
@@ -57,9 +58,12 @@ export class OwnNode {
         node: name,
         hint: "kube-controller-manager gives them if it has --allocate-node-cidrs and --cluster-cidr",
       });
+    const pace = new WatchPace({ ...this.#parts, server: client.server });
     for (;;) {
+      const started = clock.now();
       const found = await this.#awaitCidrs(name, options);
       if (found !== undefined) return found;
+      await pace.next(clock.now() - started, options);
     }
   }
 
