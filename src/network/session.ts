@@ -3,6 +3,7 @@ import type { Overlay, OverlayPart } from "../backend/overlay.ts";
 import type { Layer } from "../dataplane/table.ts";
 import { addToAddress, type Family } from "../ip/address.ts";
 import type { Prefix } from "../ip/prefix.ts";
+import { processorTime } from "../kernel/processor-time.ts";
 import { LeaseLostError } from "../lease/errors.ts";
 import { halfOf, subnetsOf } from "../lease/halves.ts";
 import type { Lease, LeaseUpdate } from "../lease/lease.ts";
@@ -197,7 +198,7 @@ export class Session {
       const link = links[0] ?? external.link.name;
       const inlet = this.#inlet(part);
       const where = { network, subnet: lease.subnet, link, inlet };
-      scope.spawn((signal) => watchObstacles({ firewall, kernel, ...where, clock, logger, signal }));
+      scope.spawn((signal) => watchObstacles({ firewall, kernel, ...where, clock, processorTime, logger, signal }));
     }
   }
 

@@ -9,8 +9,8 @@ import { FakeClock } from "../../lib/fake-clock.ts";
 import { RecordingLogger } from "../../lib/recording-logger.ts";
 import { watchObstacles } from "./watch-obstacles.ts";
 
-/** A host whose bridge is cni0, on which packets to this UDP port are not let in. */
-function watch(blocked: { port: number | undefined }, peers: readonly Address[]) {
+/** A host whose bridge is cni0, on which packets to this UDP port are not let in. @param cost of a question, in processor time; others write rules all the time */
+function watch(blocked: { port: number | undefined }, peers: readonly Address[], cost = 0) {
   const stop = new AbortController();
   const clock = new FakeClock();
   const logger = new RecordingLogger();
@@ -18,10 +18,17 @@ function watch(blocked: { port: number | undefined }, peers: readonly Address[])
   const kernel = new FakeKernel();
   kernel.setLink({ name: "cni0", kind: "bridge" });
   kernel.setAddress("cni0", parsePrefix("10.5.3.1/24"));
+  let spent = 0;
+  let tell = () => {};
   const rule: BlockingRule = { table: "inet site", chain: "in", rule: "drop" };
   const firewall: Pick<Firewall, "watchOthers" | "blockingRule"> = {
-    watchOthers: () => ({ [Symbol.dispose]() {} }),
+    watchOthers(onChange) {
+      tell = onChange;
+      return { [Symbol.dispose]() {} };
+    },
     async blockingRule(probes) {
+      spent += cost;
+      if (cost > 0) tell();
       asked.push(...probes.map(words));
       return probes.some(({ port }) => port !== undefined && port === blocked.port) ? rule : undefined;
     },
@@ -34,6 +41,7 @@ function watch(blocked: { port: number | undefined }, peers: readonly Address[])
     link: "flannel.1",
     inlet: { port: 8285, address: parseAddress("192.0.2.1"), link: "eth0", peers: () => peers },
     clock,
+    processorTime: () => spent,
     logger,
     signal: stop.signal,
   }).catch(() => {});
@@ -78,3 +86,16 @@ test("watchObstacles() names what stops other hosts' packets once peers are ther
   await watched.pass(100);
   expect(watched.logger.messages("info")).toEqual(["nobody's rule stops packets of other hosts to this one any more"]);
 });
+
+test.each([
+  { cost: 10, looks: 50 },
+  { cost: 500, looks: 5 },
+])(
+  "watchObstacles() looks $looks times in 100 s where two questions take $cost ms of a processor each",
+  async ({ cost, looks }) => {
+    await using watched = watch({ port: undefined }, [], cost);
+    await watched.pass(100);
+    expect(watched.asked.length / 2).toBeGreaterThanOrEqual(looks - 1); // packets of pods, in both directions
+    expect(watched.asked.length / 2).toBeLessThanOrEqual(looks + 1);
+  },
+);

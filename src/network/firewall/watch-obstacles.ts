@@ -30,6 +30,8 @@ export interface ObstacleOptions extends Abortable {
   /** Where other hosts' packets come in; undefined if they come as they are. */
   readonly inlet: Inlet | undefined;
   readonly clock: Clock;
+  /** As of `kernel/processor-time.ts`. */
+  readonly processorTime: () => Milliseconds;
   readonly logger: Logger;
 }
 
@@ -57,7 +59,7 @@ interface Question {
  * by the signal.
  */
 export async function watchObstacles(options: ObstacleOptions): Promise<never> {
-  const { firewall, clock, logger, signal } = options;
+  const { firewall, clock, processorTime, logger, signal } = options;
   let wake = () => {};
   let isChanged = true;
   using _watch = firewall.watchOthers(() => {
@@ -71,7 +73,7 @@ export async function watchObstacles(options: ObstacleOptions): Promise<never> {
   for (;;) {
     signal.throwIfAborted();
     isChanged = false;
-    const start = clock.now();
+    const start = processorTime();
     try {
       for (const question of questions) {
         const found = await firewall.blockingRule(await question.probes(), { signal });
@@ -88,7 +90,7 @@ export async function watchObstacles(options: ObstacleOptions): Promise<never> {
       signal.throwIfAborted();
       logger.debug("cannot look for rules that stop packets of the overlay", { reason: describeError(error) });
     }
-    await clock.sleep(Math.max(SETTLES, (clock.now() - start) / SHARE), { signal });
+    await clock.sleep(Math.max(SETTLES, (processorTime() - start) / SHARE), { signal });
     if (!isChanged)
       await new Promise<void>((resolve) => {
         wake = resolve;
