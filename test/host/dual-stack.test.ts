@@ -60,6 +60,9 @@ FLANNEL_IPMASQ=true
     await untilAllAnswer(lab, mtu);
 
     await moves(a, b);
+    // As Docker and administrators have it.
+    await a.run(["ip6tables-nft", "-P", "FORWARD", "DROP"]);
+    await b.run(["ip6tables-legacy", "-P", "FORWARD", "DROP"]);
     await untilAllAnswer(lab, mtu);
 
     if (store === "etcd3") await knowsAnIPv4Host(lab, a);
