@@ -16,6 +16,8 @@ import { snapshot } from "./snapshot.ts";
 
 const { signal } = new AbortController();
 type WithPod = LabHost & { readonly pod: Place };
+/** Much in one lab: more than most tests, where the machine is slow. */
+const SLOW = 120_000;
 /** The switch: beyond the overlay, and without a way back into it. */
 const OUTSIDE = formatAddress(switchAddress(IPV6_UNDERLAY));
 
@@ -23,51 +25,55 @@ for (const { backend, store, mtu } of [
   { backend: "vxlan", store: "etcd3", mtu: 1430 },
   { backend: "host-gw", store: "embedded", mtu: 1500 },
 ] as const)
-  test(`flanneld connects pods by both families, ${backend} on ${store}: whole packets, restarts, repair, masquerading`, async () => {
-    await using lab = await Lab.up({ hosts: 3, backend, store, ipv6: "too", flags: ["--ip-masq"], signal });
-    const [a, b] = hostsOf(lab, 3);
-    if (a === undefined || b === undefined) throw new Error("no hosts");
-    await untilAllAnswer(lab, mtu);
-    const { subnet, ipv6 } = a.subnetEnv();
-    expect(readFileSync(a.subnetFile, "utf8")).toBe(
-      `FLANNEL_NETWORK=10.5.0.0/16
+  test(
+    `flanneld connects pods by both families, ${backend} on ${store}: whole packets, restarts, repair, masquerading`,
+    async () => {
+      await using lab = await Lab.up({ hosts: 3, backend, store, ipv6: "too", flags: ["--ip-masq"], signal });
+      const [a, b] = hostsOf(lab, 3);
+      if (a === undefined || b === undefined) throw new Error("no hosts");
+      await untilAllAnswer(lab, mtu);
+      const { subnet, ipv6 } = a.subnetEnv();
+      expect(readFileSync(a.subnetFile, "utf8")).toBe(
+        `FLANNEL_NETWORK=10.5.0.0/16
 FLANNEL_SUBNET=${formatPrefix(subnet)}
 FLANNEL_IPV6_NETWORK=fd00:5::/48
 FLANNEL_IPV6_SUBNET=${formatPrefix(ipv6?.subnet ?? subnet)}
 FLANNEL_MTU=${mtu}
 FLANNEL_IPMASQ=true
 `,
-    );
-    expect((await a.pod.exec(["ping", "-n", "-c1", "-W2", OUTSIDE])).code).toBe(0);
+      );
+      expect((await a.pod.exec(["ping", "-n", "-c1", "-W2", OUTSIDE])).code).toBe(0);
 
-    const to = a.pod.ipv6 ?? "";
-    const before = readFileSync(a.subnetFile, "utf8");
-    const { lost } = await pingDuring(b.pod, { to, signal }, async () => {
-      for (const how of ["SIGTERM", "SIGKILL", "SIGKILL"] as const) await a.daemon.restart(how, { signal });
-    });
-    expect(lost).toBe(0);
-    expect(readFileSync(a.subnetFile, "utf8")).toBe(before);
+      const to = a.pod.ipv6 ?? "";
+      const before = readFileSync(a.subnetFile, "utf8");
+      const { lost } = await pingDuring(b.pod, { to, signal }, async () => {
+        for (const how of ["SIGTERM", "SIGKILL", "SIGKILL"] as const) await a.daemon.restart(how, { signal });
+      });
+      expect(lost).toBe(0);
+      expect(readFileSync(a.subnetFile, "utf8")).toBe(before);
 
-    const routes = await ipv6Routes(a);
-    const one = routes.find((route) => route.includes(" via ")) ?? "";
-    if (backend === "vxlan") await a.namespace.ip(["link del flannel-v6.1"]);
-    else await a.namespace.ip([`route del ${one.split(" ")[0]}`]);
-    await waitUntil(async () => (await ipv6Routes(a)).toSorted().join() === routes.toSorted().join(), {
-      signal,
-      within: ceiling(1_000),
-      what: "the routes of IPv6 are back",
-    });
-    await untilAllAnswer(lab, mtu);
+      const routes = await ipv6Routes(a);
+      const one = routes.find((route) => route.includes(" via ")) ?? "";
+      if (backend === "vxlan") await a.namespace.ip(["link del flannel-v6.1"]);
+      else await a.namespace.ip([`route del ${one.split(" ")[0]}`]);
+      await waitUntil(async () => (await ipv6Routes(a)).toSorted().join() === routes.toSorted().join(), {
+        signal,
+        within: ceiling(1_000),
+        what: "the routes of IPv6 are back",
+      });
+      await untilAllAnswer(lab, mtu);
 
-    await moves(a, b);
-    // As Docker and administrators have it.
-    await a.run(["ip6tables-nft", "-P", "FORWARD", "DROP"]);
-    await b.run(["ip6tables-legacy", "-P", "FORWARD", "DROP"]);
-    await untilAllAnswer(lab, mtu);
+      await moves(a, b);
+      // As Docker and administrators have it.
+      await a.run(["ip6tables-nft", "-P", "FORWARD", "DROP"]);
+      await b.run(["ip6tables-legacy", "-P", "FORWARD", "DROP"]);
+      await untilAllAnswer(lab, mtu);
 
-    if (store === "etcd3") await knowsAnIPv4Host(lab, a);
-    expect([...complaints(a), ...complaints(b)]).toEqual([]);
-  });
+      if (store === "etcd3") await knowsAnIPv4Host(lab, a);
+      expect([...complaints(a), ...complaints(b)]).toEqual([]);
+    },
+    SLOW,
+  );
 
 /** Hosts and pods that have IPv6 alone. @param prepare what is done on each host before its daemon starts */
 async function ipv6Alone(backend: string, flags: readonly string[], prepare: (host: LabHost) => Promise<void>) {
@@ -111,55 +117,60 @@ test("flanneld connects hosts and pods that have IPv6 alone, by host-gw, follows
   expect(await snapshot(a)).toBe(before);
 });
 
-test("flanneld connects hosts and pods that have IPv6 alone, by vxlan: it sets what is wrong, keeps strangers out, follows address and MTU, and is cleaned up", async () => {
-  const setting = (host: LabHost, name: string) => host.run(["sysctl", "-n", `net.ipv6.conf.${name}`]);
-  await using hosts = await ipv6Alone("vxlan", ["--configure-host"], (host) =>
-    host.namespace.sysctl(0, "net/ipv6/conf/all/forwarding"),
-  );
-  const { lab, a, b, before: beforehand } = hosts;
-  await untilAllAnswer(lab, 1430);
-  expect([await setting(a, "all.forwarding"), await setting(a, "eth0.accept_ra")]).toEqual(["1\n", "2\n"]);
-  expect(a.daemon.log()).toMatch(
-    /changed a setting of this host.* sysctl="net\.ipv6\.conf\.all\.forwarding = 1" was=0/,
-  );
+test(
+  "flanneld connects hosts and pods that have IPv6 alone, by vxlan: it sets what is wrong, keeps strangers out, follows address and MTU, names who stops it, and is cleaned up",
+  async () => {
+    const setting = (host: LabHost, name: string) => host.run(["sysctl", "-n", `net.ipv6.conf.${name}`]);
+    await using hosts = await ipv6Alone("vxlan", ["--configure-host"], (host) =>
+      host.namespace.sysctl(0, "net/ipv6/conf/all/forwarding"),
+    );
+    const { lab, a, b, before: beforehand } = hosts;
+    await untilAllAnswer(lab, 1430);
+    expect([await setting(a, "all.forwarding"), await setting(a, "eth0.accept_ra")]).toEqual(["1\n", "2\n"]);
+    expect(a.daemon.log()).toMatch(
+      /changed a setting of this host.* sysctl="net\.ipv6\.conf\.all\.forwarding = 1" was=0/,
+    );
 
-  // That these datagrams would reach the pod is shown by a peer that sends them.
-  const ours = ["ip6", "flannel-fd00_5__-48"];
-  const refused = async () =>
-    Number(/packets (\d+)/.exec(await a.run(["nft", "list", "counter", ...ours, "refused"]))?.[1]);
-  const peers = (host: LabHost) => host.run(["nft", "list", "set", ...ours, "peers"]);
-  await waitUntil(async () => (await a.exec(["nft", "list", "chain", ...ours, "input"])).code === 0, {
-    signal,
-    within: ceiling(2_000),
-    what: "the chain stands",
-  });
-  const received = async () =>
-    Number(/Udp6NoPorts\s+(\d+)/.exec(await a.pod.run(["nstat", "-asz", "Udp6NoPorts"]))?.[1]);
-  const address = underlayAddress(a);
-  const inject = async (from: Pick<LabHost, "run">) =>
-    await from.run([PYTHON, "-c", SEND, address, await vxlanDatagram(a, a.pod.address)]);
-  const before = await received();
-  await inject(b);
-  await waitUntil(async () => (await received()) === before + DATAGRAMS, {
-    signal,
-    within: 5_000,
-    what: "a peer's datagrams reach the pod",
-  });
-  expect(await refused()).toBe(0);
-  await inject(lab.switch.namespace);
-  expect(await refused()).toBe(DATAGRAMS);
-  expect(await received()).toBe(before + DATAGRAMS);
+    // That these datagrams would reach the pod is shown by a peer that sends them.
+    const ours = ["ip6", "flannel-fd00_5__-48"];
+    const refused = async () =>
+      Number(/packets (\d+)/.exec(await a.run(["nft", "list", "counter", ...ours, "refused"]))?.[1]);
+    const peers = (host: LabHost) => host.run(["nft", "list", "set", ...ours, "peers"]);
+    await waitUntil(async () => (await a.exec(["nft", "list", "chain", ...ours, "input"])).code === 0, {
+      signal,
+      within: ceiling(2_000),
+      what: "the chain stands",
+    });
+    const received = async () =>
+      Number(/Udp6NoPorts\s+(\d+)/.exec(await a.pod.run(["nstat", "-asz", "Udp6NoPorts"]))?.[1]);
+    const address = underlayAddress(a);
+    const inject = async (from: Pick<LabHost, "run">) =>
+      await from.run([PYTHON, "-c", SEND, address, await vxlanDatagram(a, a.pod.address)]);
+    const before = await received();
+    await inject(b);
+    await waitUntil(async () => (await received()) === before + DATAGRAMS, {
+      signal,
+      within: 5_000,
+      what: "a peer's datagrams reach the pod",
+    });
+    expect(await refused()).toBe(0);
+    await inject(lab.switch.namespace);
+    expect(await refused()).toBe(DATAGRAMS);
+    expect(await received()).toBe(before + DATAGRAMS);
 
-  await moves(a, b);
-  expect(await a.run(["ip", "-d", "link", "show", "flannel-v6.1"])).toContain(`local ${NEXT} dev eth0`);
-  expect(await peers(b)).toContain(`elements = { ${NEXT} }`);
-  await changesMtu(a, b, 70);
-  expect(lab.hosts.flatMap(complaints).filter((line) => !line.includes("came from no peer"))).toEqual([]);
+    await moves(a, b);
+    expect(await a.run(["ip", "-d", "link", "show", "flannel-v6.1"])).toContain(`local ${NEXT} dev eth0`);
+    expect(await peers(b)).toContain(`elements = { ${NEXT} }`);
+    await changesMtu(a, b, 70);
+    expect(lab.hosts.flatMap(complaints).filter((line) => !line.includes("came from no peer"))).toEqual([]);
+    await namesWhatStops(b);
 
-  expect(await cleanUp(a)).toContain("net.ipv6.conf.all.forwarding = 1, was 0");
-  await a.namespace.ip(addressChange(NEXT, address));
-  expect(await snapshot(a)).toBe(beforehand);
-});
+    expect(await cleanUp(a)).toContain("net.ipv6.conf.all.forwarding = 1, was 0");
+    await a.namespace.ip(addressChange(NEXT, address));
+    expect(await snapshot(a)).toBe(beforehand);
+  },
+  SLOW,
+);
 
 /** What a host's address becomes. */
 const NEXT = "fd00:77::201";
@@ -200,6 +211,19 @@ async function changesMtu(host: WithPod, other: WithPod, overhead: number): Prom
     if (overhead > 0) expect(await host.run(["ip", "link", "show", "flannel-v6.1"])).toContain(` mtu ${left} `);
     await answersByIPv6(other, host);
   }
+}
+
+/** A rule of somebody's in ip6tables keeps other hosts' packets out, for a while. */
+async function namesWhatStops(host: LabHost): Promise<void> {
+  const said = (text: string) =>
+    waitUntil(() => host.daemon.log().includes(text), { signal, within: 60_000, what: `the log says ${text}` });
+  const rule = "INPUT -p udp -m udp --dport 8472 -j DROP";
+  await host.run(["ip6tables-legacy", "-A", ...rule.split(" ")]);
+  await said(
+    `the overlay needs this UDP port network=fd00:5::/48 port=8472 table="ip6tables-legacy filter" chain=INPUT rule="-A ${rule}"`,
+  );
+  await host.run(["ip6tables-legacy", "-D", ...rule.split(" ")]);
+  await said("nobody's rule stops packets of other hosts to this one any more network=fd00:5::/48 port=8472");
 }
 
 async function answersByIPv6(from: WithPod, to: WithPod): Promise<void> {
