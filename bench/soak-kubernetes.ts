@@ -3,7 +3,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { waitUntil } from "../src/lab/wait.ts";
-import { hostsOf } from "../test/e2e/hosts.ts";
 import { annotations } from "../test/kube/annotations.ts";
 import { Cluster } from "../test/kube/cluster.ts";
 import { ipJson } from "../test/support/kernel-state.ts";
@@ -20,7 +19,7 @@ const verdicts = new Verdicts();
 
 await using cluster = await Cluster.up({ hosts: 2, backend: "vxlan", signal });
 const { lab, api } = cluster;
-const [a, b] = hostsOf(lab, 2);
+const [a, b] = cluster.nodes;
 if (a === undefined || b === undefined) throw new Error("no hosts");
 
 const { sent, lost } = await pingDuring(a.pod, { to: b.pod.address, signal }, async () => {

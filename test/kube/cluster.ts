@@ -7,6 +7,7 @@ import { launcher } from "../../src/lab/launcher.ts";
 import { labDirectory } from "../../src/lab/record.ts";
 import type { Abortable } from "../../src/lib/abortable.ts";
 import { SERVICE_ACCOUNT } from "../../src/store/kube/pod-access.ts";
+import { manifestConfigList, Runtime, type RuntimePod } from "../cni/runtime.ts";
 import { makeCertificates } from "../support/certificates.ts";
 import { FakeApiProcess } from "./fake-api-process.ts";
 import { kubeconfigText } from "./kubeconfig.ts";
@@ -21,10 +22,15 @@ export interface ClusterOptions extends Abortable {
   readonly flags?: readonly string[];
 }
 
+/** A host that is a node, with its first pod, made by the CNI plugin as a kubelet has it made. */
+export type ClusterNode = LabHost & { readonly pod: RuntimePod };
+
 /** Hosts that are nodes of a cluster: a lab whose store is the fake API server, in the switch's namespace. */
 export class Cluster implements AsyncDisposable {
   readonly lab: Lab;
   readonly api: FakeApiProcess;
+  /** Those that joined, in that order. */
+  readonly nodes: ClusterNode[] = [];
   readonly netConfig: string;
   readonly #kubeconfig: string;
   /** What a kubelet mounts into every pod of flannel's: `token` and `ca.crt`. */
@@ -76,11 +82,18 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** Makes the host a node, starts its daemon and gives it a pod. */
-  async join(host: LabHost, podCIDRs: readonly string[] = [`10.5.${host.name.slice(1)}.0/24`]): Promise<void> {
-    await this.api.call("addNode", host.name, podCIDRs);
+  async join(host: LabHost): Promise<ClusterNode> {
+    await this.api.call("addNode", host.name, [`10.5.${host.name.slice(1)}.0/24`]);
     this.setUp(host);
     await host.startDaemon();
-    await host.addPod();
+    return await this.addPod(host);
+  }
+
+  /** The first pod of a host whose daemon is ready. */
+  async addPod(host: LabHost): Promise<ClusterNode> {
+    const node = Object.assign(host, { pod: await new Runtime(this.lab, host, manifestConfigList(host)).addPod("p1") });
+    this.nodes.push(node);
+    return node;
   }
 
   /** Makes the host's daemon one of the cluster's, by a kubeconfig. */
