@@ -30,9 +30,10 @@ export class KubeBench implements AsyncDisposable {
   readonly #cleanup = new AsyncDisposableStack();
   readonly #netConfig: string;
 
-  static async open(): Promise<KubeBench> {
+  /** @param rights of flannel's service account; all that it may need if left out */
+  static async open(rights?: readonly object[]): Promise<KubeBench> {
     const api = await FakeApiServer.start({ bookmarkEvery: 100 });
-    admitFlannel(api);
+    admitFlannel(api, rights);
     api.addNode("a", ["10.5.1.0/24"]);
     return new KubeBench(api);
   }

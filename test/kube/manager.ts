@@ -21,9 +21,9 @@ export interface ManagerOptions {
 }
 
 /** Lets the service account in, with its rights. */
-export function admitFlannel(api: FakeApiServer): void {
+export function admitFlannel(api: FakeApiServer, rights: readonly object[] = RIGHTS): void {
   api.users.addServiceAccount(TOKEN, "kube-flannel", "flannel");
-  api.grant("kube-flannel", "flannel", RIGHTS);
+  api.grant("kube-flannel", "flannel", rights);
 }
 
 export function kubeOptions(node: string | undefined, netConfigPath = "/nowhere"): KubeOptions {

@@ -18,13 +18,17 @@ import { Namespace } from "kubernetes-models/v1/Namespace";
 import { ServiceAccount } from "kubernetes-models/v1/ServiceAccount";
 import { describe, expect, test } from "vitest";
 import { renderChart } from "../../scripts/render-chart.mjs";
+import { parseAddress } from "../../src/ip/address.ts";
 import { Lab } from "../../src/lab/lab.ts";
+import { waitUntil } from "../../src/lab/wait.ts";
 import { parseNetworkConfig } from "../../src/lease/network-config.ts";
+import { failure } from "../../src/store/conformance/registry-bench.ts";
 import { flanneld, root, run, temporaryDirectory } from "../cli/program.ts";
 import { callPlugin } from "../cni/plugin.ts";
 import { complaints, hostsOf, untilPing } from "../e2e/hosts.ts";
 import { httpProbe } from "../support/http-probe.ts";
-import { FakeApiServer } from "./fake-api-server.ts";
+import { PREFIX } from "./annotations.ts";
+import { KubeBench, signal, untilStanding } from "./bench.ts";
 import { MANIFEST, type ManifestObject, manifestFile, manifestObject, manifestObjects } from "./manifest.ts";
 
 const MODELS = { Namespace, ServiceAccount, ClusterRole, ClusterRoleBinding, ConfigMap, DaemonSet };
@@ -76,32 +80,46 @@ describe("dist/kube-flannel.yml", () => {
     for (const path of leaves(values, "")) expect(documents).toContain(`\`${path.replace(/^resources\./, "")}\``);
   });
 
-  test("the role grants what flanneld asks of the API, and nothing else", async () => {
+  test("the role grants what flanneld asks of the API as a node, while it waits for one, and as a server, and nothing else", async () => {
     const { rules } = manifestObject("ClusterRole");
-    await using api = await FakeApiServer.start();
-    api.addNode("a", ["10.244.1.0/24"]);
-    api.users.addServiceAccount("secret", "kube-flannel", "flannel");
-    api.grant("kube-flannel", "flannel", rules);
-    const ask = async (method: string, path: string, body?: object) => {
-      const headers = { authorization: "Bearer secret", "content-type": "application/strategic-merge-patch+json" };
-      const init = {
-        method,
-        headers,
-        ...(body && { body: JSON.stringify(body) }),
-        signal: AbortSignal.timeout(20_000),
-      };
-      const response = await fetch(`${api.url}${path}`, init);
-      await response.body?.cancel();
-      return response.status;
-    };
-    const annotations = { metadata: { annotations: { "flannel.alpha.coreos.com/public-ip": "192.0.2.1" } } };
-    expect(await ask("GET", "/api/v1/nodes/a")).toBe(200);
-    expect(await ask("GET", "/api/v1/nodes")).toBe(200);
-    expect(await ask("GET", "/api/v1/nodes?watch=1&timeoutSeconds=1")).toBe(200);
-    expect(await ask("PATCH", "/api/v1/nodes/a/status", annotations)).toBe(200);
-    expect(await ask("PATCH", "/api/v1/nodes/a", annotations)).toBe(403);
-    expect(await ask("DELETE", "/api/v1/nodes/a")).toBe(403);
-    expect(await ask("GET", "/api/v1/namespaces/kube-flannel/pods/flannel")).toBe(403);
+    await using bench = await KubeBench.open(rules);
+    const { api } = bench;
+    api.annotate("a", { [`${PREFIX}node-public-ip`]: "192.0.2.9", [`${PREFIX}public-ip-overwrite`]: "203.0.113.1" });
+    bench.addPeer("b", "10.5.2.0/24", "192.0.2.2");
+    const node = bench.manager();
+    expect(await node.annotatedPublicIPs({ signal })).toEqual({ publicIP: parseAddress("192.0.2.9") });
+    const lease = await bench.take(node);
+    await node.updateLease("", lease, { ...lease.attributes, backendData: "new" }, { signal });
+    await node.announceReady({ signal });
+    await untilStanding(bench.follow(node), "10.5.1.0/24 203.0.113.1", "10.5.2.0/24 192.0.2.2");
+
+    const waiting = bench.take(bench.manager({ node: "late" }));
+    await waitUntil(() => bench.calls("watch").some(({ url }) => url.includes("fieldSelector")), {
+      signal,
+      within: 20_000,
+      what: "a node that is not there is waited for",
+    });
+    api.addNode("late", ["10.5.3.0/24"]);
+    await waiting;
+
+    const server = bench.manager({ options: { node: undefined } });
+    expect((await server.listLeases({ signal })).leases).toHaveLength(3);
+    await bench.follow(server).until((updates) => updates.length > 0);
+
+    const calls = api.calls.filter(({ user }) => user === "system:serviceaccount:kube-flannel:flannel");
+    expect(calls.filter(({ status }) => status === 403)).toEqual([]);
+    const granted = rules.flatMap(({ verbs, resources }) =>
+      resources.flatMap((resource) => verbs.map((verb) => `${verb} ${resource}`)),
+    );
+    expect(new Set(calls.map(({ verb, resource }) => `${verb} ${resource}`))).toEqual(new Set(granted));
+  });
+
+  test("a daemon that is known by POD_NAME, which the manifest's is not, is told the right that it lacks", async () => {
+    await using bench = await KubeBench.open(manifestObject("ClusterRole").rules);
+    const node = { kind: "pod", namespace: "kube-flannel", name: "kube-flannel-ds-x" } as const;
+    expect(String(await failure(bench.take(bench.manager({ options: { node } }))))).toMatch(
+      /StoreRefusedError: .*403 pods "kube-flannel-ds-x" is forbidden: .*cannot get resource "pods".*\(flannel needs .*; with POD_NAME also get of pods\)/,
+    );
   });
 
   test("the DaemonSet's selector is that of later releases, so that it takes theirs over, and its pods carry it", () => {
@@ -136,7 +154,6 @@ describe("dist/kube-flannel.yml", () => {
     const confined = join(directory.path, "flanneld");
     const inside = `mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys && exec setpriv --bounding-set=-all,${kept} --inh-caps=-all --no-new-privs "$@"`;
     writeFileSync(confined, `#!/bin/sh\nexec unshare -m sh -c '${inside}' sh ${flanneld} "$@"\n`, { mode: 0o755 });
-    const { signal } = new AbortController();
     const flags = args.filter((arg) => /^--(ip-masq|healthz-)/.test(arg));
     await using lab = await Lab.up({ hosts: 2, flanneld: [confined], flags, signal });
     const [a, b] = hostsOf(lab, 2);

@@ -19,7 +19,9 @@ export function manifestObjects(): readonly ManifestObject[] {
 
 /** What of each kind is looked at. */
 interface Shapes {
-  readonly ClusterRole: { readonly rules: readonly object[] };
+  readonly ClusterRole: {
+    readonly rules: readonly { readonly verbs: readonly string[]; readonly resources: readonly string[] }[];
+  };
   readonly ConfigMap: { readonly data: Readonly<Record<string, string>> };
   readonly DaemonSet: {
     readonly spec: {

@@ -27,7 +27,7 @@ export class ApiStatusError extends StoreUnavailableError {
     if (this.status === 403)
       return new StoreRefusedError(
         this.endpoint,
-        `${reason} (flannel needs get, list and watch of nodes, and patch of nodes/status)`,
+        `${reason} (flannel needs get, list and watch of nodes, and patch of nodes/status; with POD_NAME also get of pods)`,
       );
     return this;
   }
