@@ -65,6 +65,21 @@ describe("AttachmentRecords", () => {
     expect(new AttachmentRecords(join(directory, "none")).list()).toEqual({ records: [], errors: [] });
   });
 
+  test("AttachmentRecords removes what was half written for an attachment by a process that is no more", () => {
+    const nobody = 4_194_305; // one more than Linux gives
+    const kept = [
+      "c1",
+      `.c1.${process.pid}.tmp`,
+      `.c1@net1.${nobody}.tmp`,
+      `.c12.${nobody}.tmp`,
+      `.c1.${nobody}.x.tmp`,
+    ];
+    for (const name of [...kept, `.c1.${nobody}.tmp`]) writeFileSync(join(directory, name), "half");
+    records.removeRemainsOf(ETH0);
+    expect(readdirSync(directory).toSorted()).toEqual(kept.toSorted());
+    new AttachmentRecords(join(directory, "none")).removeRemainsOf(ETH0);
+  });
+
   test("AttachmentRecords removes half a file an hour after whoever wrote it was killed, not sooner", () => {
     const now = 1_800_000_000_000;
     const write = (name: string, age: number) => {

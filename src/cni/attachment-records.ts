@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { writeFileAtomicallySync } from "../lib/atomic-file-sync.ts";
 import { CNI_CODE, CniError } from "./cni-error.ts";
@@ -71,6 +71,16 @@ export class AttachmentRecords {
       }
     }
     return { records, errors };
+  }
+
+  /** What a plugin that was killed while it worked for this attachment left half written. */
+  removeRemainsOf(attachment: Attachment): void {
+    const starts = [attachment.containerID, fileName(attachment)].map((name) => `.${name}.`);
+    for (const name of this.#entries()) {
+      const start = starts.find((each) => name.startsWith(each));
+      const pid = start === undefined ? undefined : /^(\d+)\.tmp$/.exec(name.slice(start.length))?.[1];
+      if (pid !== undefined && !existsSync(`/proc/${pid}`)) rmSync(this.#path(name), { force: true });
+    }
   }
 
   /** What a plugin that was killed left half written. @param now milliseconds since 1970 */

@@ -42,6 +42,7 @@ export function del({ config, variables }: Request): HandOver | string {
   const { containerID } = attachment;
   const { dataDir } = config;
   const records = new AttachmentRecords(dataDir);
+  records.removeRemainsOf(attachment);
   const delegate = whatWasAdded(records, { config, variables });
   if (delegate === undefined) return "";
   const path = findDelegate(delegate.type, variables);
