@@ -35,10 +35,10 @@ export function lasting(output: string): string {
     .replaceAll(/\b10\.5\.\d+\.0\/24\b/g, "10.5.N.0/24")
     .replaceAll(/\bin \d+h \d+m\b/g, "in N")
     .replaceAll(/^W\d{4} [\d:.]+ +\d+ /gm, "W ")
+    .replaceAll(/ +/g, " ") // before the order of the rows is taken, which the width of a column is not to change
     .split("\n")
     .toSorted()
     .join(" ")
-    .replaceAll(/ +/g, " ")
     .trim();
 }
 

@@ -106,8 +106,9 @@ function main(): void {
       guard.sourcesChanged();
     }
   };
+  const hear = () => Atomics.store(words, HEARD, Atomics.load(words, ASKED));
   const onWoken = () => {
-    Atomics.store(words, HEARD, Atomics.load(words, ASKED));
+    hear();
     for (;;) {
       const received = receiveMessageOnPort(port);
       if (received === undefined) break;
@@ -123,7 +124,10 @@ function main(): void {
   const rehearsal = new Rehearsal({ arena, base: context.base, checksum, ...nowhere, isPlain });
   const onIdle = () => rehearsal.step();
   // Most of what the first packets would cost, before there is one in hand; the rest when there is time.
-  for (let step = 0; step < FIRST_STEPS; step++) rehearsal.step();
+  for (let step = 0; step < FIRST_STEPS; step++) {
+    rehearsal.step();
+    hear();
+  }
   if (onWoken()) runPacketLoop({ outward, inward, poller, guard, onWoken, onTunGone, onIdle });
   // What is in hand goes out, so that a restart loses nothing; a network that takes nothing does not hold up the end.
   for (let tries = 0; tries < LAST_TRIES && !outward.finish(); tries++) poller.wait(ROOM, LAST_WAIT);

@@ -23,7 +23,10 @@ export interface ThreadStart {
 /** Which word says whether the thread must end; looked at whenever it is woken. */
 export const STATE = 0;
 export const STOP = 1;
-/** Which word is the descriptor, an eventfd(2), that wakes the thread; 0 until there is one, and from then on a message or STOP is seen. */
+/**
+ * Which word is the descriptor, an eventfd(2), that wakes the thread; 0 until there is one, which is the first thing that the thread makes, and
+ * from then on a message or STOP is seen.
+ */
 export const WAKE = 1;
 /** Counts how often the main thread has asked whether the packet thread still comes round, and what of that was heard. */
 export const ASKED = 2;

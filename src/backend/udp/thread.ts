@@ -27,7 +27,7 @@ export interface PacketThread extends AsyncDisposable {
   setSocket(socket: UdpSocket | undefined): void;
   /** Takes the buffers of `forwarding` away. */
   setForwarding(forwarding: ForwardingData): void;
-  /** Whether it still comes round, as it was asked last; asks anew. */
+  /** Whether it still comes round, as it was asked last; asks anew. One that is still being loaded has nothing to do yet. */
   pulse(): Pulse;
   /** Rejects if the thread fails; resolves once it has been disposed of. */
   readonly ended: Promise<void>;
@@ -97,7 +97,7 @@ export function startPacketThread({ onNews, ...options }: PacketThreadOptions): 
     setSocket: (socket) => order({ type: "socket", socket }),
     setForwarding: (data) => order({ type: "forwarding", forwarding: data }, data.buffers),
     pulse: () => {
-      if (Atomics.load(control, STATE) === STOP) return { steps: 0, isDue: false };
+      if (Atomics.load(control, STATE) === STOP || Atomics.load(control, WAKE) === 0) return { steps: 0, isDue: false };
       const heard = Atomics.load(control, HEARD);
       if (heard === Atomics.load(control, ASKED)) {
         Atomics.add(control, ASKED, 1);
