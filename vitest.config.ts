@@ -33,8 +33,9 @@ const RELEASE = ["test/release/**/*.test.ts"];
 const SYSTEM = {
   globalSetup: "scripts/build-first.mjs",
   pool: "forks",
-  testTimeout: 60_000,
-  hookTimeout: 120_000,
+  testTimeout: 180_000, // three times what the longest takes; deadlines of the specification are told to what waits for them
+  hookTimeout: 180_000,
+  expect: { poll: { timeout: 20_000 } },
 } as const;
 
 export default defineConfig({
