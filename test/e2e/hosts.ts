@@ -1,6 +1,7 @@
 import { firstAddress, formatPrefix, type Prefix } from "../../src/ip/prefix.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
+import type { PingResult } from "../../src/lab/ping.ts";
 import type { Place } from "../../src/lab/place.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { formatLeaseKey } from "../../src/lease/lease-codec.ts";
@@ -47,6 +48,11 @@ export function complaints(host: LabHost): readonly string[] {
     .log()
     .split("\n")
     .filter((line) => /^[WEF]\d{4} /.test(line));
+}
+
+/** Pairs of pods of which one gets no answer from the other, in more time than a busy machine takes to give one. */
+export async function unanswered(lab: Lab, options: { readonly size?: number } = {}): Promise<readonly PingResult[]> {
+  return (await lab.ping({ ...options, timeout: 5_000 })).filter(({ time }) => time === undefined);
 }
 
 /** Waits until one ping from a place is answered (or, with `answered` false, until none is). */

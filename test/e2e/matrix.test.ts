@@ -3,7 +3,7 @@ import { Lab } from "../../src/lab/lab.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { ipJson } from "../support/kernel-state.ts";
 import { tcpDelivers } from "../support/tcp.ts";
-import { ceiling, complaints, deleteLease, hostsOf, subnetOf, untilPing, withPod } from "./hosts.ts";
+import { ceiling, complaints, deleteLease, hostsOf, subnetOf, unanswered, untilPing, withPod } from "./hosts.ts";
 
 const { signal } = new AbortController();
 
@@ -18,11 +18,11 @@ for (const backend of ["host-gw", "udp", "vxlan"] as const)
 
       for (const from of [a, b, c])
         for (const to of [a, b, c]) if (from !== to) await untilPing(from.pod, to.pod, ceiling(1_000));
-      expect((await lab.ping()).filter((result) => result.time === undefined)).toEqual([]);
+      expect(await unanswered(lab)).toEqual([]);
       expect(await tcpDelivers(a.pod, c.pod, { signal })).toBe(true);
       const { mtu } = a.subnetEnv();
       expect(mtu).toBe(MTU[backend]);
-      expect((await lab.ping({ size: mtu })).filter((result) => result.time === undefined)).toEqual([]);
+      expect(await unanswered(lab, { size: mtu })).toEqual([]);
 
       const late = withPod(await lab.addHost());
       await untilPing(a.pod, late.pod, ceiling(1_000));

@@ -107,24 +107,25 @@ test("flanneld goes on where 0.7.0 with udp ended: with its subnet, and a lease 
 test("flanneld removes the routes of 0.7.0's peers that are gone, and no administrator's", async () => {
   await using lab = await Lab.up({ hosts: 1, backend: "host-gw", store: "etcd2", daemons: false, pods: 0, signal });
   const host = at(lab.hosts, 0);
-  await host.namespace.ip(["route add 10.5.60.0/24 via 192.168.77.254 dev eth0 proto boot"]);
+  // A lease is one of the first 100 free subnets: none of these.
+  await host.namespace.ip(["route add 10.5.160.0/24 via 192.168.77.254 dev eth0 proto boot"]);
   await host.startDaemon();
   await host.daemon.stop();
-  expect(await host.run(["ip", "route"]), "nothing shows that a flannel ran here: it stays").toContain("10.5.60.0/24");
+  expect(await host.run(["ip", "route"]), "nothing shows that a flannel ran here: it stays").toContain("10.5.160.0/24");
 
   await host.namespace.ip([
-    "route add 10.5.61.0/25 via 192.168.77.254 dev eth0 proto boot",
-    "route add 10.5.62.0/24 via 192.168.77.254 dev eth0 proto static",
+    "route add 10.5.161.0/25 via 192.168.77.254 dev eth0 proto boot",
+    "route add 10.5.162.0/24 via 192.168.77.254 dev eth0 proto static",
   ]);
   await host.startDaemon(); // now its own subnet.env does
-  await waitUntil(async () => !(await host.run(["ip", "route"])).includes("10.5.60.0/24"), {
+  await waitUntil(async () => !(await host.run(["ip", "route"])).includes("10.5.160.0/24"), {
     signal,
     within: 3_000,
     what: "the stale route is gone",
   });
   const routes = await host.run(["ip", "route"]);
-  expect(routes).toContain("10.5.61.0/25");
-  expect(routes).toContain("10.5.62.0/24");
+  expect(routes).toContain("10.5.161.0/25");
+  expect(routes).toContain("10.5.162.0/24");
 });
 
 function at<T>(items: readonly T[], index: number): T {

@@ -6,8 +6,11 @@ import type { Abortable } from "../../src/lib/abortable.ts";
 export interface Capture {
   /** What tcpdump has printed so far, a line per packet. */
   readonly packets: readonly string[];
-  /** Ends it. @returns all packets that were on the wire before */
-  stop(): Promise<readonly string[]>;
+  /**
+   * Ends it. @returns the packets that were on the wire before
+   * @param least tcpdump lags behind the wire and forgets the rest when it ends: so many are waited for first
+   */
+  stop(least?: number): Promise<readonly string[]>;
 }
 
 interface CaptureOptions extends Abortable {
@@ -28,14 +31,16 @@ export async function capture(place: Place, { link, filter, signal }: CaptureOpt
   const packets = () => text.stdout.split("\n").filter((line) => line !== "");
   await waitUntil(() => text.stderr.includes("listening on"), {
     signal,
-    within: 5000,
+    within: 15_000,
     what: `tcpdump listens on ${link}`,
   });
   return {
     get packets() {
       return packets();
     },
-    async stop() {
+    async stop(least = 0) {
+      const hasSeen = () => packets().length >= least;
+      await waitUntil(hasSeen, { signal, within: 15_000, what: `tcpdump tells of ${least} packets` }).catch(() => {});
       tcpdump.kill("SIGINT");
       await end;
       return packets();

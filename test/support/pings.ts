@@ -20,19 +20,22 @@ interface PingDuringOptions extends Abortable {
   readonly interval?: number;
 }
 
-/** How many answers must come after the action, and how long that may take: a path that stays dead counts as lost. */
-const AFTERWARDS = { answers: 20, within: 2000 };
+/**
+ * How many answers must come after the action, and how long that may take: a path that stays dead counts as lost. Twenty take 0.2 s, and
+ * ping sends later, and never more often, where others load the machine.
+ */
+const AFTERWARDS = { answers: 20, within: 5_000 };
 
 /**
  * Pings 100 times a second during an action and counts what was never answered. Ping itself must be answered before the action begins.
- * @param action gets `answered`, which waits for the next answer: just after it no ping is under way for some milliseconds
+ * @param action gets `answered`, which waits for an answer to a ping that was just sent: for the third of an interval none is under way then
  */
 export async function pingDuring<T>(
   from: Place,
   { to, interval = 0.01, signal }: PingDuringOptions,
   action: (pings: { readonly answered: () => Promise<unknown> }) => Promise<T>,
 ): Promise<PingCount<T>> {
-  const ping = from.spawn(["ping", "-n", "-i", String(interval), to], { stdio: ["ignore", "pipe", "inherit"] });
+  const ping = from.spawn(["ping", "-n", "-D", "-i", String(interval), to], { stdio: ["ignore", "pipe", "inherit"] });
   const end = ended(ping);
   if (ping.stdout === null) throw new Error("ping has no output");
   const answered = new Set<number>();
@@ -51,8 +54,14 @@ export async function pingDuring<T>(
   });
   const closed = once(lines, "close");
   try {
-    await waitUntil(() => answered.size > 5, { signal, within: 5000, what: `${from.title} pings ${to}` });
-    const result = await action({ answered: () => once(lines, "line", { signal }) });
+    await waitUntil(() => answered.size > 5, { signal, within: 10_000, what: `${from.title} pings ${to}` });
+    const justAnswered = async () => {
+      for (;;) {
+        const [line] = (await once(lines, "line", { signal })) as [string];
+        if (sinceSent(line) < interval * 1000 * 0.7) return;
+      }
+    };
+    const result = await action({ answered: justAnswered });
     const before = answered.size;
     const recovers = waitUntil(() => answered.size >= before + AFTERWARDS.answers, {
       signal,
@@ -72,6 +81,12 @@ export async function pingDuring<T>(
   } finally {
     ping.kill("SIGKILL");
   }
+}
+
+/** How long ago the ping was sent whose answer this line tells of, ms: when it came, by `-D`, and how long it took. */
+function sinceSent(line: string): number {
+  const [, seconds, time] = /^\[([\d.]+)\] .* time=([\d.]+) ms/.exec(line) ?? [];
+  return Date.now() - Number(seconds) * 1000 + Number(time);
 }
 
 /** Numbers of pings have 16 bits. @returns the number that ends in these and is nearest to one seen before */

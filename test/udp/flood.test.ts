@@ -35,7 +35,7 @@ test("udp loses no packet of its peers while a stranger floods it, and TCP goes 
   const alone = await duplex(a.pod, b.pod, { bytes, signal });
   const { result } = await floodDuring(lab.switch.namespace, flood, () => duplex(a.pod, b.pod, { bytes, signal }));
   expect([alone.isIntact, result.isIntact]).toEqual([true, true]);
-  expect(result.seconds).toBeLessThan(5 * alone.seconds);
+  expect(result.seconds).toBeLessThan(10 + 5 * alone.seconds); // the machine itself may stand still for a while
 });
 
 /** Datagrams to a host's port that the kernel dropped: the last column of /proc/net/udp. */
@@ -52,14 +52,14 @@ test("udp has the kernel drop a flood as long as it lasts, lets in a peer that c
   /** Whether the kernel drops what little a stranger sends. */
   const isGuarded = async () => {
     const before = await kernelDrops(b, port);
-    const { sent } = await floodDuring(stranger, { to: b.address, port, rate: 100, signal }, () => sleep(400));
+    const { sent } = await floodDuring(stranger, { to: b.address, port, rate: 25, signal }, () => sleep(400));
     return (await kernelDrops(b, port)) - before > sent / 2;
   };
   expect(await isGuarded()).toBe(false);
   const flood = { to: b.address, port, rate: 30_000, signal };
   const { result } = await floodDuring(stranger, flood, async () => {
     const isDropped = async () => (await kernelDrops(b, port)) > 3_000;
-    await waitUntil(isDropped, { signal, within: 3_000, what: "the kernel drops it" });
+    await waitUntil(isDropped, { signal, within: 15_000, what: "the kernel drops it" });
     const late = withPod(await lab.addHost());
     await untilPing(late.pod, b.pod, ceiling(2_000));
     // Meanwhile the socket's queue holds what peers send, and not what the stranger does.
@@ -67,8 +67,9 @@ test("udp has the kernel drop a flood as long as it lasts, lets in a peer that c
   });
   expect(result.lost).toBe(0);
   await untilPing(a.pod, b.pod, ceiling(1_000));
-  await waitUntil(async () => !(await isGuarded()), { signal, within: 10_000, what: "it drops nothing any more" });
-});
+  // It is looked for the flood's end when nothing has come for 2 s, or 64 times something: a sample of this stranger's packets is something.
+  await waitUntil(async () => !(await isGuarded()), { signal, within: 45_000, what: "it drops nothing any more" });
+}, 120_000);
 
 test("udp answers a flood to a subnet nobody has with ICMP errors as seldom as Linux would", async () => {
   await using hosts = await up();

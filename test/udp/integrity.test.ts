@@ -88,7 +88,7 @@ describe("udp delivers data in both directions at once, byte for byte,", () => {
     ] as const)
       await host.namespace.ip([`route add ${other.address}/32 dev eth0 mtu 1300`]);
     expectAll(await exchange(20 * MB, 2), 20 * MB);
-    const whole = ["ping", "-n", "-c1", "-W2", "-M", "do", "-s", String(a.subnetEnv().mtu - 28), b.pod.address];
+    const whole = ["ping", "-n", "-c1", "-W5", "-M", "do", "-s", String(a.subnetEnv().mtu - 28), b.pod.address];
     expect((await a.pod.exec(whole)).code).toBe(0); // in two pieces outside
   });
 

@@ -1,5 +1,4 @@
 import { createInterface } from "node:readline";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
@@ -41,7 +40,6 @@ describe.each([
     if (receiver.stdout !== null) createInterface({ input: receiver.stdout }).on("line", (line) => lines.push(line));
     await saysOnce(receiver.stdout, "ready", { signal });
     const sent = JSON.parse(await a.pod.run([process.execPath, program, "send", b.pod.address]));
-    await sleep(100);
     receiver.kill("SIGTERM");
     await end;
     const { received, wrong } = JSON.parse(lines.at(-1) ?? "");
@@ -52,23 +50,23 @@ describe.each([
 
   test("carries pings of all sizes, fragmented or not", async () => {
     for (const size of [0, 1, 7, 8, 15, 16, 100, 1443, 1444, 1445, 1446, 2943, 2944, 8192, 30_001, 65_507])
-      expect(await a.pod.run(["ping", "-n", "-c1", "-W2", "-s", String(size), b.pod.address])).toContain(
+      expect(await a.pod.run(["ping", "-n", "-c1", "-W5", "-s", String(size), b.pod.address])).toContain(
         " 0% packet loss",
       );
   });
 
   test("carries a packet of just the MTU that must not be fragmented, and none larger", async () => {
     const { mtu } = a.subnetEnv();
-    const ping = (size: number) =>
-      a.pod.exec(["ping", "-n", "-c1", "-W0.3", "-M", "do", "-s", String(size), b.pod.address]);
-    expect((await ping(mtu - 28)).code).toBe(0);
-    const { code, stderr, stdout } = await ping(mtu - 27);
+    const ping = (size: number, wait: number) =>
+      a.pod.exec(["ping", "-n", "-c1", `-W${wait}`, "-M", "do", "-s", String(size), b.pod.address]);
+    expect((await ping(mtu - 28, 5)).code).toBe(0);
+    const { code, stderr, stdout } = await ping(mtu - 27, 0.3);
     expect(code).not.toBe(0);
     expect(stdout + stderr).toContain(`mtu=${mtu}`);
   });
 
   test("leaves IP options and the bit that forbids fragments alone", async () => {
-    const hops = await a.pod.run(["ping", "-n", "-c1", "-W2", "-R", b.pod.address]);
+    const hops = await a.pod.run(["ping", "-n", "-c1", "-W5", "-R", b.pod.address]);
 
     expect(hops.match(/\d+\.\d+\.\d+\.\d+$/gm)).toEqual(
       [
@@ -77,15 +75,15 @@ describe.each([
       ].flat(),
     );
     const seen = await capture(b.pod, { link: "eth0", filter: "-v icmp[icmptype]==icmp-echo", signal });
-    for (const mode of ["do", "dont"]) await a.pod.run(["ping", "-n", "-c1", "-W2", "-M", mode, b.pod.address]);
-    const flags = (await seen.stop()).flatMap((line) => /flags \[(\w+)\]/.exec(line)?.[1] ?? []);
+    for (const mode of ["do", "dont"]) await a.pod.run(["ping", "-n", "-c1", "-W5", "-M", mode, b.pod.address]);
+    const flags = (await seen.stop(4)).flatMap((line) => /flags \[(\w+)\]/.exec(line)?.[1] ?? []); // two lines each
     expect(flags).toEqual(["DF", "none"]);
   });
 
   test("is a hop at each end: TTL ends at the sender's device, then at the receiver's", async () => {
     const hops: string[] = [];
     for (let ttl = 1; ttl <= 5; ttl++) {
-      const { stdout } = await a.pod.exec(["ping", "-n", "-c1", "-W2", "-t", String(ttl), b.pod.address]);
+      const { stdout } = await a.pod.exec(["ping", "-n", "-c1", "-W5", "-t", String(ttl), b.pod.address]);
       hops.push(
         /From ([\d.]+) .*Time to live exceeded/.exec(stdout)?.[1] ?? /from ([\d.]+):/.exec(stdout)?.[1] ?? "nobody",
       );
@@ -101,7 +99,7 @@ describe.each([
 
   test("tells pods and the host itself that a subnet nobody has cannot be reached", async () => {
     for (const from of [a.pod, a]) {
-      const { stdout } = await from.exec(["ping", "-n", "-c1", "-W2", "10.5.255.1"]);
+      const { stdout } = await from.exec(["ping", "-n", "-c1", "-W5", "10.5.255.1"]);
       expect(stdout).toContain(`From ${hostsAddress(a, 0)} icmp_seq=1 Destination Net Unreachable`);
     }
     const { stdout } = await a.pod.exec([

@@ -1,6 +1,7 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import { ended } from "../../src/lab/program.ts";
@@ -35,6 +36,8 @@ export async function captureCable(
   const end = ended(tcpdump);
   await saysOnce(tcpdump.stderr, "listening on", { signal });
   return async () => {
+    // It lags behind the wire, and forgets the rest when it ends.
+    for (let before = -1; before !== statSync(file).size; await sleep(300)) before = statSync(file).size;
     tcpdump.kill("SIGINT");
     await end;
     const bytes = readFileSync(file);

@@ -27,7 +27,7 @@ test.each([
 
     expect((await duplex(a.pod, b.pod, { bytes: 3_000_000, streams: 2, signal })).isIntact).toBe(true);
     const sizes = new URL("./sizes-program.ts", import.meta.url).pathname;
-    await a.pod.run([process.execPath, sizes, "send", b.pod.address]); // nobody listens: errors come back by ICMP
+    await a.pod.run([process.execPath, sizes, "send", b.pod.address, "unheard"]); // nobody listens: errors come back by ICMP
     await a.pod.run(["ping", "-n", "-c2", "-i0.1", "-s", "9000", b.pod.address]);
     await a.pod.run(["ping", "-n", "-c1", "-R", b.pod.address]);
     await a.run(["ping", "-n", "-c1", b.pod.address]);
