@@ -42,9 +42,11 @@ test("three hosts of a VPC: pods reach each other by IPv4 and IPv6, restarts cha
   await c.daemon.stop("SIGKILL");
   await aws.vpc.setRunning(aws.instance(c), false);
   await deleteLease(lab, c);
+  for (const { daemon } of [a, b]) daemon.signal("SIGSTOP"); // else they may be quicker than who looks
   for (const subnet of subnetsOf(a)) await aws.vpc.set(SUBNET_TABLE, subnet, aws.instance(b).networkInterface);
   for (const subnet of subnetsOf(b)) await aws.vpc.unset(SUBNET_TABLE, subnet);
   await untilPings(a.pod, b.pod, ceiling(2_000), false);
+  for (const { daemon } of [a, b]) daemon.signal("SIGCONT");
   await untilPings(a.pod, b.pod, 20_000);
   await waitUntil(() => !aws.vpc.routesOf(SUBNET_TABLE).some((route) => gone.includes(route)), {
     signal,

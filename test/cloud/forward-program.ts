@@ -1,5 +1,6 @@
 // Runs where a cloud's servers are to be reached: passes each connection on to a socket file, after a line with the address it came from.
 // Arguments: address,port,file …
+import { once } from "node:events";
 import { connect, createServer } from "node:net";
 
 for (const argument of process.argv.slice(2)) {
@@ -14,6 +15,6 @@ for (const argument of process.argv.slice(2)) {
         outgoing.destroy();
       });
   });
-  server.listen(Number(port), address);
+  await once(server.listen(Number(port), address), "listening");
 }
 process.stdout.write("forwarding\n");

@@ -37,8 +37,10 @@ test("three hosts of a project: pods reach each other by IPv4 and IPv6, restarts
   await c.daemon.stop("SIGKILL");
   await gce.api.set(gce.instance(c), { state: "deleted" });
   await deleteLease(lab, c);
+  b.daemon.signal("SIGSTOP"); // else it may be quicker than who looks
   for (const subnet of subnetsOf(b)) await gce.api.remove(name(subnet));
   await untilPings(a.pod, b.pod, ceiling(2_000), false);
+  b.daemon.signal("SIGCONT");
   await untilPings(a.pod, b.pod, 20_000);
   await waitUntil(() => !gce.api.lines.some((line) => gone.includes(line)), {
     signal,

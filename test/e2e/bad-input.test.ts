@@ -5,7 +5,7 @@ import { waitUntil } from "../../src/lab/wait.ts";
 import { complaints } from "./hosts.ts";
 
 const { signal } = new AbortController();
-const WITHIN = 10_000;
+const WITHIN = 20_000;
 
 async function oneHost(options: Partial<LabOptions> = {}): Promise<{ lab: Lab; host: LabHost } & AsyncDisposable> {
   const lab = await Lab.up({ hosts: 1, pods: 0, daemons: false, store: "etcd2", signal, ...options });
@@ -97,7 +97,7 @@ for (const store of ["etcd2", "etcd3"] as const)
     const late = await lab.addHost();
     await waitUntil(async () => (await lab.ping({ timeout: 300 })).every((result) => result.time !== undefined), {
       signal,
-      within: 5_000,
+      within: 20_000,
       what: "all pods reach each other",
     });
     for (const word of ["garbage", "10.5.250.0-24", "10.5.252.0/24"]) {

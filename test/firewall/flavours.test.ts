@@ -153,6 +153,11 @@ describe.each(FLAVOURS)("on a host with $name", (flavour) => {
     const watch = { link: "eth0", filter: "tcp[tcpflags] & tcp-syn != 0", signal };
     const [atA, atB] = await Promise.all([capture(a.pod, watch), capture(b.pod, watch)]);
     expect(await sourceSeen(a.pod, b.pod.address)).toBe(a.pod.address);
+    await waitUntil(() => [atA, atB].every(({ packets }) => packets.length >= 2), {
+      signal,
+      within: 20_000,
+      what: "tcpdump has read the SYN of either end on both sides",
+    });
     const seen = await Promise.all([atA.stop(), atB.stop()]);
     const sizes = seen.map((packets) => packets.map((line) => /mss (\d+)/.exec(line)?.[1]));
     const fits = String(a.subnetEnv().mtu - 40);
@@ -175,8 +180,10 @@ describe.each(FLAVOURS)("on a host with $name", (flavour) => {
       await flavour.flush(a);
       await isBack();
     }
+    a.daemon.signal("SIGSTOP"); // else it may be quicker than who looks
     await flavour.damage(a);
     expect(await masquerading()).not.toEqual(before);
+    a.daemon.signal("SIGCONT");
     await isBack();
   });
 

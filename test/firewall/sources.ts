@@ -9,8 +9,8 @@ const PROGRAM = new URL("./source-program.ts", import.meta.url).pathname;
 const ASK = `
 import socket, sys
 address, source, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
-with socket.create_connection((address, 7788), timeout=3, source_address=(source, port)) as connection:
-    connection.settimeout(3)
+with socket.create_connection((address, 7788), timeout=20, source_address=(source, port)) as connection:
+    connection.settimeout(20)
     text = b""
     while piece := connection.recv(100): # to the end: who closes first keeps the port in TIME_WAIT, for IPv6 too
         text += piece

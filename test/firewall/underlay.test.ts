@@ -12,7 +12,10 @@ import { PYTHON } from "../support/python.ts";
 
 const { signal } = new AbortController();
 
-/** Sends vxlan datagrams to itself, ten of each kind: argv are an address and `PORT/VNI`, with `/hidden` behind an extension header. Prints how many came. */
+/**
+ * Sends vxlan datagrams to itself, ten of each kind: argv are an address and `PORT/VNI`, with `/hidden` behind an extension header. Prints
+ * how many came, once one to a port of nobody's has, which was sent last: a busy kernel delivers when it comes to it.
+ */
 const SEND = `
 import socket, struct, sys
 address = sys.argv[1]
@@ -28,6 +31,11 @@ for kind in sys.argv[2:]:
         outward.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_DSTOPTS, bytes([0, 0, 1, 4, 0, 0, 0, 0]))
     for _ in range(10):
         outward.sendto(struct.pack("!BBHI", 8, 0, 0, int(vni) << 8) + bytes(30), (address, int(port)))
+    last = socket.socket(family, socket.SOCK_DGRAM)
+    last.bind((address, 0))
+    last.settimeout(10)
+    socket.socket(family, socket.SOCK_DGRAM).sendto(b"last", last.getsockname()[:2])
+    last.recv(100)
     count = 0
     try:
         while True:

@@ -120,7 +120,7 @@ test("watchLeases() goes on where it was when the server ends a watch, by bookma
   });
   bench.api.store.tick(100); // changes of other kinds of objects
   bench.api.store.compact();
-  await delay(300); // a bookmark comes every 100 ms
+  for (let turn = 0; turn < 4; turn++) await delay(100); // a bookmark comes every 100 ms, and must be read before the next line
   bench.api.dropConnections();
   bench.addPeer("c", "10.5.3.0/24", "192.0.2.3");
   const updates = await untilStanding(watch, B, C);
