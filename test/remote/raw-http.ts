@@ -1,15 +1,21 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 
-/** Sends these bytes and reads until the server closes, or nothing comes for a while. */
+/** Until a server on this machine says anything. */
+const PATIENCE = 20_000;
+
+/** Sends these bytes and reads until the server closes, or nothing more comes for a while. */
 export async function rawExchange(port: number, bytes: string | Buffer, { quiet = 1_000 } = {}): Promise<string> {
   const socket = connect(port, "127.0.0.1");
   await once(socket, "connect");
   let text = "";
-  socket.setEncoding("latin1").on("data", (chunk: string) => (text += chunk));
+  socket.setEncoding("latin1").on("data", (chunk: string) => {
+    text += chunk;
+    socket.setTimeout(quiet);
+  });
   socket.on("error", () => undefined);
   socket.write(bytes);
-  socket.setTimeout(quiet, () => socket.destroy());
+  socket.setTimeout(PATIENCE, () => socket.destroy());
   await once(socket, "close");
   return text;
 }

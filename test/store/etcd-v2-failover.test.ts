@@ -8,6 +8,7 @@ import { RecordingLogger } from "../../src/lib/recording-logger.ts";
 import { parseEtcdOptions } from "../../src/store/etcd/options.ts";
 import { EtcdV2Registry } from "../../src/store/etcd-v2/etcd-v2-registry.ts";
 import { EtcdV2DisabledError } from "../../src/store/etcd-v2/keys-api.ts";
+import { ceiling } from "../e2e/hosts.ts";
 import { EtcdServer } from "../support/etcd.ts";
 import { freePort } from "../support/free-port.ts";
 import { type Tampering, TamperingProxy } from "./tampering-proxy.ts";
@@ -150,7 +151,7 @@ describe("EtcdV2Registry with an endpoint that", () => {
     const registry = await open("http://192.0.2.254:2379", etcd.endpoint);
     const before = performance.now();
     expect((await registry.getConfig("", options)).text).toBe(config);
-    expect(performance.now() - before).toBeLessThan(1_900);
+    expect(performance.now() - before).toBeLessThan(ceiling(1_000) + 1_000); // and the answer of the next one
   });
 
   test("has failed for a reason of its own is named with the others", async () => {

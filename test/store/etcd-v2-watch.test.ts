@@ -170,23 +170,25 @@ describe("EtcdV2Registry.watchLeases()", () => {
     expect(left).toBeGreaterThan(86_400 - 10);
   });
 
-  /** Lets time pass for the registry, and its requests be answered meanwhile. */
-  const pass = async (clock: FakeClock, seconds: number) => {
+  /** Lets time pass for a registry behind the proxy, and its requests be answered meanwhile, however long that takes. */
+  const pass = async (clock: FakeClock, seconds: number, proxy: TamperingProxy) => {
     for (let passed = 0; passed < seconds; passed++) {
       await clock.advance(1_000);
-      await delay(25);
+      do await delay(25);
+      while (proxy.unanswered > 0);
     }
   };
 
   test("keeps its cursor up with a store in which only other keys change", async () => {
     const clock = new FakeClock();
-    const registry = connect(etcd.endpoint, clock);
+    const proxy = cleanup.use(await TamperingProxy.start(etcd.endpoint));
+    const registry = connect(proxy.endpoint, clock);
     const { cursor } = await registry.listLeases("", options);
     const watch = follow(registry, cursor);
     await expect.poll(watch.isConnected).toBe(true);
     for (let round = 0; round < 4; round++) {
       await changeOtherKeys(450);
-      await pass(clock, 12);
+      await pass(clock, 12, proxy);
     }
     expect(watch.cursor().index - cursor.index).toBeGreaterThanOrEqual(1_800n);
     expect(watch.events()).toEqual([]);
@@ -198,11 +200,12 @@ describe("EtcdV2Registry.watchLeases()", () => {
 
   test("stays with its connection when it could not be renewed without loss", async () => {
     const clock = new FakeClock();
-    const registry = connect(etcd.endpoint, clock);
+    const proxy = cleanup.use(await TamperingProxy.start(etcd.endpoint));
+    const registry = connect(proxy.endpoint, clock);
     const watch = follow(registry, (await registry.listLeases("", options)).cursor);
     await expect.poll(watch.isConnected).toBe(true);
     await changeOtherKeys(1_100);
-    await pass(clock, 12);
+    await pass(clock, 12, proxy);
     await registry.createLease("", claim(1), options);
     await expect.poll(() => watch.events().map(describeEvent)).toEqual(["+10.5.1.0/24"]);
   });
@@ -214,7 +217,7 @@ describe("EtcdV2Registry.watchLeases()", () => {
     const watch = follow(registry, (await registry.listLeases("", options)).cursor);
     await expect.poll(watch.isConnected).toBe(true);
     const before = proxy.requests.length;
-    await pass(clock, 61);
+    await pass(clock, 61, proxy);
     const asked = proxy.requests.slice(before);
     expect(asked.length).toBeLessThanOrEqual(24);
     expect(asked.filter(({ path }) => path.includes("quorum=true"))).toEqual([]); // those write to etcd's log
@@ -228,7 +231,7 @@ describe("EtcdV2Registry.watchLeases()", () => {
     await expect.poll(watch.isConnected).toBe(true);
     const body = '{"name":"default","id":"1","state":"StateFollower","leaderInfo":{"leader":"0","uptime":"1s"}}';
     proxy.tamper = ({ path }) => (path === "/v2/stats/self" ? { body } : "pass");
-    await pass(clock, 11);
+    await pass(clock, 11, proxy);
     const error = await watch.failed;
     expect(error).toBeInstanceOf(StoreUnavailableError);
     expect((error as Error).message).toContain("no leader");

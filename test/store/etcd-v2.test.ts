@@ -9,6 +9,7 @@ import { EtcdV2Registry } from "../../src/store/etcd-v2/etcd-v2-registry.ts";
 import type { Registry } from "../../src/store/registry.ts";
 import { describeRegistry } from "../../src/store/registry-conformance.ts";
 import { EtcdServer } from "../support/etcd.ts";
+import { untilSilent } from "./silent.ts";
 
 let server: EtcdServer;
 beforeAll(async () => {
@@ -89,6 +90,7 @@ describeRegistry<Fixture>("etcd v2", {
   },
   freeze: async () => {
     server.freeze();
+    await untilSilent(server.endpoint);
     return async () => server.thaw();
   },
 });

@@ -7,6 +7,7 @@ import { systemClock } from "../../src/lib/clock.ts";
 import { RecordingLogger } from "../../src/lib/recording-logger.ts";
 import { parseEtcdOptions } from "../../src/store/etcd/options.ts";
 import { EtcdV3Registry } from "../../src/store/etcd-v3/etcd-v3-registry.ts";
+import { ceiling } from "../e2e/hosts.ts";
 import { EtcdServer } from "../support/etcd.ts";
 import { freePort } from "../support/free-port.ts";
 import { GrpcProxy, type Tampering } from "./grpc-proxy.ts";
@@ -126,7 +127,7 @@ describe("EtcdV3Registry with an endpoint that", () => {
     const registry = await open("http://192.0.2.254:2379", etcd.endpoint);
     const before = performance.now();
     expect((await registry.getConfig("", options)).text).toBe(config);
-    expect(performance.now() - before).toBeLessThan(1_900);
+    expect(performance.now() - before).toBeLessThan(ceiling(1_000) + 1_000); // and the answer of the next one
   });
 
   test("has failed for a reason of its own is named with the others", async () => {
@@ -218,12 +219,7 @@ test("EtcdV3Registry leaves a member that has lost its leader, in a watch and in
   const member = (name: "a" | "b") =>
     EtcdServer.start({
       ports: peers[name],
-      args: [
-        `--name=${name}`,
-        `--initial-cluster=${cluster.join(",")}`,
-        "--heartbeat-interval=50",
-        "--election-timeout=500",
-      ],
+      args: [`--name=${name}`, `--initial-cluster=${cluster.join(",")}`],
     });
   const [a, b] = await Promise.all([member("a"), member("b")]);
   cleanup.use(a);

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { formatPrefix } from "../../src/ip/prefix.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { type Logger, silentLogger } from "../../src/lib/logger.ts";
@@ -7,6 +6,7 @@ import { parseEtcdOptions } from "../../src/store/etcd/options.ts";
 import { EtcdV3Registry } from "../../src/store/etcd-v3/etcd-v3-registry.ts";
 import { describeRegistry } from "../../src/store/registry-conformance.ts";
 import { EtcdServer } from "../support/etcd.ts";
+import { untilSilent } from "./silent.ts";
 
 const PREFIX = "/coreos.com/network";
 
@@ -53,7 +53,7 @@ describeRegistry("EtcdV3Registry", {
   },
   async freeze({ server }) {
     server.freeze();
-    await delay(50); // the signal is not there at once
+    await untilSilent(server.endpoint);
     return async () => server.thaw();
   },
 });

@@ -93,7 +93,7 @@ export class GrpcProxy implements AsyncDisposable {
       stream.respond({ ":status": status, ...answer }, { waitForTrailers: !endStream, endStream });
       if (endStream) return;
       onward.pipe(stream);
-      stream.on("wantTrailers", () => void trailers.then((last) => stream.sendTrailers(last)));
+      stream.on("wantTrailers", () => void trailers.then((last) => stream.destroyed || stream.sendTrailers(last)));
     });
   }
 }

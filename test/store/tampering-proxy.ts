@@ -35,12 +35,17 @@ export class TamperingProxy implements AsyncDisposable {
   readonly requests: SeenRequest[] = [];
   tamper: (request: SeenRequest) => Tampering = () => "pass";
   readonly #target: string | undefined;
+  readonly #unanswered = new Set<ServerResponse>();
   readonly #passing = new Set<{ readonly reply: IncomingMessage; readonly response: ServerResponse }>();
   readonly #server: Server;
 
   private constructor(target: string | undefined) {
     this.#target = target;
-    this.#server = createServer((request, response) => void this.#serve(request, response));
+    this.#server = createServer((request, response) => {
+      this.#unanswered.add(response);
+      response.on("close", () => this.#unanswered.delete(response));
+      this.#serve(request, response).catch(() => response.destroy());
+    });
   }
 
   static async start(target?: string): Promise<TamperingProxy> {
@@ -54,6 +59,11 @@ export class TamperingProxy implements AsyncDisposable {
     const address = this.#server.address();
     if (address === null || typeof address === "string") throw new Error("not listening");
     return `http://127.0.0.1:${address.port}`;
+  }
+
+  /** How many requests are under way of whose answer nothing has been sent yet. */
+  get unanswered(): number {
+    return this.#unanswered.size;
   }
 
   /** Reads no further in the answers that are under way, so that they fill the connection. @returns what reads on */
@@ -89,6 +99,7 @@ export class TamperingProxy implements AsyncDisposable {
       } else {
         response.writeHead(reply.statusCode ?? 0, reply.headers);
         response.flushHeaders();
+        this.#unanswered.delete(response);
         reply.pipe(response);
         const passing = { reply, response };
         this.#passing.add(passing);
