@@ -12,6 +12,8 @@ function neighbor(of: Namespace): Namespace {
   const other = new Namespace();
   of.ip(`link add far type veth peer name eth1 address ${MAC} netns ${other.name}`, "link set far master eth0 up");
   other.ip("addr flush dev eth0", "link set eth0 down", "link set eth1 up", "addr add 192.0.2.9/24 dev eth1");
+  other.untilUp("eth1");
+  of.untilUp("far");
   return other;
 }
 

@@ -43,6 +43,12 @@ export class Namespace implements Disposable {
     return JSON.parse(text === "" ? "[]" : text);
   }
 
+  /** Waits until a veth has carrier here and, where it is a port of the bridge, is no longer kept out of it. */
+  untilUp(link: string): void {
+    while (!this.run("ip", "link", "show", link).includes("LOWER_UP"));
+    while (/ state (?!forwarding)/.test(this.run("bridge", "link", "show", "dev", link)));
+  }
+
   /** What a program prints there. */
   run(...argv: readonly string[]): string {
     return execFileSync("ip", ["netns", "exec", this.name, ...argv], { encoding: "utf8" });

@@ -29,6 +29,8 @@ function host(of: Namespace): Namespace {
     "link set flannel.1 up",
     "route add 10.5.0.0/16 dev flannel.1 scope global",
   );
+  other.untilUp("eth1");
+  of.untilUp("far");
   return other;
 }
 

@@ -30,13 +30,13 @@ test("pingDuring() loses nothing while nothing happens", async () => {
     return stdout;
   });
   expect({ lost, result }).toEqual({ lost: 0, result: "" });
-  expect(sent).toBeGreaterThan(30);
+  expect(sent).toBeGreaterThan(20);
 });
 
 test("pingDuring() counts what is lost while the cable is out", async () => {
   const { lost, sent } = await pingDuring(one, { to: other.address, signal }, async () => {
     await lab.switch.setCable("h2", "down");
-    await host.exec(["sleep", "0.3"]);
+    await host.exec(["sleep", "1"]);
     await lab.switch.setCable("h2", "up");
   });
   expect(lost).toBeGreaterThan(10);
@@ -47,12 +47,12 @@ test("pingDuring() counts all that follows if the path stays dead", async () => 
   const cut = () => lab.switch.setCable("h2", "down");
   const { lost } = await pingDuring(one, { to: other.address, signal }, cut);
   await lab.switch.setCable("h2", "up");
-  await waitUntil(async () => (await lab.ping({ timeout: 200 })).every(({ time }) => time !== undefined), {
+  await waitUntil(async () => (await lab.ping({ timeout: 1_000 })).every(({ time }) => time !== undefined), {
     signal,
-    within: 5000,
+    within: 20_000,
     what: "the path is back",
   });
-  expect(lost).toBeGreaterThan(100);
+  expect(lost).toBeGreaterThan(20); // of 200, where ping has the processor 100 times a second
 });
 
 test("tcpDelivers() is true if the other pod has every byte", async () => {
@@ -76,6 +76,7 @@ test("iperf3() measures the way from one pod to the other", async () => {
 test("capture() sees what passes the filter, and only that", async () => {
   const watching = await capture(host, { link: "eth0", filter: "icmp[icmptype] == icmp-echo", signal });
   await one.run(["ping", "-n", "-c", "3", "-i", "0.01", other.address]);
+  await waitUntil(() => watching.packets.length >= 3, { signal, within: 20_000, what: "tcpdump has read them" });
   const packets = await watching.stop();
   expect(packets).toHaveLength(3);
   expect(packets[0]).toContain(`IP ${one.address} > ${other.address}: ICMP echo request`);

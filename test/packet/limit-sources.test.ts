@@ -31,13 +31,20 @@ test("limitSources() has the kernel hand over what comes from a thousand ranges,
   const comeFrom = (addresses: readonly number[]) => {
     let count = 0;
     const data = new Uint8Array(1);
+    const droppedBefore = port.dropped();
+    const receive = () => {
+      while (recv(fd, data, 0) > 0) count++;
+    };
     for (const address of addresses) {
       const from = inNamespace(namespace.path, () => socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0));
       bind(from, socketAddress(address, 0));
       sendto(from, data, 0, socketAddress(0x7f00_0001, PORT));
       close(from);
-      while (recv(fd, data, 0) > 0) count++;
+      receive();
     }
+    // Where the processor is busy, the kernel delivers the last ones when it comes to it.
+    const end = performance.now() + 10_000;
+    while (count + port.dropped() - droppedBefore < addresses.length && performance.now() < end) receive();
     return count;
   };
   const first = (index: number) => NETWORK + 1000 + 100 * index;
