@@ -42,6 +42,7 @@ export class HolderKeeper implements DescriptorKeeper {
   readonly #options: HolderKeeperOptions;
   #holder: Holder | undefined;
   #keeping: Promise<void> = Promise.resolve();
+  readonly #disposal = new AbortController();
 
   constructor(options: HolderKeeperOptions) {
     this.#options = options;
@@ -143,8 +144,14 @@ export class HolderKeeper implements DescriptorKeeper {
     await holder.ended;
     if (this.#holder !== holder) return;
     this.#holder = undefined;
-    const { pid } = holder.id;
-    this.#options.logger.warn(LOSSY, { reason: "somebody ended the process that keeps them", pid });
+    const { clock, logger } = this.#options;
+    try {
+      await clock.sleep(ENDING, this.#disposal); // a service manager that stops us ends all that we started with us
+    } catch {
+      return;
+    }
+    if (this.#holder !== undefined) return;
+    logger.warn(LOSSY, { reason: "somebody ended the process that keeps them", pid: holder.id.pid });
   }
 
   /** A holder that nobody can take from would only keep ports busy. @throws what keeps us from it */
@@ -192,6 +199,7 @@ export class HolderKeeper implements DescriptorKeeper {
 
   /** What is kept stays kept, for the time-out, which begins now. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#disposal.abort();
     await this.#keeping;
     const holder = this.#holder;
     this.#holder = undefined; // its end is expected

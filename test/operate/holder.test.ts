@@ -312,6 +312,10 @@ describe("the holder", () => {
     const second = host.start();
     await second.says("kept");
     expect(second.lines).toContain("bound");
+    process.kill(host.holder, "SIGTERM"); // as a service manager that stops the daemon
+    await second.until(() => host.holders.length === 0, "no holder");
+    await second.end("SIGTERM");
+    expect(second.lines.filter((line) => line.startsWith("warn"))).toEqual([]);
   });
 
   test.each(["sleep", "dash"])("HolderKeeper says once that it cannot keep anything without %s", async (program) => {

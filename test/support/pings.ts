@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { createInterface } from "node:readline";
 import type { Place } from "../../src/lab/place.ts";
 import { ended } from "../../src/lab/program.ts";
@@ -7,8 +8,9 @@ import type { Abortable } from "../../src/lib/abortable.ts";
 
 export interface PingCount<T> {
   readonly sent: number;
+  /** On the way: not what came back to a ping that had no room for it. */
   readonly lost: number;
-  /** Where the losses were: numbers of the packets, first is 1. */
+  /** Which ones ping has not shown an answer of, the first is 1. */
   readonly missing: readonly number[];
   /** What the action returned. */
   readonly result: T;
@@ -72,12 +74,13 @@ export async function pingDuring<T>(
       () => true,
       () => false,
     );
+    const overflow = ping.exitCode === null && ping.pid !== undefined ? overflowOf(ping.pid) : 0;
     ping.kill("SIGINT");
     await Promise.all([end, closed]);
     // The answers to the last packets are still under way when ping is stopped; later than the last answer, only a dead path counts.
     const last = recovered ? highest : sent;
     const missing = Array.from({ length: last }, (_, index) => index + 1).filter((number) => !answered.has(number));
-    return { sent: last, lost: missing.length, missing, result };
+    return { sent: last, lost: Math.max(0, missing.length - overflow), missing, result };
   } finally {
     ping.kill("SIGKILL");
   }
@@ -87,6 +90,22 @@ export async function pingDuring<T>(
 function sinceSent(line: string): number {
   const [, seconds, time] = /^\[([\d.]+)\] .* time=([\d.]+) ms/.exec(line) ?? [];
   return Date.now() - Number(seconds) * 1000 + Number(time);
+}
+
+/**
+ * How many answers have come back to a ping whose queue was full. It holds some 150: where the machine stands still for two seconds, as many
+ * as that come back at once. proc_net(5): the last column of raw sockets.
+ */
+function overflowOf(pid: number): number {
+  const descriptors = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+  const sockets = ["raw", "raw6"].flatMap((file) =>
+    readFileSync(`/proc/${pid}/net/${file}`, "latin1").split("\n").slice(1),
+  );
+  const drops = sockets.map((line) => {
+    const fields = line.trim().split(/\s+/);
+    return descriptors.includes(`socket:[${fields[9]}]`) ? Number(fields.at(-1)) : 0;
+  });
+  return drops.reduce((sum, count) => sum + count, 0);
 }
 
 /** Numbers of pings have 16 bits. @returns the number that ends in these and is nearest to one seen before */

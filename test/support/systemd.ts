@@ -2,8 +2,10 @@ import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { type ProcessId, processId } from "../../src/kernel/process-id.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import type { Place } from "../../src/lab/place.ts";
+import { signalProcess } from "../../src/lab/processes.ts";
 import { execute, type ProgramResult, run } from "../../src/lab/program.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { parseSubnetEnv, type SubnetEnv } from "../../src/lease/subnet-env.ts";
@@ -71,7 +73,7 @@ export class Systemd implements AsyncDisposable {
   readonly #host: Place;
   readonly #directory: string;
   readonly #group: string;
-  #pid = 0;
+  #init: ProcessId | undefined;
 
   /** @param host a host of a lab, which ends what is in its namespace */
   static async boot(host: LabHost, { signal }: Abortable): Promise<Systemd> {
@@ -102,8 +104,8 @@ export class Systemd implements AsyncDisposable {
     await waitUntil(
       async () => {
         if (child.exitCode !== null) throw new Error(`systemd ended with ${child.exitCode}: ${log.join("")}`);
-        this.#pid = firstInside(child.pid ?? 0);
-        if (this.#pid === 0) return false;
+        this.#init = firstInside(child.pid ?? 0);
+        if (this.#init === undefined) return false;
         const { stdout } = await this.exec(["systemctl", "is-system-running"], { signal });
         return /running|degraded/.test(stdout);
       },
@@ -122,12 +124,12 @@ export class Systemd implements AsyncDisposable {
 
   /** Runs a program where services run, but for their sandbox. */
   exec(argv: readonly string[], options: Abortable & { readonly input?: string }): Promise<ProgramResult> {
-    return execute(["nsenter", `--target=${this.#pid}`, "--all", ...argv], options);
+    return execute(["nsenter", `--target=${this.#init?.pid}`, "--all", ...argv], options);
   }
 
   /** As `exec()`. @returns its standard output @throws unless it exits with 0 */
   run(argv: readonly string[], options: Abortable & { readonly input?: string }): Promise<string> {
-    return run(["nsenter", `--target=${this.#pid}`, "--all", ...argv], options);
+    return run(["nsenter", `--target=${this.#init?.pid}`, "--all", ...argv], options);
   }
 
   async write(path: string, text: string, { signal }: Abortable): Promise<void> {
@@ -182,7 +184,7 @@ export class Systemd implements AsyncDisposable {
   /** Ends all of it; its control groups, which no namespace takes away, go too. */
   async [Symbol.asyncDispose](): Promise<void> {
     const signal = AbortSignal.timeout(PATIENCE);
-    if (this.#pid !== 0) process.kill(this.#pid, "SIGKILL");
+    if (this.#init !== undefined) signalProcess(this.#init, "SIGKILL"); // the lab may have ended it already
     const directory = mkdtempSync(join(tmpdir(), "flannel-cgroup-")); // the lab's own is gone by now
     await run(["mount", "-t", "cgroup2", "cgroup2", directory], { signal });
     try {
@@ -200,8 +202,8 @@ export class Systemd implements AsyncDisposable {
   }
 }
 
-/** systemd, as this namespace sees it: the child of what was unshared. 0 if it is not there yet. */
-function firstInside(outer: number): number {
+/** systemd, as this namespace sees it: the child of what was unshared. Undefined if it is not there yet. */
+function firstInside(outer: number): ProcessId | undefined {
   const children = (pid: number) => {
     try {
       return readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").trim().split(" ").filter(Boolean).map(Number);
@@ -209,7 +211,8 @@ function firstInside(outer: number): number {
       return [];
     }
   };
-  return children(outer).find((pid) => readFileSync(`/proc/${pid}/comm`, "latin1").trim() === "systemd") ?? 0;
+  const pid = children(outer).find((each) => readFileSync(`/proc/${each}/comm`, "latin1").trim() === "systemd");
+  return pid === undefined ? undefined : processId(pid);
 }
 
 /** Directories are all that can be removed there. */
