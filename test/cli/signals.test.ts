@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { flanneld, outcome, run, start, temporaryDirectory, waitingFlanneld } from "./program.ts";
+import { flanneld, outcome, start, temporaryDirectory, waitingFlanneld } from "./program.ts";
 import { type StopOptions, stopAfter } from "./stop-after.ts";
 
 const SIGNALS = ["SIGTERM", "SIGINT"] as const;
@@ -37,8 +37,9 @@ test.each(SIGNALS)("under a service manager, flanneld ends with 0 or by %s itsel
 
 test("flanneld ends with 0 by SIGINT as a script's background job, where SIGINT is ignored at first", async () => {
   using directory = temporaryDirectory();
-  const script = '"$@" & sleep 0.4; kill -INT $!; wait $!';
-  const { end } = await run("/bin/sh", ["-c", script, "sh", flanneld, ...waitingFlanneld(directory.path)]);
+  const script = ["/bin/sh", "-c", '"$@" & wait $!', "sh", flanneld, ...waitingFlanneld(directory.path)];
+  const target = (pid: number) => Number(readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1")) || undefined;
+  const { end } = await stopAfter(script, { delay: 400, signal: "SIGINT", from: "listening", target });
   expect(end).toBe(0);
 });
 

@@ -25,7 +25,7 @@ import { MemoryStore } from "../../src/store/memory/memory-store.ts";
 import { RegistrySubnetManager } from "../../src/store/registry-subnet-manager.ts";
 
 /** Ample for a slow machine: what does not happen by then does not happen. */
-const PATIENCE = 5_000;
+const PATIENCE = 20_000;
 
 export const VXLAN = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}';
 export const vxlanWith = (options: object) =>

@@ -4,8 +4,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
-import { processesInNamespaces } from "../../src/lab/processes.ts";
+import { processesInNamespaces, signalProcess } from "../../src/lab/processes.ts";
 import { orAbort } from "../../src/lib/or-abort.ts";
 
 const PROGRAM = fileURLToPath(new URL("socket-daemon.ts", import.meta.url));
@@ -51,14 +52,26 @@ export class Place implements Disposable {
     return started;
   }
 
-  /** Sends numbered datagrams, one after the other. @param pause between them, seconds */
-  send(first: number, last: number, { port = 9000, pause = 0 } = {}): ChildProcess {
-    const script = `for ((i=${first}; i<=${last}; i++)); do printf $i >/dev/udp/127.0.0.1/${port}; ${pause > 0 ? `sleep ${pause};` : ""} done`;
-    return spawn("ip", ["netns", "exec", this.namespace, "bash", "--norc", "-c", script], { stdio: "ignore" });
+  /** Sends numbered datagrams, one after the other. */
+  async sent(first: number, last: number, { port = 9000 } = {}): Promise<void> {
+    const script = `for ((i=${first}; i<=${last}; i++)); do printf $i >/dev/udp/127.0.0.1/${port}; done`;
+    await once(this.#bash(script), "close");
   }
 
-  async sent(...range: Parameters<Place["send"]>): Promise<void> {
-    await once(this.send(...range), "exit");
+  /** Sends numbered datagrams, from 1 on. @param pause between them, seconds @returns what ends it, and tells the last number */
+  sending(pause: number): () => Promise<number> {
+    const { stdin, stdout } = this.#bash(
+      `i=0; until read -r -t ${pause} _; do printf $((++i)) >/dev/udp/127.0.0.1/9000; done; echo $i`,
+    );
+    return async () => {
+      stdin.end("\n");
+      return Number(await text(stdout));
+    };
+  }
+
+  #bash(script: string) {
+    const argv = ["netns", "exec", this.namespace, "bash", "--norc", "-c", script];
+    return spawn("ip", argv, { stdio: ["pipe", "pipe", "inherit"] });
   }
 
   /** Whether the port is free for a program that knows nothing of all this. */
@@ -83,9 +96,9 @@ export class Place implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const { pid } of processesInNamespaces([`/run/netns/${this.namespace}`])) process.kill(pid, "SIGKILL");
+    for (const each of processesInNamespaces([`/run/netns/${this.namespace}`])) signalProcess(each, "SIGKILL");
     execFileSync("ip", ["netns", "del", this.namespace]);
-    rmSync(this.directory, { recursive: true });
+    rmSync(this.directory, { recursive: true, maxRetries: 5 }); // what was just killed may still have made a file
   }
 }
 
