@@ -47,7 +47,7 @@ export default defineConfig({
           include: ["src/**/*.test.ts", "scripts/**/*.test.ts"],
           pool: "threads",
           isolate: false,
-          testTimeout: 30_000, // properties take seconds where others load the machine
+          testTimeout: 120_000, // properties take ten seconds where others load the machine
         },
       },
       {

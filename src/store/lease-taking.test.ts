@@ -128,7 +128,7 @@ describe("acquireLease() of an own lease", () => {
 describe("acquireLease() of a new lease", () => {
   test("acquireLease() takes one of the first hundred free subnets, each about as often", async () => {
     const seen = new Map<string, number>();
-    for (let round = 0; round < 1000; round++) {
+    for (let round = 0; round < 2500; round++) {
       const subnet = subnetOf(await bench().take());
       seen.set(subnet, (seen.get(subnet) ?? 0) + 1);
     }
@@ -136,7 +136,7 @@ describe("acquireLease() of a new lease", () => {
     expect(Math.min(...numbers)).toBe(1);
     expect(Math.max(...numbers)).toBe(100);
     expect(seen.size).toBeGreaterThan(95);
-    expect(Math.max(...seen.values())).toBeLessThan(40);
+    expect(Math.max(...seen.values())).toBeLessThan(80);
   });
 
   test("acquireLease() takes no subnet that overlaps a lease of another length", async () => {

@@ -129,7 +129,7 @@ export function readAcknowledgement(cursor: MessageCursor): Acknowledgement {
   const errno = -i32.read(source, start, start + 4);
   if ((flags & NLM_F_ACK_TLVS) === 0) return { errno: errno === 0 ? 0 : errno, text: undefined, offset: undefined };
   const echoed = (flags & NLM_F_CAPPED) === 0 ? source.view.getUint32(start + 4, LITTLE_ENDIAN) : NETLINK_HEADER_SIZE;
-  const at = start + 4 + ((echoed + 3) & ~3);
+  const at = start + 4 + 4 * Math.ceil(echoed / 4); // not by bits, which would make large ones negative
   if (echoed < NETLINK_HEADER_SIZE || at > end)
     throw new WireError(`an error message that repeats ${echoed} bytes in ${end - start}`);
   const extended = ExtendedAck.read(source, at, end);

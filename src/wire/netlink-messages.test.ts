@@ -5,9 +5,10 @@ import { type Codec, sourceOf } from "./codec.ts";
 import { cursorAt, decodeAll, type FIXTURES, type Reader, readFixture, type Said } from "./fixtures.ts";
 import { IFF_UP, LinkMessage } from "./link-message.ts";
 import { NeighborMessage, NTF_SELF } from "./neighbor-message.ts";
-import { readAcknowledgement } from "./netlink-header.ts";
+import { NETLINK_HEADER_SIZE, readAcknowledgement } from "./netlink-header.ts";
 import { NexthopMessage } from "./nexthop-message.ts";
 import { RouteMessage, RTNH_F_ONLINK } from "./route-message.ts";
+import { WireError } from "./wire-error.ts";
 import { Writer } from "./writer.ts";
 
 const names = new Map(decodeAll("links", LinkMessage).map((link) => [link.index, link.name]));
@@ -253,6 +254,17 @@ test("readAcknowledgement() gives the kernel's errno and words", () => {
     text: "Nexthop has invalid gateway",
     offset: undefined,
   });
+});
+
+test("readAcknowledgement() refuses one that says it repeats more of the request than there is, however much", () => {
+  const [bytes = new Uint8Array()] = readFixture("refusal").messages;
+  for (const length of [15, bytes.length, 0x7fff_ffff, 0x8000_0010, 0xffff_ffff]) {
+    const changed = bytes.slice();
+    const view = new DataView(changed.buffer);
+    view.setUint16(6, 0x200, true); // NLM_F_ACK_TLVS, and not NLM_F_CAPPED
+    view.setUint32(NETLINK_HEADER_SIZE + 4, length, true);
+    expect(() => readAcknowledgement(cursorAt(changed)), String(length)).toThrow(WireError);
+  }
 });
 
 test.for([

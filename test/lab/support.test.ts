@@ -76,8 +76,7 @@ test("iperf3() measures the way from one pod to the other", async () => {
 test("capture() sees what passes the filter, and only that", async () => {
   const watching = await capture(host, { link: "eth0", filter: "icmp[icmptype] == icmp-echo", signal });
   await one.run(["ping", "-n", "-c", "3", "-i", "0.01", other.address]);
-  await waitUntil(() => watching.packets.length >= 3, { signal, within: 20_000, what: "tcpdump has read them" });
-  const packets = await watching.stop();
+  const packets = await watching.stop(3);
   expect(packets).toHaveLength(3);
   expect(packets[0]).toContain(`IP ${one.address} > ${other.address}: ICMP echo request`);
 });

@@ -4,7 +4,7 @@ import type { OwnFiles } from "../support/own-files.ts";
 
 const { signal } = new AbortController();
 /** What daemons do takes a moment. */
-export const PATIENCE = 15_000;
+export const PATIENCE = 60_000;
 
 export interface Command {
   readonly text: string;
