@@ -14,7 +14,7 @@ import { plugin } from "./plugin.ts";
 import { manifestConfigList, Runtime } from "./runtime.ts";
 
 const { signal } = new AbortController();
-const WITHIN = 6_000;
+const WITHIN = 20_000;
 
 let lab: Lab;
 let hosts: readonly LabHost[];

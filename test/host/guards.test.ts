@@ -12,7 +12,7 @@ async function says(host: LabHost, ...words: readonly string[]): Promise<string>
   const line = () => complaints(host).find((line) => words.every((word) => line.includes(word)));
   await waitUntil(() => line() !== undefined, {
     signal,
-    within: 10_000,
+    within: 30_000,
     what: `the log says ${words.join(" … ")}; it says ${complaints(host).join("\n")}`,
   });
   return line() ?? "";

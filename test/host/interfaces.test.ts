@@ -42,7 +42,7 @@ async function refused({ daemon: { argv }, namespace, directory }: LabHost, ...f
 }
 
 async function says(service: Service, text: string): Promise<void> {
-  await waitUntil(() => service.log().includes(text), { signal, within: 10_000, what: `the log says ${text}` });
+  await waitUntil(() => service.log().includes(text), { signal, within: 30_000, what: `the log says ${text}` });
 }
 
 const CASES: readonly {

@@ -146,7 +146,7 @@ for (const backend of ["vxlan", "host-gw"] as const)
         await node.host.startDaemon();
         await waitUntil(async () => !(await node.host.run(["iptables-nft-save"])).includes("FLANNEL-POSTRTG"), {
           signal,
-          within: 10_000,
+          within: 30_000,
           what: "rules of the later release are gone",
         });
       });
