@@ -36,7 +36,7 @@ while [ ! -e "$1" ]; do
       printf -- '-A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT\\nCOMMIT\\n*nat\\n:KUBE-POSTROUTING - [0:0]\\n:KUBE-SERVICES - [0:0]\\n'
       for i in 1 2 3 4 5 6 7 8 9 10; do printf -- "-A KUBE-SERVICES -d 10.96.$((n % 200)).$i/32 -p tcp -m tcp --dport 80 -j RETURN\\n"; done
       printf -- '-A KUBE-POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE\\nCOMMIT\\n'
-    } | iptables-$kind-restore --noflush -w 5 || exit 1
+    } | iptables-$kind-restore --noflush -w || exit 1
     iptables-$kind -w -t nat -C POSTROUTING -j KUBE-POSTROUTING 2>/dev/null || iptables-$kind -w -t nat -I POSTROUTING -j KUBE-POSTROUTING
     iptables-$kind -w -A FORWARD -d "10.97.0.$((n % 200))" -j ACCEPT && iptables-$kind -w -D FORWARD -d "10.97.0.$((n % 200))" -j ACCEPT || exit 1
   done

@@ -61,6 +61,8 @@ test("the server away for long costs no traffic and two lines of log a host, and
   const { server, file } = lab.store;
   if (a === undefined || b === undefined || c === undefined || server === undefined || file === undefined)
     throw new Error("no hosts");
+  const isTold = () => [b, c].every((peer) => a.daemon.log().includes(subnetOf(peer)));
+  await waitUntil(isTold, { signal, within: 10_000, what: "the log tells of the other hosts" });
   const lines = () => a.daemon.log().split("\n").length;
   const before = lines();
   const { lost } = await pingDuring(b.pod, { to: a.pod.address, signal }, async () => {

@@ -5,7 +5,7 @@ import type { LabHost } from "../../src/lab/lab-host.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { parseSubnetEnv } from "../../src/lease/subnet-env.ts";
 import { pingDuring } from "../support/pings.ts";
-import { complaints, untilPing, withPod } from "./hosts.ts";
+import { ceiling, complaints, untilPing, withPod } from "./hosts.ts";
 
 const { signal } = new AbortController();
 
@@ -120,7 +120,7 @@ test("flanneld removes the routes of 0.7.0's peers that are gone, and no adminis
   await host.startDaemon(); // now its own subnet.env does
   await waitUntil(async () => !(await host.run(["ip", "route"])).includes("10.5.160.0/24"), {
     signal,
-    within: 3_000,
+    within: ceiling(2_000),
     what: "the stale route is gone",
   });
   const routes = await host.run(["ip", "route"]);
