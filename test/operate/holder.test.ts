@@ -358,7 +358,7 @@ describe("a record that makes no sense", () => {
     ["with names it does not have", (text: string) => text.replace('"udp"', '"x","udp"'), true],
   ])("HolderKeeper is not misled by a record %s", async (_, change, isSaid) => {
     const host = place();
-    const first = host.start({ timeout: 1 });
+    const first = host.start();
     await first.says("kept");
     await first.end("SIGTERM");
     const record = join(host.directory, "state", "handover.json");
