@@ -188,7 +188,7 @@ export class EtcdServer implements AsyncDisposable {
   async #serving(child: ChildProcess): Promise<void> {
     const metrics = child.spawnargs.find((argument) => argument.startsWith("--listen-metrics-urls="));
     const url = `${metrics?.slice("--listen-metrics-urls=".length)}/health`;
-    for (let attempt = 0; attempt < 600; attempt++) {
+    for (let attempt = 0; attempt < 2_400; attempt++) {
       if (child.exitCode !== null || child.pid === undefined) throw new Error(`etcd did not start:\n${this.log}`);
       if (this.#options.wrapper === undefined ? await answers(url) : this.log.includes("ready to serve client")) return;
       await delay(25);
