@@ -5,6 +5,9 @@ import { formatPrefix } from "../../src/ip/prefix.ts";
 import type { KernelFixture, KernelHarness } from "../../src/kernel/conformance/kernel-harness.ts";
 import { type KernelOptions, openKernel } from "../../src/kernel/linux-kernel.ts";
 
+/** Ample for a link to come up on a slow machine, ms. */
+const PATIENCE = 20_000;
+
 let lastNamespace = 0;
 
 /** A network namespace of its own with a bridge called eth0, which has a port, so that it has carrier. */
@@ -22,7 +25,7 @@ export class Namespace implements Disposable {
       "link set eth0 up",
       "addr add 192.0.2.1/24 dev eth0",
     );
-    while (!this.run("ip", "link", "show", "eth0").includes("LOWER_UP"));
+    this.untilUp("eth0");
   }
 
   get path(): string {
@@ -43,10 +46,13 @@ export class Namespace implements Disposable {
     return JSON.parse(text === "" ? "[]" : text);
   }
 
-  /** Waits until a veth has carrier here and, where it is a port of the bridge, is no longer kept out of it. */
+  /** Waits until a link has carrier here and, where it is a port of the bridge, is no longer kept out of it. */
   untilUp(link: string): void {
-    while (!this.run("ip", "link", "show", link).includes("LOWER_UP"));
-    while (/ state (?!forwarding)/.test(this.run("bridge", "link", "show", "dev", link)));
+    const isUp = () =>
+      this.run("ip", "link", "show", link).includes("LOWER_UP") &&
+      !/ state (?!forwarding)/.test(this.run("bridge", "link", "show", "dev", link));
+    for (const end = performance.now() + PATIENCE; !isUp(); )
+      if (performance.now() > end) throw new Error(`${link} does not come up`);
   }
 
   /** What a program prints there. */

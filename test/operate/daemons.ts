@@ -60,11 +60,11 @@ export class Place implements Disposable {
 
   /** Sends numbered datagrams, from 1 on. @param pause between them, seconds @returns what ends it, and tells the last number */
   sending(pause: number): () => Promise<number> {
-    const { stdin, stdout } = this.#bash(
-      `i=0; until read -r -t ${pause} _; do printf $((++i)) >/dev/udp/127.0.0.1/9000; done; echo $i`,
-    );
+    // More than 128: nothing was said in that time. The end of what is said is 1.
+    const script = `i=0; while read -r -t ${pause} _; (($? > 128)); do printf $((++i)) >/dev/udp/127.0.0.1/9000; done; echo $i`;
+    const { stdin, stdout } = this.#bash(script);
     return async () => {
-      stdin.end("\n");
+      stdin.end();
       return Number(await text(stdout));
     };
   }
