@@ -46,7 +46,11 @@ test("three hosts of a VPC: pods reach each other by IPv4 and IPv6, restarts cha
   for (const subnet of subnetsOf(a)) await aws.vpc.set(SUBNET_TABLE, subnet, aws.instance(b).networkInterface);
   for (const subnet of subnetsOf(b)) await aws.vpc.unset(SUBNET_TABLE, subnet);
   await untilPings(a.pod, b.pod, ceiling(2_000), false);
-  for (const { daemon } of [a, b]) daemon.signal("SIGCONT");
+  // One after the other: b takes away what leads to it and is not its own, which a, at the same moment, would want to replace.
+  a.daemon.signal("SIGCONT");
+  const isRight = () => routesTo(a).every((route) => aws.vpc.routesOf(SUBNET_TABLE).includes(route));
+  await waitUntil(isRight, { signal, within: 20_000, what: "a's routes lead to it again" });
+  b.daemon.signal("SIGCONT");
   await untilPings(a.pod, b.pod, 20_000);
   await waitUntil(() => !aws.vpc.routesOf(SUBNET_TABLE).some((route) => gone.includes(route)), {
     signal,
