@@ -157,7 +157,7 @@ class LinuxFirewall implements Firewall {
               table: async (family, table, options) =>
                 objectsOf(await list(["-j", "list", "table", family, table], options)),
               chainText: (family, table, chain, options) =>
-                list(["-a", "list", "chain", family, table, chain], options),
+                list(["-s", "-a", "list", "chain", family, table, chain], options),
             }
           : undefined,
       xtables: async (family, name, options) => {

@@ -35,7 +35,7 @@ export interface ObstacleNft {
   readonly kernel: NftKernel;
   /** `nft -j list table …` */
   table(family: string, table: string, options: Abortable): Promise<readonly NftObject[]>;
-  /** `nft -a list chain …` */
+  /** `nft -s -a list chain …`: without counters, which would make other words of the same rule. */
   chainText(family: string, table: string, chain: string, options: Abortable): Promise<string>;
 }
 

@@ -48,6 +48,7 @@ function watch(blocked: { port: number | undefined }, peers: readonly Address[],
   return {
     asked,
     logger,
+    change: () => tell(),
     pass: (seconds: number) => clock.advance(seconds * 1_000),
     async [Symbol.asyncDispose]() {
       stop.abort();
@@ -85,6 +86,27 @@ test("watchObstacles() names what stops other hosts' packets once peers are ther
   blocked.port = undefined;
   await watched.pass(100);
   expect(watched.logger.messages("info")).toEqual(["nobody's rule stops packets of other hosts to this one any more"]);
+});
+
+test("watchObstacles() says nothing of what stands for a moment, as while firewalld reloads, and of what is away for a moment", async () => {
+  const blocked: { port: number | undefined } = { port: undefined };
+  await using watched = watch(blocked, [parseAddress("192.0.2.2")]);
+  await watched.pass(1);
+  blocked.port = 8285;
+  watched.change();
+  await watched.pass(4);
+  expect(watched.asked.filter((words) => words.startsWith("input")).length).toBeGreaterThan(1);
+  blocked.port = undefined;
+  await watched.pass(100);
+  expect(watched.logger.lines).toEqual([]);
+  blocked.port = 8285;
+  await watched.pass(100);
+  blocked.port = undefined;
+  watched.change();
+  await watched.pass(4);
+  blocked.port = 8285;
+  await watched.pass(100);
+  expect(watched.logger.lines).toMatchObject([{ level: "warn" }]);
 });
 
 test.each([

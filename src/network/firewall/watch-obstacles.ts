@@ -2,17 +2,20 @@ import { type Address, addressBits } from "../../ip/address.ts";
 import type { Prefix } from "../../ip/prefix.ts";
 import { containsAddress, formatPrefix } from "../../ip/prefix.ts";
 import type { Firewall } from "../../kernel/firewall/firewall.ts";
+import type { BlockingRule } from "../../kernel/firewall/obstacles.ts";
 import type { Probe } from "../../kernel/firewall/probe.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import { Alarm } from "../../lib/alarm.ts";
-import type { Clock, Milliseconds } from "../../lib/clock.ts";
+import type { Clock, Instant, Milliseconds } from "../../lib/clock.ts";
 import { describeError } from "../../lib/errors.ts";
 import type { Logger } from "../../lib/logger.ts";
 import { remedyFor, type Stopped } from "./remedy.ts";
 
 /** Others write their rules in several steps. */
 const SETTLES: Milliseconds = 1_000;
+/** What changes again sooner is not worth a word: while firewalld reloads, all that is new is dropped. */
+const STANDS: Milliseconds = 5_000;
 /** Peers come and go, and nobody announces that here. */
 const LOOK_EVERY: Milliseconds = 30_000;
 /** A look may take at most this share of a processor: long listings are read less often. */
@@ -53,6 +56,39 @@ interface Question {
   probes(): Promise<readonly Probe[]>;
 }
 
+/** What was found of a question, and said once it has stood for a while. */
+class Finding {
+  readonly question: Question;
+  readonly #logger: Logger;
+  #words = "";
+  #since: Instant = 0;
+  #said = "";
+
+  constructor(question: Question, logger: Logger) {
+    this.question = question;
+    this.#logger = logger;
+  }
+
+  get isUnsaid(): boolean {
+    return this.#words !== this.#said;
+  }
+
+  /** @param rule undefined if nothing stops these packets */
+  is(rule: BlockingRule | undefined, now: Instant): void {
+    const { found, gone, fields, stopped } = this.question;
+    const words = rule === undefined ? "" : `${rule.table} ${rule.chain}: ${rule.rule}`;
+    if (words !== this.#words) {
+      this.#words = words;
+      this.#since = now;
+    }
+    if (!this.isUnsaid || now < this.#since + STANDS) return;
+    this.#said = words;
+    if (rule === undefined) return this.#logger.info(gone, fields);
+    const remedy = remedyFor(rule, stopped);
+    this.#logger.warn(found, { ...fields, ...rule, ...(remedy !== undefined && { remedy }) });
+  }
+}
+
 /**
  * Says which rule of others stops the overlay's packets where ours cannot help: after a drop or a reject in another chain of nftables
  * nobody is asked any more, and who may send to this host is its administrator's to say. Looks whenever others changed something. Ends only
@@ -69,23 +105,14 @@ export async function watchObstacles(options: ObstacleOptions): Promise<never> {
   using alarm = new Alarm(clock, () => wake());
   signal.addEventListener("abort", () => wake(), { once: true });
   const questions = [forwarding(options), ...(options.inlet === undefined ? [] : [incoming(options, options.inlet)])];
-  const said = new Map<Question, string>();
+  const findings = questions.map((question) => new Finding(question, logger));
   for (;;) {
     signal.throwIfAborted();
     isChanged = false;
     const start = processorTime();
     try {
-      for (const question of questions) {
-        const found = await firewall.blockingRule(await question.probes(), { signal });
-        const text = found === undefined ? "" : `${found.table} ${found.chain}: ${found.rule}`;
-        const before = said.get(question) ?? "";
-        if (found !== undefined && text !== before) {
-          const remedy = remedyFor(found, question.stopped);
-          logger.warn(question.found, { ...question.fields, ...found, ...(remedy !== undefined && { remedy }) });
-        }
-        if (found === undefined && before !== "") logger.info(question.gone, question.fields);
-        said.set(question, text);
-      }
+      for (const finding of findings)
+        finding.is(await firewall.blockingRule(await finding.question.probes(), { signal }), clock.now());
     } catch (error) {
       signal.throwIfAborted();
       logger.debug("cannot look for rules that stop packets of the overlay", { reason: describeError(error) });
@@ -94,7 +121,7 @@ export async function watchObstacles(options: ObstacleOptions): Promise<never> {
     if (!isChanged)
       await new Promise<void>((resolve) => {
         wake = resolve;
-        alarm.set(clock.now() + LOOK_EVERY);
+        alarm.set(clock.now() + (findings.some(({ isUnsaid }) => isUnsaid) ? STANDS : LOOK_EVERY));
       });
     await clock.sleep(SETTLES, { signal });
   }
