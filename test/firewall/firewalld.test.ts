@@ -77,5 +77,10 @@ test("beside firewalld flanneld names its rules that stop the overlay, and the c
   });
   expect(missing.at(-1)).not.toBe(sent);
   expect(await rules()).toBe(before);
-  expect(await b.run(["iptables-nft", "-S", "FORWARD", "1"])).toBe("-A FORWARD -j FLANNEL-F-10.5.0.0-16\n");
+  const first = async () => await b.run(["iptables-nft", "-S", "FORWARD", "1"]);
+  await waitUntil(async () => (await first()) === "-A FORWARD -j FLANNEL-F-10.5.0.0-16\n", {
+    signal,
+    within: ceiling(2_000),
+    what: "the overlay is accepted before firewalld's rules",
+  });
 }, 180_000);
