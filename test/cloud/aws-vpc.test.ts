@@ -105,6 +105,18 @@ describe("aws-vpc", () => {
     expect(aws.api.changing.filter((action) => action.endsWith("Route"))).toEqual(["ReplaceRoute"]);
   });
 
+  test("a wrong route that goes before it is replaced is created instead, without a word", async () => {
+    await aws.vpc.set(SUBNET_TABLE, SUBNET, "igw-0123");
+    aws.api.before = async (action) => {
+      if (action === "ReplaceRoute") await aws.vpc.unset(SUBNET_TABLE, SUBNET);
+    };
+    const host = await start();
+    await host.settled();
+    expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual([`${SUBNET} ${eni()}`]);
+    expect(aws.api.changing.filter((action) => action.endsWith("Route"))).toEqual(["ReplaceRoute", "CreateRoute"]);
+    expect(host.logger.messages("warn")).toEqual([]);
+  });
+
   test("another instance's live route is never taken; once that instance is dead, it is", async () => {
     const other = aws.vpc.launch("192.0.2.2");
     await aws.vpc.set(SUBNET_TABLE, SUBNET, other.networkInterface);

@@ -40,6 +40,9 @@ const KINDS: Readonly<Record<string, CloudErrorKind>> = {
   "InvalidNetworkInterfaceID.NotFound": "gone",
 };
 
+/** What ReplaceRoute says of a route that is not there, with a code that says nothing. Seen with EC2: getmoto/moto#6425. */
+const NO_ROUTE = /no route defined/;
+
 /** Codes of errors that come before any answer. */
 const UNREACHABLE = /^(E[A-Z]{4,}|CERT_|ERR_(TLS|SSL|SOCKET)|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_)/;
 
@@ -52,7 +55,7 @@ export function ec2Error(error: unknown, request: Ec2Request): Error {
   const { action, region } = request;
   const code = error.name === "Error" && "code" in error ? String(error.code) : error.name;
   const bare = code.replace(/^(Client|Server)\./, "");
-  const kind = kindOf(bare, error);
+  const kind = kindOf(action, bare, error);
   return new CloudError(kind, `ec2:${action} in ${region}: ${explain(kind, bare, error, request)}`);
 }
 
@@ -61,8 +64,9 @@ function isFromProvider(error: Error): boolean {
   return "$fault" in error && !(error instanceof EC2ServiceException);
 }
 
-function kindOf(code: string, error: Error): CloudErrorKind {
+function kindOf(action: string, code: string, error: Error): CloudErrorKind {
   if (isFromProvider(error)) return "credentials";
+  if (action === "ReplaceRoute" && code === "InvalidParameterValue" && NO_ROUTE.test(error.message)) return "gone";
   const isAway = UNREACHABLE.test(codeOf(error)) || error.name === "TimeoutError";
   return KINDS[code] ?? (isAway ? "unreachable" : "other");
 }

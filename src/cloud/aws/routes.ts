@@ -57,6 +57,7 @@ export class VpcRoutes implements RouteApi {
     try {
       await this.#ec2.replaceRoute(input, options);
     } catch (error) {
+      if (isCloudError(error, "gone")) return await this.create(route, options); // since the look
       if (!isCloudError(error, "permission")) throw error;
       if (!this.#saidNoReplace)
         this.#logger.info("no leave to replace a route: it is deleted and created", { reason: error });
