@@ -80,6 +80,12 @@ export function serverStore(directory: string, network: Switch, { signal }: Abor
   };
 }
 
+/** Flags of etcdctl by its API. Left alone it gives up after 4 or 5 s, which an etcd may take whose disk is busy. */
+export const ETCDCTL_PATIENCE = {
+  "2": ["--timeout=60s", "--total-timeout=60s"],
+  "3": ["--dial-timeout=60s", "--command-timeout=60s"],
+} as const;
+
 /** One etcd in the switch's namespace, reachable from all hosts over the underlay. */
 export function etcdStore(
   kind: "etcd2" | "etcd3",
@@ -108,7 +114,8 @@ export function etcdStore(
   });
   const etcdctl = (...args: readonly string[]) => {
     const env = { ...process.env, ETCDCTL_API: kind === "etcd2" ? "2" : "3" };
-    return network.namespace.run(["etcdctl", "--endpoints=http://127.0.0.1:2379", ...args], { env });
+    const patience = ETCDCTL_PATIENCE[kind === "etcd2" ? "2" : "3"];
+    return network.namespace.run(["etcdctl", "--endpoints=http://127.0.0.1:2379", ...patience, ...args], { env });
   };
   return {
     kind,

@@ -24,3 +24,12 @@ test("waitUntil() ends with the caller's reason", async () => {
   stop.abort(new Error("enough"));
   await expect(waiting).rejects.toThrow("enough");
 });
+
+test("waitUntil() does not count the time in which the machine stands still", async () => {
+  const answers = [false, true];
+  const look = () => {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60);
+    return answers.shift();
+  };
+  expect(await waitUntil(look, { ...soon, within: 40 })).toBe(true);
+});

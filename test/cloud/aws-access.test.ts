@@ -115,7 +115,7 @@ describe("missing permissions", () => {
     expect(second.problems).toEqual([
       expect.stringContaining(policy("ModifyNetworkInterfaceAttribute", arn(`network-interface/${eni()}`))),
     ]);
-    await second.dataplane.founded({ signal: AbortSignal.timeout(5_000) });
+    await second.dataplane.founded({ signal: AbortSignal.timeout(20_000) });
   });
 
   test("ModifyNetworkInterfaceAttribute: ModifyInstanceAttribute cannot do it for several interfaces, which is said with the policy", async () => {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { formatPrefix } from "../../src/ip/prefix.ts";
 import { ceiling } from "../e2e/hosts.ts";
+import { within } from "../support/within.ts";
 import { type CloudHostOptions, lease, TestedHost } from "./cloud-host.ts";
 import { ComputeApi, instanceUrl, networkUrl } from "./compute-api.ts";
 import { type Gce, type GceOptions, openGce } from "./gce.ts";
@@ -145,16 +146,14 @@ describe("gce", () => {
     await host.attempted();
     expect(host.problems).toEqual([expect.stringContaining("IP forwarding is off on instance node-1")]);
     expect(gce.api.lines).toEqual([OWN]);
-    await host.dataplane.founded({ signal: AbortSignal.timeout(5_000) });
+    await host.dataplane.founded({ signal: AbortSignal.timeout(20_000) });
   });
 
   test("everything can be cancelled: a host that waits for an operation stops at once", async () => {
     gce.api.looks = 1_000;
     const host = await start();
-    await expect.poll(() => gce.api.changing.length, { timeout: 10_000 }).toBe(1);
-    const before = performance.now();
-    await host.stop();
-    expect(performance.now() - before).toBeLessThan(ceiling(1_000));
+    await expect.poll(() => gce.api.changing.length).toBe(1);
+    await within(ceiling(1_000), "the host stops", host.stop());
   });
 });
 

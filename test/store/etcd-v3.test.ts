@@ -37,9 +37,10 @@ describeRegistry("EtcdV3Registry", {
   },
   async expire({ server }, network, subnet) {
     const key = keyOf(network, formatPrefix(subnet).replace("/", "-"));
-    const granted = await server.ctl("lease", "grant", "1");
+    const granted = await server.ctl("lease", "grant", "3600");
     const id = /lease (\w+) granted/.exec(granted)?.[1] ?? "";
     await server.ctl("put", key, "--ignore-value", `--lease=${id}`);
+    await server.ctl("lease", "revoke", id); // as etcd does itself when its time is over, which may be before it is put
   },
   compact: ({ server }) => server.compact(),
   wipe: ({ server }) => server.wipe(),

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
+import { ETCDCTL_PATIENCE } from "../../src/lab/lab-store.ts";
 import { freePort } from "./free-port.ts";
 
 /** How the server listens to clients by TLS. */
@@ -179,7 +180,8 @@ export class EtcdServer implements AsyncDisposable {
   }
 
   async #etcdctl(api: "2" | "3", args: readonly string[]): Promise<string> {
-    const [program = "etcdctl", ...rest] = [...(this.#options.wrapper ?? []), "etcdctl", ...args];
+    const command = ["etcdctl", ...ETCDCTL_PATIENCE[api], ...args];
+    const [program = "etcdctl", ...rest] = [...(this.#options.wrapper ?? []), ...command];
     const environment = { ...process.env, ETCDCTL_API: api };
     const { stdout } = await promisify(execFile)(program, rest, { env: environment, maxBuffer: 1 << 28 });
     return stdout;
