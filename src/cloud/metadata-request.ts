@@ -1,6 +1,7 @@
 import { request } from "node:http";
 import type { Abortable } from "../lib/abortable.ts";
-import type { Milliseconds } from "../lib/clock.ts";
+import { sleepAwake } from "../lib/awake.ts";
+import { type Milliseconds, systemClock } from "../lib/clock.ts";
 import { CloudError, foreignText } from "./cloud-error.ts";
 
 /** Of what a metadata server says about one instance; more is none. */
@@ -29,17 +30,22 @@ export function askMetadata(
 ): Promise<MetadataAnswer> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
-    const deadline = AbortSignal.timeout(timeout);
+    const late = new AbortController();
+    const over = new AbortController();
+    sleepAwake(systemClock, timeout, over).then(
+      () => late.abort(),
+      () => undefined,
+    );
     const fail = (error: Error) => {
       if (signal.aborted) reject(signal.reason);
       else {
-        const why = deadline.aborted ? `no answer within ${timeout / 1000} s` : foreignText(error.message);
-        reject(new CloudError(deadline.aborted ? "silent" : "unreachable", `metadata server ${url.origin}: ${why}`));
+        const why = late.signal.aborted ? `no answer within ${timeout / 1000} s` : foreignText(error.message);
+        reject(new CloudError(late.signal.aborted ? "silent" : "unreachable", `metadata server ${url.origin}: ${why}`));
       }
     };
     const outgoing = request(
       url,
-      { method, headers, agent: false, signal: AbortSignal.any([signal, deadline]) },
+      { method, headers, agent: false, signal: AbortSignal.any([signal, late.signal]) },
       (incoming) => {
         let body = "";
         incoming.setEncoding("utf8");
@@ -52,6 +58,7 @@ export function askMetadata(
       },
     );
     outgoing.on("error", fail);
+    outgoing.once("close", () => over.abort());
     outgoing.end();
   });
 }

@@ -2,6 +2,7 @@ import { equalPrefix, formatPrefix } from "../ip/prefix.ts";
 import type { Lease, LeaseUpdate, NetworkName } from "../lease/lease.ts";
 import type { SubnetManager } from "../lease/subnet-manager.ts";
 import type { Abortable } from "../lib/abortable.ts";
+import { sleepAwake } from "../lib/awake.ts";
 import type { Clock, Instant, Milliseconds } from "../lib/clock.ts";
 
 /** A holder that lives answers in milliseconds; one whose host or store is busy should not lose its lease. */
@@ -60,7 +61,7 @@ export class LeaseHolder {
       return false;
     };
     const tooLate = async () => {
-      await clock.sleep(PATIENCE, options);
+      await sleepAwake(clock, PATIENCE, options);
       return false;
     };
     const both = [watch(), tooLate()];

@@ -2,6 +2,7 @@ import { closeSync, rmSync } from "node:fs";
 import type { DescriptorKeeper } from "../kernel/descriptor-keeper.ts";
 import { isAlive, type ProcessId } from "../kernel/process-id.ts";
 import type { Abortable } from "../lib/abortable.ts";
+import { sleepAwake } from "../lib/awake.ts";
 import type { Clock, Milliseconds } from "../lib/clock.ts";
 import { describeError } from "../lib/errors.ts";
 import type { Logger } from "../lib/logger.ts";
@@ -188,7 +189,7 @@ export class HolderKeeper implements DescriptorKeeper {
     const done = new AbortController();
     const either = { signal: AbortSignal.any([signal, done.signal]) };
     const ended = other.ended(either).then(() => true);
-    const tooLate = this.#options.clock.sleep(ENDING, either).then(() => false);
+    const tooLate = sleepAwake(this.#options.clock, ENDING, either).then(() => false);
     try {
       return await Promise.race([ended, tooLate]);
     } finally {

@@ -68,6 +68,7 @@ test("runWatchdog() is silent while a loop that has something to do makes no ste
   using _ = liveness.watch('the reconcile loop of network "blue"', () => pulse);
   await clock.advance(10_000);
   alive();
+  expect(logger.lines).toEqual([]); // a step may take a while
   await clock.advance(40_000);
   expect(alive()).toBe(0);
   expect(logger.lines).toEqual([

@@ -44,14 +44,21 @@ export async function runWatchdog({
   signal,
 }: WatchdogOptions): Promise<never> {
   const look = liveness.observer();
-  let wasStuck = "";
+  let before = "";
+  let told = "";
   for (;;) {
     const stuck = look().join(", ");
     if (stuck === "") manager.alive();
-    else if (stuck !== wasStuck)
+    else if (stuck === before && stuck !== told) {
+      // Not at the first look: a program of the host's that a busy machine is slow to run is no standstill.
       logger.error("something is stuck: unless it goes on, the service manager starts us anew", { stuck });
-    if (stuck === "" && wasStuck !== "") logger.info("what was stuck goes on", { stuck: wasStuck });
-    wasStuck = stuck;
+      told = stuck;
+    }
+    if (stuck === "" && told !== "") {
+      logger.info("what was stuck goes on", { stuck: told });
+      told = "";
+    }
+    before = stuck;
     await clock.sleep(timeout / PER_TIMEOUT, { signal });
   }
 }

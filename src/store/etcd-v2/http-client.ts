@@ -3,6 +3,7 @@ import type { Agent as HttpsAgent } from "node:https";
 import type { Socket } from "node:net";
 import { StoreRefusedError, StoreUnavailableError } from "../../lease/errors.ts";
 import type { Abortable } from "../../lib/abortable.ts";
+import { sleepAwake } from "../../lib/awake.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
 import { describeError, InvalidConfigError } from "../../lib/errors.ts";
 import { isTlsFailure, type TlsMaterial, type TlsSource } from "../../lib/tls-source.ts";
@@ -145,7 +146,7 @@ export class HttpClient implements Disposable {
   #limitConnecting(socket: Socket, endpoint: string, request: ClientRequest): () => void {
     const over = new AbortController();
     socket.once("close", () => over.abort());
-    this.#clock.sleep(CONNECT_TIMEOUT, over).then(
+    sleepAwake(this.#clock, CONNECT_TIMEOUT, over).then(
       () => request.destroy(new StoreUnavailableError(endpoint, `no connection within ${CONNECT_TIMEOUT / 1000} s`)),
       () => undefined,
     );

@@ -1,4 +1,5 @@
 import type { Abortable } from "../../lib/abortable.ts";
+import { sleepAwake } from "../../lib/awake.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
 
 /** Made once: an error of its own for each request costs more than all else here. */
@@ -21,7 +22,7 @@ export async function whileAlive<T>(
   let last = clock.now();
   const watch = async () => {
     for (let left = silence; left > 0; left = last + silence - clock.now())
-      await clock.sleep(left, { signal: over.signal });
+      await sleepAwake(clock, left, { signal: over.signal });
     working.abort(late());
   };
   const onAbort = () => working.abort(signal.reason);

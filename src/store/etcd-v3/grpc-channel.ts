@@ -2,6 +2,7 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } f
 import { connect as connectTcp, isIP } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { Abortable } from "../../lib/abortable.ts";
+import { sleepAwake } from "../../lib/awake.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
 import { Mailbox } from "../../lib/mailbox.ts";
 import type { TlsMaterial } from "../../lib/tls-source.ts";
@@ -188,7 +189,7 @@ export class GrpcChannel {
     this.#closing.signal.throwIfAborted();
     const { origin } = this.#endpoint;
     const http2 = connect(origin, {
-      createConnection: () => openSocket(this.#endpoint, this.#material),
+      createConnection: () => openSocket(this.#endpoint, this.#material, this.#clock),
       settings: { enablePush: false, initialWindowSize: WINDOW },
     });
     const session: Session = { http2, connected: false, calls: 0 };
@@ -236,7 +237,7 @@ async function keepAlive(session: Session, clock: Clock, signal: AbortSignal): P
 }
 
 /** Node itself gives up on a connection only after minutes. */
-function openSocket(endpoint: URL, material: TlsMaterial) {
+function openSocket(endpoint: URL, material: TlsMaterial, clock: Clock) {
   const host = endpoint.hostname.replace(/^\[(.*)\]$/, "$1");
   const secure = endpoint.protocol === "https:";
   const port = Number(endpoint.port || (secure ? 443 : 80));
@@ -244,9 +245,11 @@ function openSocket(endpoint: URL, material: TlsMaterial) {
     ? connectTls({ host, port, ...(isIP(host) === 0 && { servername: host }), ALPNProtocols: ["h2"], ...material })
     : connectTcp({ host, port });
   socket.setNoDelay(true);
-  socket.setTimeout(CONNECT_TIMEOUT, () =>
-    socket.destroy(new Error(`no ${secure ? "TLS " : ""}connection within ${CONNECT_TIMEOUT / 1000} s`)),
+  const settled = new AbortController();
+  for (const event of [secure ? "secureConnect" : "connect", "close"]) socket.once(event, () => settled.abort());
+  sleepAwake(clock, CONNECT_TIMEOUT, settled).then(
+    () => socket.destroy(new Error(`no ${secure ? "TLS " : ""}connection within ${CONNECT_TIMEOUT / 1000} s`)),
+    () => undefined,
   );
-  socket.once(secure ? "secureConnect" : "connect", () => socket.setTimeout(0));
   return socket;
 }
