@@ -73,7 +73,7 @@ export class Fleet implements AsyncDisposable {
     while (!(await condition())) {
       if (performance.now() > end) throw new Error(`waited in vain until ${what}`);
       await this.clock.advance(step);
-      await new Promise((resolve) => setTimeout(resolve, 1));
+      await filesAreDone(1);
     }
   }
 
@@ -81,13 +81,19 @@ export class Fleet implements AsyncDisposable {
   async passes(span: number): Promise<void> {
     for (let part = 0; part < 10; part++) {
       await this.clock.advance(span / 10);
-      await new Promise((resolve) => setTimeout(resolve, 2));
+      await filesAreDone(2);
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#cleanup.disposeAsync();
   }
+}
+
+/** Lets files be read and written, at least so many ms, and as long as it takes: else the clock would run ahead of a slow disk. */
+async function filesAreDone(least: number): Promise<void> {
+  do await new Promise((resolve) => setTimeout(resolve, least));
+  while (process.getActiveResourcesInfo().some((kind) => kind.startsWith("FSReq") || kind.startsWith("FileHandle")));
 }
 
 export function macOf(number: number) {
