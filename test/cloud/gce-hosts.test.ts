@@ -58,7 +58,12 @@ test("three hosts of a project: pods reach each other by IPv4 and IPv6, restarts
   // An instance that may not forward: the log says so, and nothing of its pods arrives.
   await gce.api.set(gce.instance(a), { canIpForward: false });
   await a.startDaemon();
-  expect(gce.api.lines).toEqual([...routesTo(a), ...routesTo(b)].toSorted());
+  const both = [...routesTo(a), ...routesTo(b)].toSorted();
+  await waitUntil(() => gce.api.lines.join() === both.join(), {
+    signal,
+    within: ceiling(2_000),
+    what: "both have their routes",
+  });
   await waitUntil(() => complaints(a).some((line) => line.includes("IP forwarding is off on instance node-1")), {
     signal,
     within: ceiling(2_000),

@@ -64,7 +64,12 @@ test("flanneld changes the options of udp: the same device and subnet, with and 
     await restartAll(lab);
     await untilPing(a.pod, b.pod, 6_000);
     expect(await a.run(["ip", "-br", "link", "show", "type", "tun"])).toMatch(/^flannel0 .*\n$/);
-    expect(await a.run(["ss", "-Hnul"])).toMatch(new RegExp(`^UNCONN .* ${a.address}:${options.Port ?? 8285} .*\n$`));
+    const socket = RegExp(`^UNCONN .* ${a.address}:${options.Port ?? 8285} .*\n$`);
+    await waitUntil(async () => socket.test(await a.run(["ss", "-Hnul"])), {
+      signal,
+      within: 6_000,
+      what: "there is the one socket", // who keeps descriptors has a former one a moment longer
+    });
     expect(subnetOf(a)).toBe(subnet);
   }
   expect(a.daemon.log().match(/with="?one packet per call/g)).toHaveLength(2);

@@ -1,5 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { expect, test } from "vitest";
 import { formatPrefix } from "../../src/ip/prefix.ts";
 import { Lab } from "../../src/lab/lab.ts";
@@ -21,7 +22,7 @@ const { signal } = new AbortController();
 
 /**
  * As kube-proxy in its iptables mode, in both iptables, and in its nftables mode, all without a pause until the file $1 is there: its chains are
- * written anew, its jump stands first in FORWARD when it begins, and rules for single services come and go. Says how often.
+ * written anew, its jump stands first in FORWARD when it begins, and rules for single services come and go. Says so each time.
  */
 const CHURN = `
 n=0
@@ -41,8 +42,8 @@ while [ ! -e "$1" ]; do
     iptables-$kind -w -A FORWARD -d "10.97.0.$((n % 200))" -j ACCEPT && iptables-$kind -w -D FORWARD -d "10.97.0.$((n % 200))" -j ACCEPT || exit 1
   done
   printf "add table ip kube-proxy\\ndelete table ip kube-proxy\\ntable ip kube-proxy { set s { type ipv4_addr; elements = { 10.96.0.$((n % 200)) }; }; chain c { type nat hook postrouting priority 90; policy accept; ip daddr @s return; }; }\\n" | nft -f - || exit 1
-done
-echo "$n times"`;
+  echo "$n"
+done`;
 
 /** A second network's daemon on the same host, with files of its own, and then a pod of it. */
 async function second(host: LabHost, file: string): Promise<{ readonly daemon: Service; addPod(): Promise<Place> }> {
@@ -83,9 +84,9 @@ test("two flannelds of a host and a kube-proxy write rules at the same time: tra
   const stop = join(lab.hosts[0]?.directory ?? "", "stop");
   const churning = lab.hosts.map((host) => {
     const child = host.spawn(["bash", "-c", CHURN, "bash", stop], { stdio: ["ignore", "pipe", "inherit"] });
-    let said = "";
-    child.stdout?.on("data", (text) => (said += text));
-    return ended(child).then((code) => ({ code, times: Number.parseInt(said) }));
+    let times = 0;
+    if (child.stdout !== null) createInterface({ input: child.stdout }).on("line", () => times++);
+    return { times: () => times, end: ended(child) };
   });
   for (const kind of ["nft", "legacy"])
     await Promise.all(lab.hosts.map((host) => host.run([`iptables-${kind}`, "-w", "-P", "FORWARD", "DROP"])));
@@ -114,11 +115,11 @@ test("two flannelds of a host and a kube-proxy write rules at the same time: tra
     expect(lostInSecond).toBe(0);
   });
   expect(lostInFirst).toBe(0);
+  // Who waits for the lock of iptables is not served in turn.
+  const hasChurned = () => churning.every(({ times }) => times() > 5);
+  await waitUntil(hasChurned, { signal, within: 60_000, what: "both have written their rules a few times" });
   writeFileSync(stop, "");
-  for (const { code, times } of await Promise.all(churning)) {
-    expect(code).toBe(0);
-    expect(times).toBeGreaterThan(5);
-  }
+  for (const { end } of churning) expect(await end).toBe(0);
 
   const rules = async (kind: string) => (await a.run([`iptables-${kind}-save`])).split("\n");
   const forward = async (kind: string) => (await rules(kind)).filter((line) => line.startsWith("-A FORWARD"));
@@ -138,7 +139,14 @@ test("two flannelds of a host and a kube-proxy write rules at the same time: tra
     const jumps = all.filter((line) => line.startsWith("-A POSTROUTING -j FLANNEL-M-"));
     expect(new Set(jumps).size).toBe(jumps.length);
   }
-  const everywhere = [...(await rules("nft")), ...(await rules("legacy"))];
+  const inBoth = async () => [...(await rules("nft")), ...(await rules("legacy"))];
+  const isMasqueradeJump = (line: string) => line.startsWith("-A POSTROUTING -j FLANNEL-M-");
+  await waitUntil(async () => (await inBoth()).filter(isMasqueradeJump).length === 2, {
+    signal,
+    within: ceiling(2_000),
+    what: "who began again elsewhere has left nothing where it was",
+  });
+  const everywhere = await inBoth();
   for (const network of ["10.5.0.0-16", "10.6.0.0-16"]) {
     expect(everywhere.filter((line) => line === `-A POSTROUTING -j FLANNEL-M-${network}`)).toHaveLength(1);
     expect(everywhere.filter((line) => line.startsWith(`-A FLANNEL-M-${network} `))).toHaveLength(6);

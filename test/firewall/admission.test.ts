@@ -125,6 +125,7 @@ test.each(ADMISSIONS)(
 
     const { lost } = await pingDuring(b.pod, { to: a.pod.address, signal }, () => inject(rogue, 1));
     expect(lost).toBe(0);
+    await waitUntil(async () => (await refused(a)) >= 100, { signal, within: 5_000, what: "the rogue's arrive" });
     expect(await refused(a)).toBe(100);
 
     // Another network on the same port, which has let nobody tell whom to refuse.
@@ -162,6 +163,10 @@ test.each(ADMISSIONS)(
     await a.startDaemon();
     const isGone = async () => (await a.exec(admission.chain)).code !== 0 && (await peers(a, admission)).length === 0;
     await waitUntil(isGone, { signal, within: ceiling(2_000), what: "nothing is left where there was no nft" });
-    expect(await peers(a, NFTABLES)).toEqual(addresses);
+    await waitUntil(async () => (await peers(a, NFTABLES)).join() === addresses.join(), {
+      signal,
+      within: ceiling(2_000),
+      what: "nftables has the peers",
+    });
   },
 );

@@ -164,7 +164,11 @@ test(
 
     await moves(a, b);
     expect(await a.run(["ip", "-d", "link", "show", "flannel-v6.1"])).toContain(`local ${NEXT} dev eth0`);
-    expect(await peers(b)).toContain(`elements = { ${NEXT} }`);
+    await waitUntil(async () => (await peers(b)).includes(`elements = { ${NEXT} }`), {
+      signal,
+      within: SOON,
+      what: "the new address alone is let in", // the former one goes when nothing is sent to it any more
+    });
     await changesMtu(a, b, 70);
     expect(lab.hosts.flatMap(complaints).filter((line) => !line.includes("came from no peer"))).toEqual([]);
     await namesWhatStops(b);

@@ -51,7 +51,12 @@ for (const backend of ["vxlan", "udp", "host-gw"])
       expect(await a.run(["ip", "-d", "link", "show", "flannel.1"])).toContain(`local ${next} dev eth0`);
     } else if (backend === "host-gw")
       expect(await b.run(["ip", "route", "show", subnet])).toContain(`via ${next} dev eth0`);
-    else expect(await a.run(["ss", "-Hnul"])).toMatch(new RegExp(`^UNCONN .* ${next}:8285 .*\n$`));
+    else
+      await waitUntil(async () => RegExp(`^UNCONN .* ${next}:8285 .*\n$`).test(await a.run(["ss", "-Hnul"])), {
+        signal,
+        within: WITHIN,
+        what: "there is the new socket alone", // who keeps descriptors has the former one a moment longer
+      });
     expect(await b.run(["ip", "route"])).not.toContain(a.address);
 
     for (const mtu of [1400, 9000]) {

@@ -14,6 +14,7 @@ import {
   remove,
 } from "../../src/kernel/conformance/kernel-harness.ts";
 import { openKernel } from "../../src/kernel/linux-kernel.ts";
+import { waitUntil } from "../../src/lab/wait.ts";
 import { ceiling } from "../e2e/hosts.ts";
 import { type LinuxFixture, openLinux } from "./linux-harness.ts";
 
@@ -35,6 +36,10 @@ function count<Row>(table: Table<Row>): { calls: number } {
   const watch = table.watch?.(() => counter.calls++);
   onTestFinished(() => watch?.[Symbol.dispose]());
   return counter;
+}
+
+async function untilCalled(counter: { readonly calls: number }): Promise<void> {
+  await waitUntil(() => counter.calls > 0, { ...options, within: 5_000, what: "a call" });
 }
 
 function macOf(peer: number) {
@@ -80,8 +85,7 @@ test("watch() of routes calls when they went with an address that we ourselves r
   await put(addresses, row("10.5.2.0/16")); // a secondary, which the kernel removes with the first
   await remove(addresses, row("10.5.1.0/16"));
   expect((await addresses.list(options)).map((each) => addresses.format(each))).toEqual(["10.5.2.0/16 dev flannel.1"]);
-  await delay(100);
-  expect(counter.calls).toBeGreaterThan(0);
+  await untilCalled(counter);
   await put(routes, route);
   expect((await routes.list(options)).map((each) => routes.format(each))).toEqual(["10.5.0.0/16 dev flannel.1"]);
 });
@@ -131,6 +135,7 @@ test("apply() in one namespace tells another daemon's watchers, whose rows it to
     destination: address("10.5.2.0"),
     mac: macOf(9),
   });
+  await untilCalled(counter);
   await delay(50);
   expect(counter.calls).toBe(1);
 });
@@ -172,19 +177,17 @@ test("watch() calls every table after notifications were lost", async () => {
         `neigh replace 198.18.${count % 200}.${(count >> 8) % 250} lladdr ${mac("02:00:00:00:00:01").slice(0, 15)}${count % 2 ? "aa" : "bb"} dev eth0`,
     ),
   );
-  await delay(300);
-  expect(counters.filter(({ calls }) => calls === 0)).toEqual([]);
+  for (const counter of counters) await untilCalled(counter);
 });
 
 test("watchLinks() tells of links and addresses that others change", async () => {
   const { kernel, others } = await open();
-  let calls = 0;
-  using _watch = kernel.watchLinks(() => calls++);
+  const counter = { calls: 0 };
+  using _watch = kernel.watchLinks(() => counter.calls++);
   await delay(100);
-  calls = 0;
+  counter.calls = 0;
   others.addAddress("eth0", prefix("192.0.2.200/24"));
-  await delay(50);
-  expect(calls).toBeGreaterThan(0);
+  await untilCalled(counter);
 });
 
 test("watch() calls when the link of IPv4 routes goes down, of which the kernel says nothing itself", async () => {
@@ -198,7 +201,6 @@ test("watch() calls when the link of IPv4 routes goes down, of which the kernel 
   await delay(100);
   expect(counter.calls).toBe(0);
   others.setLinkDown(link);
-  await delay(100);
-  expect(counter.calls).toBeGreaterThan(0);
+  await untilCalled(counter);
   expect(await listed(routes)).toEqual([]);
 });

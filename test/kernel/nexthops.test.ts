@@ -10,6 +10,7 @@ import {
 } from "../../src/kernel/conformance/kernel-harness.ts";
 import type { Kernel, RouteRow } from "../../src/kernel/kernel.ts";
 import { openKernel } from "../../src/kernel/linux-kernel.ts";
+import { waitUntil } from "../../src/lab/wait.ts";
 import { type LinuxFixture, openLinux } from "./linux-harness.ts";
 
 // Needs root: network namespaces.
@@ -120,7 +121,7 @@ test("routeTable() makes a nexthop anew that others deleted, told or not", async
   const [nexthop] = fixture.namespace.json("nexthop show");
   fixture.namespace.ip(`nexthop del id ${String(nexthop?.["id"])}`);
   await put(routes, via("10.5.2.0/24", "192.0.2.2"), via("10.5.3.0/24", "192.0.2.2"));
-  expect(told).toBeGreaterThan(0);
+  await waitUntil(() => told > 0, { ...options, within: 5_000, what: "it is told" });
   expect(await listed(routes)).toHaveLength(2);
 });
 

@@ -119,7 +119,7 @@ test("the units: a server that is started by its first client, hosts with udp, r
   for (const { host, systemd } of [a, b]) await host.addPod(await systemd.subnetEnv());
   const [from, to] = [withPod(a.host).pod, withPod(b.host).pod];
   await untilPing(from, to, 10_000);
-  const { stdout: answer } = await from.exec(["ping", "-n", "-c1", "-W1", "10.5.250.1"], { signal });
+  const { stdout: answer } = await from.exec(["ping", "-n", "-c1", "-W10", "10.5.250.1"], { signal });
   expect(answer).toContain("Destination Net Unreachable"); // by a raw socket
 
   // Restarts that nobody notices: device and socket are in systemd's store meanwhile.

@@ -14,7 +14,7 @@ import { KernelSegmenter } from "./kernel-segmenter.ts";
 
 const arena = new Arena(2 << 20);
 const checksum = new Checksum(arena);
-const region = arena.reserve(400_000);
+const region = arena.reserve(500_000);
 const packet = new IpPacket(arena);
 const segmenter = new Segmenter(arena, checksum);
 const collector = new Collector(arena);

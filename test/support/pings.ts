@@ -10,7 +10,7 @@ export interface PingCount<T> {
   readonly sent: number;
   /** On the way: not what came back to a ping that had no room for it. */
   readonly lost: number;
-  /** Which ones ping has not shown an answer of, the first is 1. */
+  /** Which ones ping has not shown an answer of, of those since its first answer: by number, of which the first that was sent is 1. */
   readonly missing: readonly number[];
   /** What the action returned. */
   readonly result: T;
@@ -27,6 +27,9 @@ interface PingDuringOptions extends Abortable {
  * ping sends later, and never more often, where others load the machine.
  */
 const AFTERWARDS = { answers: 20, within: 5_000 };
+
+/** How long an answer may come after later ones: each processor has a queue of its own, and another program may keep one of them busy. */
+const LATER = { within: 300, what: "what is late arrives" };
 
 /**
  * Pings 100 times a second during an action and counts what was never answered. Ping itself must be answered before the action begins.
@@ -63,6 +66,9 @@ export async function pingDuring<T>(
         if (sinceSent(line) < interval * 1000 * 0.7) return;
       }
     };
+    const first = Math.min(...answered);
+    const missingTo = (last: number) =>
+      Array.from({ length: last - first }, (_, index) => first + 1 + index).filter((number) => !answered.has(number));
     const result = await action({ answered: justAnswered });
     const before = answered.size;
     const recovers = waitUntil(() => answered.size >= before + AFTERWARDS.answers, {
@@ -74,12 +80,14 @@ export async function pingDuring<T>(
       () => true,
       () => false,
     );
+    // The answers to the last packets are still under way when ping is stopped; later than the last answer, only a dead path counts.
+    const latestAnswer = highest;
+    if (recovered) await waitUntil(() => missingTo(latestAnswer).length === 0, { signal, ...LATER }).catch(() => {});
     const overflow = ping.exitCode === null && ping.pid !== undefined ? overflowOf(ping.pid) : 0;
     ping.kill("SIGINT");
     await Promise.all([end, closed]);
-    // The answers to the last packets are still under way when ping is stopped; later than the last answer, only a dead path counts.
-    const last = recovered ? highest : sent;
-    const missing = Array.from({ length: last }, (_, index) => index + 1).filter((number) => !answered.has(number));
+    const last = recovered ? latestAnswer : sent;
+    const missing = missingTo(last);
     return { sent: last, lost: Math.max(0, missing.length - overflow), missing, result };
   } finally {
     ping.kill("SIGKILL");
