@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
-import { ceiling, complaints, deleteLease, hostsOf, withPod } from "../e2e/hosts.ts";
+import { complaints, deleteLease, hostsOf, PATIENCE, withPod } from "../e2e/hosts.ts";
 import { tcpDelivers } from "../support/tcp.ts";
 import { SECRETS } from "./aws.ts";
 import { AwsLab } from "./aws-lab.ts";
@@ -32,7 +32,7 @@ test("three hosts of a VPC: pods reach each other by IPv4 and IPv6, restarts cha
 
   aws.api.calls.length = 0;
   await Promise.all([a.daemon.restart("SIGTERM"), b.daemon.restart("SIGKILL")]);
-  await untilPings(a.pod, b.pod, ceiling(2_000));
+  await untilPings(a.pod, b.pod);
   expect(aws.api.changing).toEqual([]);
   // Both families share one look at the instance.
   expect([...a.daemon.log().matchAll(/this host is an EC2 instance/g)]).toHaveLength(2);
@@ -45,21 +45,21 @@ test("three hosts of a VPC: pods reach each other by IPv4 and IPv6, restarts cha
   for (const { daemon } of [a, b]) daemon.signal("SIGSTOP"); // else they may be quicker than who looks
   for (const subnet of subnetsOf(a)) await aws.vpc.set(SUBNET_TABLE, subnet, aws.instance(b).networkInterface);
   for (const subnet of subnetsOf(b)) await aws.vpc.unset(SUBNET_TABLE, subnet);
-  await untilPings(a.pod, b.pod, ceiling(2_000), false);
+  await untilPings(a.pod, b.pod, PATIENCE, false);
   // One after the other: b takes away what leads to it and is not its own, which a, at the same moment, would want to replace.
   a.daemon.signal("SIGCONT");
   const isRight = () => routesTo(a).every((route) => aws.vpc.routesOf(SUBNET_TABLE).includes(route));
-  await waitUntil(isRight, { signal, within: 20_000, what: "a's routes lead to it again" });
+  await waitUntil(isRight, { signal, within: PATIENCE, what: "a's routes lead to it again" });
   b.daemon.signal("SIGCONT");
-  await untilPings(a.pod, b.pod, 20_000);
+  await untilPings(a.pod, b.pod);
   await waitUntil(() => !aws.vpc.routesOf(SUBNET_TABLE).some((route) => gone.includes(route)), {
     signal,
-    within: 20_000,
+    within: PATIENCE,
     what: "the black holes are gone",
   });
   await aws.vpc.setRunning(aws.instance(c), true);
   await c.startDaemon();
-  await untilPings(a.pod, withPod(c).pod, ceiling(2_000));
+  await untilPings(a.pod, withPod(c).pod);
 
   expect(aws.vpc.routesOf(SUBNET_TABLE)).toEqual(right);
 

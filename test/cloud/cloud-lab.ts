@@ -14,7 +14,7 @@ import { launcher } from "../../src/lab/launcher.ts";
 import type { Place } from "../../src/lab/place.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import type { Milliseconds } from "../../src/lib/clock.ts";
-import { ceiling, untilPing } from "../e2e/hosts.ts";
+import { PATIENCE, untilPing } from "../e2e/hosts.ts";
 import { makeCertificates } from "../support/certificates.ts";
 import { saysOnce } from "../support/tcp.ts";
 import { answering, type Handler } from "./listen.ts";
@@ -145,13 +145,18 @@ export function subnetsOf(host: LabHost): readonly string[] {
 export async function untilAllPing(lab: Lab): Promise<void> {
   await waitUntil(async () => (await lab.ping()).every(({ time }) => time !== undefined), {
     signal: lab.signal,
-    within: ceiling(2_000),
+    within: PATIENCE,
     what: "all pods reach each other",
   });
 }
 
 /** Waits until a pod answers another by both families (or, with `answered` false, by none). */
-export async function untilPings(from: Place, to: Place, within: Milliseconds, answered = true): Promise<void> {
+export async function untilPings(
+  from: Place,
+  to: Place,
+  within: Milliseconds = PATIENCE,
+  answered = true,
+): Promise<void> {
   const byIPv6 = { title: `${to.title} by IPv6`, address: to.ipv6 ?? "" };
   await Promise.all([to, byIPv6].map((target) => untilPing(from, target, within, answered)));
 }

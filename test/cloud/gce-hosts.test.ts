@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
-import { ceiling, complaints, deleteLease, hostsOf } from "../e2e/hosts.ts";
+import { complaints, deleteLease, hostsOf, PATIENCE } from "../e2e/hosts.ts";
 import { cleanUp, strangeLines, subnetsOf, untilAllPing, untilPings } from "./cloud-lab.ts";
 import { instancePath } from "./compute-api.ts";
 import { GceLab } from "./gce-lab.ts";
@@ -29,7 +29,7 @@ test("three hosts of a project: pods reach each other by IPv4 and IPv6, restarts
 
   gce.api.calls.length = 0;
   await Promise.all([a.daemon.restart("SIGTERM"), b.daemon.restart("SIGKILL")]);
-  await untilPings(a.pod, b.pod, ceiling(2_000));
+  await untilPings(a.pod, b.pod);
   expect(gce.api.changing).toEqual([]);
 
   // Somebody takes b's routes away; c dies, and its routes go once nobody holds the subnets.
@@ -39,12 +39,12 @@ test("three hosts of a project: pods reach each other by IPv4 and IPv6, restarts
   await deleteLease(lab, c);
   b.daemon.signal("SIGSTOP"); // else it may be quicker than who looks
   for (const subnet of subnetsOf(b)) await gce.api.remove(name(subnet));
-  await untilPings(a.pod, b.pod, ceiling(2_000), false);
+  await untilPings(a.pod, b.pod, PATIENCE, false);
   b.daemon.signal("SIGCONT");
-  await untilPings(a.pod, b.pod, 20_000);
+  await untilPings(a.pod, b.pod);
   await waitUntil(() => !gce.api.lines.some((line) => gone.includes(line)), {
     signal,
-    within: 20_000,
+    within: PATIENCE,
     what: "the dead instance's routes are gone",
   });
 
@@ -66,10 +66,10 @@ test("three hosts of a project: pods reach each other by IPv4 and IPv6, restarts
   });
   await waitUntil(() => complaints(a).some((line) => line.includes("IP forwarding is off on instance node-1")), {
     signal,
-    within: ceiling(2_000),
+    within: PATIENCE,
     what: "the log says that forwarding is off",
   });
-  await untilPings(a.pod, b.pod, ceiling(2_000), false);
+  await untilPings(a.pod, b.pod, PATIENCE, false);
   for (const host of [a, b, c]) {
     expect(host.daemon.log()).not.toContain(gce.metadata.token);
     expect(strangeLines(host)).toEqual([]);

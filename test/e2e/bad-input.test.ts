@@ -128,6 +128,6 @@ test("flanneld waits for an etcd that is away, says so once, and starts when it 
   await host.daemon.start();
   await says(host, lab.store.endpoints[0] ?? "");
   await lab.store.start();
-  await host.daemon.ready({ within: 15_000 });
+  await host.daemon.ready({ within: WITHIN });
   expect(complaints(host).length).toBeLessThan(6);
 });

@@ -3,7 +3,7 @@ import { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { pingDuring } from "../support/pings.ts";
-import { complaints, deleteLease, hostsOf, subnetOf, unanswered, untilPing } from "./hosts.ts";
+import { complaints, deleteLease, hostsOf, PATIENCE, subnetOf, unanswered, untilPing } from "./hosts.ts";
 
 const { signal } = new AbortController();
 
@@ -42,11 +42,11 @@ for (const path of [
     for (const backend of next) {
       await lab.setConfig({ Backend: { Type: backend } });
       await restartAll(lab);
-      await untilPing(a.pod, b.pod, 6_000);
+      await untilPing(a.pod, b.pod);
       for (const host of lab.hosts)
         await waitUntil(async () => !TRACES[former]?.test(await traces(host)), {
           signal,
-          within: 6_000,
+          within: PATIENCE,
           what: `${host.name} has nothing of ${former} any more`,
         });
       expect(await unanswered(lab)).toEqual([]);
@@ -62,7 +62,7 @@ test("flanneld changes the options of udp: the same device and subnet, with and 
   for (const options of [{ Offload: false }, { Port: 9285, Offload: false }, { Port: 9285 }, {}]) {
     await lab.setConfig({ Backend: { Type: "udp", ...options } });
     await restartAll(lab);
-    await untilPing(a.pod, b.pod, 6_000);
+    await untilPing(a.pod, b.pod);
     expect(await a.run(["ip", "-br", "link", "show", "type", "tun"])).toMatch(/^flannel0 .*\n$/);
     const socket = RegExp(`^UNCONN .* ${a.address}:${options.Port ?? 8285} .*\n$`);
     await waitUntil(async () => socket.test(await a.run(["ss", "-Hnul"])), {
@@ -80,7 +80,7 @@ test("flanneld is reached by udp where it lives now, after its host got another 
   await using lab = await Lab.up({ hosts: 2, backend: "udp", signal });
   const [a, b] = hostsOf(lab, 2);
   if (a === undefined || b === undefined) throw new Error("no hosts");
-  await untilPing(b.pod, a.pod, 3_000);
+  await untilPing(b.pod, a.pod);
   const subnet = subnetOf(a);
   await a.daemon.stop();
   await a.namespace.ip([
@@ -92,7 +92,7 @@ test("flanneld is reached by udp where it lives now, after its host got another 
   await a.startDaemon();
   expect(subnetOf(a)).toBe(subnet);
   expect(await a.run(["ss", "-Hnul"])).toMatch(/^UNCONN .* 192\.168\.77\.201:8285 .*\n$/);
-  await untilPing(b.pod, a.pod, 3_000);
+  await untilPing(b.pod, a.pod);
 });
 
 test("flanneld changes its VNI: the former device goes after the new one is in place", async () => {
@@ -101,7 +101,7 @@ test("flanneld changes its VNI: the former device goes after the new one is in p
   if (a === undefined || b === undefined) throw new Error("no hosts");
   await lab.setConfig({ Backend: { Type: "vxlan", VNI: 7, Port: 4789 } });
   await restartAll(lab);
-  await untilPing(a.pod, b.pod, 6_000);
+  await untilPing(a.pod, b.pod);
   for (const host of [a, b])
     await waitUntil(
       async () =>
@@ -109,7 +109,7 @@ test("flanneld changes its VNI: the former device goes after the new one is in p
         !(await host.run(["ip", "-br", "link"])).includes("flannel.1"),
       {
         signal,
-        within: 6_000,
+        within: PATIENCE,
         what: `${host.name} has flannel.7 alone`,
       },
     );
@@ -147,7 +147,7 @@ test("flanneld moves to another Network after a restart, and nothing of the form
       `${await host.run(["ip", "route"])}${await host.run(["ip", "-br", "-4", "addr", "show", "flannel.1"])}`;
     await waitUntil(async () => !(await state()).includes("10.5."), {
       signal,
-      within: 6_000,
+      within: PATIENCE,
       what: "no route to the former Network, and no address of it",
     });
     expect(await host.run(["ip", "route"])).toContain("10.77.0.0/16 dev flannel.1");
@@ -159,7 +159,7 @@ test("a peer's new MAC and public address reach a host whose store was away", as
   await using lab = await Lab.up({ hosts: 2, backend: "vxlan", store: "etcd3", signal });
   const [a, b] = hostsOf(lab, 2);
   if (a === undefined || b === undefined) throw new Error("no hosts");
-  await untilPing(a.pod, b.pod, 3_000);
+  await untilPing(a.pod, b.pod);
   await lab.store.server?.stop("SIGKILL");
   await b.daemon.stop();
   await lab.store.start();
@@ -171,11 +171,11 @@ test("a peer's new MAC and public address reach a host whose store was away", as
   );
   await waitUntil(
     async () => (await a.run(["ip", "neigh", "show", "nud", "permanent"])).includes("02:00:00:00:77:77"),
-    { signal, within: 15_000, what: "the new MAC is known" },
+    { signal, within: PATIENCE, what: "the new MAC is known" },
   );
   expect(await a.run(["bridge", "fdb", "show", "dev", "flannel.1"])).toContain("02:00:00:00:77:77");
   await b.startDaemon();
-  await untilPing(a.pod, b.pod, 6_000);
+  await untilPing(a.pod, b.pod);
 });
 
 test("a pod that scans the whole Network leaves room in the host's neighbour table", async () => {

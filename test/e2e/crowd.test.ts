@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { flannel } from "./flannel.ts";
-import { ceiling, complaints, subnetOf } from "./hosts.ts";
+import { ceiling, complaints, PATIENCE, subnetOf } from "./hosts.ts";
 
 const { signal } = new AbortController();
 
@@ -45,7 +45,7 @@ for (const store of ["etcd2", "etcd3", "embedded"] as const)
     const others = lab.hosts.filter((host) => host !== winner);
     await waitUntil(() => others.every((host) => complaints(host).some((line) => line.includes("out of subnets"))), {
       signal,
-      within: 10_000,
+      within: PATIENCE,
       what: "the others say why",
     });
     expect(others.every((host) => host.daemon.isRunning)).toBe(true);

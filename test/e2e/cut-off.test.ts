@@ -15,7 +15,7 @@ for (const store of ["etcd2", "etcd3"] as const)
     await using lab = await Lab.up({ hosts: 2, backend: "vxlan", store, signal });
     const [a, b] = hostsOf(lab, 2);
     if (a === undefined || b === undefined) throw new Error("no hosts");
-    await untilPing(a.pod, b.pod, 3_000);
+    await untilPing(a.pod, b.pod);
     const { lost, result: joined } = await pingDuring(a.pod, { to: b.pod.address, signal }, async () => {
       await using _cut = await cut(a, 2379);
       await waitUntil(() => complaints(a).some((line) => line.includes("the store is away")), {
@@ -31,7 +31,7 @@ for (const store of ["etcd2", "etcd3"] as const)
     expect(lost).toBe(0);
     const [, , c] = hostsOf(lab, 3);
     expect(c?.name).toBe(joined.name);
-    if (c !== undefined) await untilPing(a.pod, c.pod, 10_000);
+    if (c !== undefined) await untilPing(a.pod, c.pod);
     expect(a.daemon.log()).toContain("the store is back");
     expect(a.daemon.isRunning).toBe(true);
   });

@@ -106,8 +106,8 @@ test("two flannelds of a host and a kube-proxy write rules at the same time: tra
   const [[a1, a2] = [], [b1, b2] = []] = pods;
   const [{ host: a, other } = {}] = hosts;
   if (!(a && other && a1 && a2 && b1 && b2)) throw new Error("two hosts with two pods each are needed");
-  await untilPing(a1, b1, ceiling(4_000));
-  await untilPing(a2, b2, ceiling(4_000));
+  await untilPing(a1, b1);
+  await untilPing(a2, b2);
   const { lost: lostInFirst } = await pingDuring(a1, { to: b1.address, signal }, async () => {
     const { lost: lostInSecond } = await pingDuring(b2, { to: a2.address, signal }, async () => {
       await Promise.all([a.daemon.restart(), other.daemon.restart("SIGKILL")]);

@@ -13,6 +13,9 @@ export function ceiling(deadline: Milliseconds): Milliseconds {
   return deadline < 5_000 ? 3 * deadline : deadline;
 }
 
+/** For what has no deadline of the specification: ample where the machine stands still for seconds. */
+export const PATIENCE: Milliseconds = 20_000;
+
 /** The first hosts of a lab with their first pods. @throws if there are fewer */
 export function hostsOf(lab: Lab, count: number): readonly (LabHost & { readonly pod: Place })[] {
   return Array.from({ length: count }, (_, index) => withPod(lab.hosts[index]));
@@ -59,7 +62,7 @@ export async function unanswered(lab: Lab, options: { readonly size?: number } =
 export async function untilPing(
   from: Place,
   to: Pick<Place, "title" | "address">,
-  within: Milliseconds,
+  within: Milliseconds = PATIENCE,
   answered = true,
 ): Promise<void> {
   await waitUntil(

@@ -64,7 +64,7 @@ for (const store of ["etcd2", "etcd3"] as const)
     expect(a.daemon.log()).toContain("network was removed, and all of it from this host");
     await waitUntil(() => /it is not JSON/.test(c.daemon.log()), {
       signal,
-      within: 10_000,
+      within: 20_000,
       what: "the host that was started anew says what is wrong with green",
     });
     await everywhere("blue, green and cyan", (host) =>

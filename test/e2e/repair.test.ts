@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
 import type { Place } from "../../src/lab/place.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
-import { ceiling, complaints, deleteLease, hostsOf, subnetOf, untilPing } from "./hosts.ts";
+import { ceiling, complaints, deleteLease, hostsOf, PATIENCE, subnetOf, untilPing } from "./hosts.ts";
 
 const { signal } = new AbortController();
 const WITHIN = ceiling(2_000);
@@ -98,7 +98,7 @@ test("flanneld mends a device of another kind in its place within 2 s (vxlan)", 
   await using lab = await Lab.up({ hosts: 2, backend: "vxlan", signal });
   const [a, b] = hostsOf(lab, 2);
   if (a === undefined || b === undefined) throw new Error("no hosts");
-  await untilPing(a.pod, b.pod, WITHIN);
+  await untilPing(a.pod, b.pod);
   const before = await state(a);
   a.daemon.signal("SIGSTOP"); // else it is quicker than who does the damage
   await a.namespace.ip(["link del flannel.1", "link add flannel.1 type bridge"]);
@@ -113,7 +113,7 @@ for (const [backend, damages] of Object.entries(DAMAGES)) {
       await using lab = await Lab.up({ hosts: 2, backend, signal });
       const [a, b] = hostsOf(lab, 2);
       if (a === undefined || b === undefined) throw new Error("no hosts");
-      await untilPing(a.pod, b.pod, WITHIN);
+      await untilPing(a.pod, b.pod);
       const before = await state(a);
       await a.run(command({ address: b.address, subnet: subnetOf(b) }));
       await waitUntil(async () => (await state(a)) === before, { signal, within: WITHIN, what: `${what} is mended` });
@@ -162,7 +162,7 @@ for (const backend of ["vxlan", "host-gw"]) {
     await b.startDaemon();
     await waitUntil(() => complaints(a).some((line) => line.includes(subnet) && line.includes("static")), {
       signal,
-      within: WITHIN,
+      within: PATIENCE,
       what: "the log names the route and its protocol",
     });
     expect(await a.run(["ip", "route"])).toContain(`${subnet} via 192.168.77.254 dev eth0 proto static`);
@@ -175,7 +175,7 @@ for (const backend of ["vxlan", "host-gw"]) {
     const [a, b, c] = hostsOf(lab, 3);
     if (a === undefined || b === undefined || c === undefined) throw new Error("no hosts");
     const gone = subnetOf(c);
-    await untilPing(a.pod, c.pod, WITHIN);
+    await untilPing(a.pod, c.pod);
     await a.daemon.stop("SIGKILL");
     await c.daemon.stop("SIGKILL");
     await deleteLease(lab, c);
@@ -183,9 +183,9 @@ for (const backend of ["vxlan", "host-gw"]) {
     await a.startDaemon();
     await waitUntil(async () => !(await state(a)).includes(gone.replace(".0/24", ".")), {
       signal,
-      within: WITHIN,
+      within: PATIENCE,
       what: "stale rows are gone",
     });
-    await untilPing(a.pod, b.pod, WITHIN);
+    await untilPing(a.pod, b.pod);
   });
 }

@@ -6,7 +6,7 @@ import { Lab } from "../../src/lab/lab.ts";
 import { labDirectory } from "../../src/lab/record.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { pingDuring } from "../support/pings.ts";
-import { hostsOf, subnetOf, untilPing } from "./hosts.ts";
+import { hostsOf, PATIENCE, subnetOf, untilPing } from "./hosts.ts";
 
 const { signal } = new AbortController();
 
@@ -21,7 +21,7 @@ for (const store of ["etcd2", "etcd3"] as const) {
     await using lab = await Lab.up({ hosts: 3, backend: "vxlan", store, signal });
     const [a, b, c] = hostsOf(lab, 3);
     if (a === undefined || b === undefined || c === undefined) throw new Error("no hosts");
-    await untilPing(a.pod, b.pod, 3_000);
+    await untilPing(a.pod, b.pod);
     const before = lab.hosts.map(subnetOf);
     const { lost } = await pingDuring(b.pod, { to: a.pod.address, signal }, async () => {
       await lab.store.server?.stop("SIGKILL");
@@ -34,20 +34,20 @@ for (const store of ["etcd2", "etcd3"] as const) {
           const now = await leases(lab);
           return before.every((subnet) => now.includes(subnet.replace("/", "-")));
         },
-        { signal, within: 20_000, what: "all subnets are leased again", every: 100 },
+        { signal, within: PATIENCE, what: "all subnets are leased again", every: 100 },
       );
       await delay(500);
     });
     expect(lost).toBe(0);
     expect(lab.hosts.map(subnetOf)).toEqual(before);
-    await untilPing(a.pod, c.pod, 3_000);
+    await untilPing(a.pod, c.pod);
   });
 
   test(`running pods keep talking when every lease in ${store} is deleted at once`, async () => {
     await using lab = await Lab.up({ hosts: 3, backend: "host-gw", store, signal });
     const [a, b] = hostsOf(lab, 2);
     if (a === undefined || b === undefined) throw new Error("no hosts");
-    await untilPing(a.pod, b.pod, 3_000);
+    await untilPing(a.pod, b.pod);
     const before = lab.hosts.map(subnetOf);
     await lab.store.etcdctl(
       ...(store === "etcd2" ? ["rm", "--recursive"] : ["del", "--prefix"]),
@@ -58,10 +58,10 @@ for (const store of ["etcd2", "etcd3"] as const) {
         const now = await leases(lab);
         return before.every((subnet) => now.includes(subnet.replace("/", "-")));
       },
-      { signal, within: 10_000, what: "all subnets are leased again", every: 100 },
+      { signal, within: PATIENCE, what: "all subnets are leased again", every: 100 },
     );
     expect(lab.hosts.map(subnetOf)).toEqual(before);
-    await untilPing(a.pod, b.pod, 3_000);
+    await untilPing(a.pod, b.pod);
   });
 }
 
@@ -78,7 +78,7 @@ test("running pods keep talking when the embedded store is restored from an old 
   const late = await lab.addHost();
   const [latePod] = late.pods;
   if (latePod === undefined) throw new Error("no pod");
-  await untilPing(a.pod, latePod, 3_000);
+  await untilPing(a.pod, latePod);
   const { lost } = await pingDuring(a.pod, { to: latePod.address, signal }, async () => {
     for (const suffix of ["-wal", "-shm"]) rmSync(`${file}${suffix}`, { force: true });
     rmSync(file);
@@ -86,5 +86,5 @@ test("running pods keep talking when the embedded store is restored from an old 
     await delay(5_000);
   });
   expect(lost).toBe(0);
-  await untilPing(latePod, b.pod, 3_000);
+  await untilPing(latePod, b.pod);
 });

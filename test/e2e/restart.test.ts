@@ -7,7 +7,7 @@ import type { LabHost } from "../../src/lab/lab-host.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { ipJson } from "../support/kernel-state.ts";
 import { pingDuring } from "../support/pings.ts";
-import { hostsOf, subnetOf, untilPing } from "./hosts.ts";
+import { hostsOf, PATIENCE, subnetOf, untilPing } from "./hosts.ts";
 
 const { signal } = new AbortController();
 
@@ -28,7 +28,7 @@ for (const backend of ["host-gw", "udp", "vxlan"])
           if (hasHands) await answered();
           await a.daemon.restart(how, { signal });
           // The kernel's queues hold what comes in some seconds, not what comes in the time of ten restarts.
-          if (backend === "udp") await untilPing(b.pod, a.pod, 5_000);
+          if (backend === "udp") await untilPing(b.pod, a.pod);
         }
       });
       expect(lost, `missing: ${missing.join(" ")}`).toBe(0);
@@ -64,7 +64,7 @@ test("flanneld may be away for ten neighbour ageing periods without a lost ping"
 /** A daemon that is killed in its first moments has had nobody yet who keeps device and socket. */
 async function keepsDescriptors({ stateDirectory }: LabHost) {
   const isKept = () => existsSync(join(stateDirectory, "handover.json"));
-  await waitUntil(isKept, { signal, within: 3_000, what: "device and socket are kept for the next daemon" });
+  await waitUntil(isKept, { signal, within: PATIENCE, what: "device and socket are kept for the next daemon" });
 }
 
 function device(link: Record<string, unknown>) {

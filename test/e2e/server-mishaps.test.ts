@@ -85,7 +85,7 @@ test("garbage, a half-open client, a history too short, a compacted etcd and res
         ).every(Boolean),
       { signal, within, every: 200, what: "every host leads to every other" },
     );
-  await settles(all, 10_000);
+  await settles(all, 20_000);
 
   const { lost } = await pingDuring(a.pod, { to: b.pod.address, signal }, async () => {
     await a.run([process.execPath, "-e", GARBAGE, address]);

@@ -11,7 +11,7 @@ import { waitUntil } from "../../src/lab/wait.ts";
 import { makeCertificates } from "../support/certificates.ts";
 import { pingDuring } from "../support/pings.ts";
 import { flannel } from "./flannel.ts";
-import { ceiling, complaints, hostsOf, subnetOf, unanswered, untilPing, withPod } from "./hosts.ts";
+import { ceiling, complaints, hostsOf, PATIENCE, subnetOf, unanswered, untilPing, withPod } from "./hosts.ts";
 
 const { signal } = new AbortController();
 
@@ -47,7 +47,7 @@ test("the server restarts, is killed and its file copied: no ping is lost, lease
 async function untilBack(lab: Lab, times: number): Promise<void> {
   await waitUntil(
     () => lab.hosts.every((host) => (host.daemon.log().match(/the store is back/g) ?? []).length >= times),
-    { signal, within: 15_000, what: "every host has the server back" },
+    { signal, within: PATIENCE, what: "every host has the server back" },
   );
 }
 
@@ -62,7 +62,7 @@ test("the server away for long costs no traffic and two lines of log a host, and
   if (a === undefined || b === undefined || c === undefined || server === undefined || file === undefined)
     throw new Error("no hosts");
   const isTold = () => [b, c].every((peer) => a.daemon.log().includes(subnetOf(peer)));
-  await waitUntil(isTold, { signal, within: 10_000, what: "the log tells of the other hosts" });
+  await waitUntil(isTold, { signal, within: PATIENCE, what: "the log tells of the other hosts" });
   const lines = () => a.daemon.log().split("\n").length;
   const before = lines();
   const { lost } = await pingDuring(b.pod, { to: a.pod.address, signal }, async () => {
@@ -75,7 +75,7 @@ test("the server away for long costs no traffic and two lines of log a host, and
     await server.ready();
     await waitUntil(async () => !(await a.namespace.run(["ip", "route"])).includes(subnetOf(c)), {
       signal,
-      within: 10_000,
+      within: PATIENCE,
       what: "the revoked lease is gone",
     });
   });
@@ -112,7 +112,7 @@ test("client certificates: who has none, an expired or a revoked one is refused 
   }
   const withoutTls = c.daemon.argv;
   const says = (service: { log(): string }, what: RegExp) =>
-    waitUntil(() => what.test(service.log()), { signal, within: 15_000, what: `a line with ${what}` });
+    waitUntil(() => what.test(service.log()), { signal, within: PATIENCE, what: `a line with ${what}` });
   c.daemon.argv = [...withoutTls, `--remote-cafile=${authority.ca}`];
   await c.daemon.start();
   await says(c.daemon, /a client certificate is needed/);
@@ -138,7 +138,7 @@ test("client certificates: who has none, an expired or a revoked one is refused 
     const shown = `timeout 5 openssl s_client -connect ${formatAddress(lab.switch.address)}:8888 </dev/null | ${SERIAL.join(" ")}`;
     await waitUntil(async () => (await lab.switch.namespace.exec(["sh", "-c", shown], { signal })).stdout === serial, {
       signal,
-      within: 15_000,
+      within: PATIENCE,
       what: "the server shows its new certificate",
     });
     // a's certificate is replaced in its files, and the former one revoked: a goes on only with the new one.
@@ -158,7 +158,7 @@ test("client certificates: who has none, an expired or a revoked one is refused 
     for (const host of [a, b])
       await waitUntil(async () => !(await host.namespace.run(["ip", "route"])).includes(subnetOf(c)), {
         signal,
-        within: 15_000,
+        within: PATIENCE,
         what: `${host.name} hears of c's end`,
       });
   });

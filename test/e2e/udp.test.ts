@@ -11,7 +11,7 @@ import { ServiceManager } from "../operate/service-manager.ts";
 import { pingDuring } from "../support/pings.ts";
 import { cpuSeconds } from "../support/process-usage.ts";
 import { streamDuring } from "../support/steady-stream.ts";
-import { ceiling, complaints, deleteLease, hostsOf, subnetOf, untilPing } from "./hosts.ts";
+import { ceiling, complaints, deleteLease, hostsOf, PATIENCE, subnetOf, untilPing } from "./hosts.ts";
 
 const { signal } = new AbortController();
 const WITHIN = ceiling(2_000);
@@ -33,7 +33,7 @@ async function oneHost() {
 async function says(host: LabHost, ...words: readonly string[]): Promise<void> {
   await waitUntil(() => complaints(host).some((line) => words.every((word) => line.includes(word))), {
     signal,
-    within: 10_000,
+    within: PATIENCE,
     what: `the log says ${words.join(" … ")}; it says ${complaints(host).join("\n")}`,
   });
 }
@@ -46,7 +46,7 @@ async function show(host: Place): Promise<string> {
 /** Waits until no process of the host is left: a program that the daemon has asked something may end a moment after it, no holder does. */
 async function isAlone({ namespace }: LabHost): Promise<void> {
   const isEmpty = () => processesInNamespaces([namespace.path]).length === 0;
-  await waitUntil(isEmpty, { signal, within: WITHIN, what: "no process is left" });
+  await waitUntil(isEmpty, { signal, within: PATIENCE, what: "no process is left" });
 }
 
 test("flanneld connects pods by udp if the config names no backend, and leases look as 0.7.0's", async () => {
@@ -58,7 +58,7 @@ test("flanneld connects pods by udp if the config names no backend, and leases l
   }
   const [a, b] = hostsOf(lab, 2);
   if (a === undefined || b === undefined) throw new Error("no hosts");
-  await untilPing(a.pod, b.pod, WITHIN);
+  await untilPing(a.pod, b.pod);
   const key = `/coreos.com/network/subnets/${subnetOf(a).replace("/", "-")}`;
   expect(await lab.store.etcdctl("get", key)).toBe(`{"PublicIP":"${a.address}"}\n`);
   expect(await a.run(["cat", a.subnetFile])).toContain("FLANNEL_MTU=1472");
@@ -99,14 +99,14 @@ test("flanneld loses no ping over restarts under a service manager that keeps it
       env: { ...process.env, ...env },
       stdio: ["ignore", log, log, ...passed],
     });
-    await waitUntil(() => manager.messages.includes("READY=1"), { signal, within: 10_000, what: "it is ready" });
+    await waitUntil(() => manager.messages.includes("READY=1"), { signal, within: PATIENCE, what: "it is ready" });
     return child;
   };
   let daemon = await start();
   const pings = { to: a.pod.address, interval: 0.03, signal };
   const { lost } = await pingDuring(b.pod, pings, async ({ answered }) => {
     for (const how of ["SIGTERM", "SIGKILL", "SIGTERM", "SIGKILL"] as const) {
-      await waitUntil(() => manager.stored.length === 2, { signal, within: WITHIN, what: "both are kept" });
+      await waitUntil(() => manager.stored.length === 2, { signal, within: PATIENCE, what: "both are kept" });
       if (how === "SIGKILL") await answered(); // what is in the thread's hands then goes with it
       daemon.kill(how);
       await waitUntil(() => daemon.exitCode !== null || daemon.signalCode !== null, {
@@ -116,7 +116,7 @@ test("flanneld loses no ping over restarts under a service manager that keeps it
       });
       await isAlone(a);
       daemon = await start();
-      await untilPing(b.pod, a.pod, WITHIN);
+      await untilPing(b.pod, a.pod);
     }
   });
   closeSync(log);
@@ -127,7 +127,7 @@ test("flanneld loses no ping over restarts under a service manager that keeps it
 test("flanneld with --handover-timeout=0 leaves no process, and packets are lost only while it is away", async () => {
   await using place = await twoHosts({ flags: ["--handover-timeout=0"] });
   const { a, b } = place;
-  await untilPing(b.pod, a.pod, WITHIN);
+  await untilPing(b.pod, a.pod);
   let away = 0;
   const { lost } = await pingDuring(b.pod, { to: a.pod.address, signal }, async ({ answered }) => {
     await answered(); // no queue holds any that was sent before
@@ -136,7 +136,7 @@ test("flanneld with --handover-timeout=0 leaves no process, and packets are lost
     await isAlone(a);
     expect(await show(a)).not.toContain("flannel0");
     await a.startDaemon();
-    await untilPing(b.pod, a.pod, WITHIN);
+    await untilPing(b.pod, a.pod);
     away = performance.now() - start;
   });
   expect(lost).toBeGreaterThan(0);
@@ -146,7 +146,7 @@ test("flanneld with --handover-timeout=0 leaves no process, and packets are lost
 test("flanneld makes its device again within 2 s, and rests while it cannot", async () => {
   await using place = await twoHosts();
   const { a, b } = place;
-  await untilPing(a.pod, b.pod, WITHIN);
+  await untilPing(a.pod, b.pod);
   a.daemon.signal("SIGSTOP"); // else it is quicker than who takes the name
   const foreign = ["link del flannel0", "link add flannel0 type bridge", "addr add 198.51.100.1/24 dev flannel0"];
   await a.namespace.ip([...foreign, "link set flannel0 up"]);
@@ -172,7 +172,7 @@ test("flanneld says who has its port, waits, and takes it once it is free", asyn
   await says(host, `${host.address}:8285`, "EADDRINUSE", "another program has this port");
   await delay(3_000); // by now it could have given up, or wait long
   other.kill("SIGKILL");
-  await host.daemon.ready({ within: WITHIN });
+  await host.daemon.ready();
   expect(complaints(host).length).toBe(1);
 });
 
@@ -186,7 +186,12 @@ test(
       const before = daemon.log().length;
       await daemon.start();
       // Under a service manager Node cannot listen to signals before that.
-      await waitUntil(() => daemon.log().length > before, { signal, within: 10_000, what: "its first line", every: 2 });
+      await waitUntil(() => daemon.log().length > before, {
+        signal,
+        within: PATIENCE,
+        what: "its first line",
+        every: 2,
+      });
       await delay(moment);
       expect({ moment, code: await daemon.stop("SIGTERM", { within: ceiling(1_000) }) }).toEqual({ moment, code: 0 });
     }
@@ -216,10 +221,11 @@ test.each([
 ])("flanneld takes another subnet if its own is another's by now, and %s (udp)", async (_, flags) => {
   await using place = await twoHosts({ store: "etcd3", flags });
   const { lab, a, b } = place;
-  await untilPing(a.pod, b.pod, WITHIN);
+  await untilPing(a.pod, b.pod);
   const isKept = flags.length === 0;
   const record = join(a.stateDirectory, "handover.json");
-  if (isKept) await waitUntil(() => existsSync(record), { signal, within: WITHIN, what: "device and socket are kept" });
+  if (isKept)
+    await waitUntil(() => existsSync(record), { signal, within: PATIENCE, what: "device and socket are kept" });
   const before = subnetOf(a);
   const index = await a.run(["cat", "/sys/class/net/flannel0/ifindex"]);
   a.daemon.signal("SIGSTOP");
@@ -227,19 +233,19 @@ test.each([
   const key = `/coreos.com/network/subnets/${before.replace("/", "-")}`;
   await lab.store.etcdctl("put", key, '{"PublicIP":"192.168.77.99"}');
   a.daemon.signal("SIGCONT");
-  await waitUntil(() => subnetOf(a) !== before, { signal, within: 15_000, what: "another subnet" });
+  await waitUntil(() => subnetOf(a) !== before, { signal, within: PATIENCE, what: "another subnet" });
   await waitUntil(
     async () => {
       const now = await a.run(["ip", "-br", "-4", "addr", "show", "dev", "flannel0"]);
       return now.includes(subnetOf(a).replace("/24", "/16")) && !now.includes(before.replace("/24", "/16"));
     },
-    { signal, within: WITHIN, what: "the device has the new address alone" },
+    { signal, within: PATIENCE, what: "the device has the new address alone" },
   );
   expect((await a.run(["cat", "/sys/class/net/flannel0/ifindex"])) === index).toBe(isKept);
   expect(await a.run(["ip", "-br", "link"])).not.toContain("flannel1");
   await waitUntil(async () => (await b.pod.exec(["ping", "-c1", "-W0.2", subnetOf(a).replace("/24", "")])).code === 0, {
     signal,
-    within: WITHIN,
+    within: PATIENCE,
     what: "the device answers",
   });
 });

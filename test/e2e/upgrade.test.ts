@@ -5,7 +5,7 @@ import type { LabHost } from "../../src/lab/lab-host.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { parseSubnetEnv } from "../../src/lease/subnet-env.ts";
 import { pingDuring } from "../support/pings.ts";
-import { ceiling, complaints, untilPing, withPod } from "./hosts.ts";
+import { complaints, PATIENCE, untilPing, withPod } from "./hosts.ts";
 
 const { signal } = new AbortController();
 
@@ -73,7 +73,7 @@ for (const backend of ["vxlan", "host-gw"] as const)
       await a.namespace.ip(["neigh flush dev flannel.1 nud reachable"]);
       await waitUntil(async () => (await a.pod.exec(["ping", "-c1", "-W1", b.pod.address])).code === 0, {
         signal,
-        within: 3_000,
+        within: PATIENCE,
         what: "a 0.7.0 host's pod answers",
       });
     } else {
@@ -95,7 +95,7 @@ test("flanneld goes on where 0.7.0 with udp ended: with its subnet, and a lease 
   await likeReference(lab, "udp");
   const [a, b] = [withPod(lab.hosts[0]), withPod(lab.hosts[1])];
   for (const host of [a, b]) await host.startDaemon();
-  await untilPing(a.pod, b.pod, 3_000);
+  await untilPing(a.pod, b.pod);
   expect(readFileSync(a.subnetFile, "utf8")).toContain("FLANNEL_SUBNET=10.5.38.1/24\nFLANNEL_MTU=1472");
   expect(await a.run(["ip", "-br", "-4", "addr", "show", "dev", "flannel0"])).toContain(" 10.5.38.0/16 ");
   expect(await lab.store.etcdctl("get", "/coreos.com/network/subnets/10.5.38.0-24")).toBe(
@@ -120,7 +120,7 @@ test("flanneld removes the routes of 0.7.0's peers that are gone, and no adminis
   await host.startDaemon(); // now its own subnet.env does
   await waitUntil(async () => !(await host.run(["ip", "route"])).includes("10.5.160.0/24"), {
     signal,
-    within: ceiling(2_000),
+    within: PATIENCE,
     what: "the stale route is gone",
   });
   const routes = await host.run(["ip", "route"]);

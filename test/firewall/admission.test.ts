@@ -3,7 +3,7 @@ import { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import type { Place } from "../../src/lab/place.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
-import { ceiling, complaints, deleteLease, untilPing, withPod } from "../e2e/hosts.ts";
+import { ceiling, complaints, deleteLease, PATIENCE, untilPing, withPod } from "../e2e/hosts.ts";
 import { pingDuring } from "../support/pings.ts";
 import { PYTHON } from "../support/python.ts";
 import { withoutPrograms } from "../support/without-programs.ts";
@@ -91,7 +91,7 @@ test.each(ADMISSIONS)(
     );
     const refused = admission.refused;
     const [a, b, c] = [withPod(lab.hosts[0]), withPod(lab.hosts[1]), withPod(lab.hosts[2])];
-    await untilPing(a.pod, b.pod, ceiling(1_000));
+    await untilPing(a.pod, b.pod);
     const addresses = [b.address, c.address].toSorted();
     const arePeers = (wanted: readonly string[]) =>
       waitUntil(async () => (await peers(a, admission)).join() === wanted.join(), {
@@ -102,7 +102,7 @@ test.each(ADMISSIONS)(
     await arePeers(addresses);
     await waitUntil(async () => (await a.exec(admission.chain)).code === 0, {
       signal,
-      within: ceiling(2_000),
+      within: PATIENCE,
       what: "the chain stands",
     });
 
@@ -118,14 +118,14 @@ test.each(ADMISSIONS)(
     await inject(b, 1);
     await waitUntil(async () => (await received()) === before + 100, {
       signal,
-      within: 5_000,
+      within: PATIENCE,
       what: "a peer's datagrams reach the pod",
     });
     expect(await refused(a)).toBe(0);
 
     const { lost } = await pingDuring(b.pod, { to: a.pod.address, signal }, () => inject(rogue, 1));
     expect(lost).toBe(0);
-    await waitUntil(async () => (await refused(a)) >= 100, { signal, within: 5_000, what: "the rogue's arrive" });
+    await waitUntil(async () => (await refused(a)) >= 100, { signal, within: PATIENCE, what: "the rogue's arrive" });
     expect(await refused(a)).toBe(100);
 
     // Another network on the same port, which has let nobody tell whom to refuse.
@@ -136,7 +136,7 @@ test.each(ADMISSIONS)(
     await inject(rogue, 7);
     await waitUntil(async () => / RX.*\n\s+\d+\s+100 /.test(await a.run(["ip", "-s", "link", "show", "vxlan7"])), {
       signal,
-      within: 5_000,
+      within: PATIENCE,
       what: "another network's datagrams arrive",
     });
     expect(await refused(a)).toBe(100);
@@ -154,7 +154,7 @@ test.each(ADMISSIONS)(
     expect(await refused(a), "a restart makes nothing anew").toBe(100);
     for (const command of admission.flush) await a.run(command);
     await arePeers(addresses);
-    await untilPing(a.pod, b.pod, ceiling(2_000));
+    await untilPing(a.pod, b.pod);
     expect(complaints(a).filter((line) => !line.includes("came from no peer"))).toEqual([]);
 
     if (admission === NFTABLES) return;
@@ -162,10 +162,10 @@ test.each(ADMISSIONS)(
     a.daemon.argv = argv;
     await a.startDaemon();
     const isGone = async () => (await a.exec(admission.chain)).code !== 0 && (await peers(a, admission)).length === 0;
-    await waitUntil(isGone, { signal, within: ceiling(2_000), what: "nothing is left where there was no nft" });
+    await waitUntil(isGone, { signal, within: PATIENCE, what: "nothing is left where there was no nft" });
     await waitUntil(async () => (await peers(a, NFTABLES)).join() === addresses.join(), {
       signal,
-      within: ceiling(2_000),
+      within: PATIENCE,
       what: "nftables has the peers",
     });
   },

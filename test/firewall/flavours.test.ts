@@ -6,7 +6,7 @@ import type { LabHost } from "../../src/lab/lab-host.ts";
 import type { Place } from "../../src/lab/place.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { forwardChain, masqueradeChain } from "../../src/network/firewall/rules.ts";
-import { ceiling, complaints, subnetOf, untilPing, withPod } from "../e2e/hosts.ts";
+import { ceiling, complaints, PATIENCE, subnetOf, untilPing, withPod } from "../e2e/hosts.ts";
 import { capture } from "../support/capture.ts";
 import { FLAVOURS } from "./flavours.ts";
 import { handmadeIPv6 } from "./ipv6.ts";
@@ -92,7 +92,7 @@ describe.each(FLAVOURS)("on a host with $name", (flavour) => {
     });
     const gateway = subnetOf(a).replace("0/24", "1");
     await shout(a, gateway, a.address);
-    await waitUntil(() => far.heard().includes("multicast"), { signal, within: 5_000, what: "multicast is heard" });
+    await waitUntil(() => far.heard().includes("multicast"), { signal, within: PATIENCE, what: "multicast is heard" });
     expect(far.heard()).toContain(`multicast from ${gateway}`);
     expect(a.subnetEnv().ipMasq).toBe(true);
   });
@@ -137,7 +137,7 @@ describe.each(FLAVOURS)("on a host with $name", (flavour) => {
       "excluded network to pod of another host": addresses.excluded,
     });
     await shout(a, addresses.gateway, "eth0");
-    await waitUntil(() => far.heard().includes("multicast"), { signal, within: 5_000, what: "multicast is heard" });
+    await waitUntil(() => far.heard().includes("multicast"), { signal, within: PATIENCE, what: "multicast is heard" });
     expect(far.heard()).toContain(`multicast from ${addresses.gateway}`);
     expect(await table.apply({ puts: [], removals: await table.list({ signal }) }, { signal })).toEqual([]);
   });
@@ -210,7 +210,7 @@ describe.each(FLAVOURS)("on a host with $name", (flavour) => {
     const before = await masquerading();
     await a.daemon.stop();
     expect(await masquerading()).toEqual(before);
-    await untilPing(a.pod, b.pod, ceiling(1_000));
+    await untilPing(a.pod, b.pod);
     await a.startDaemon();
     expect(await masquerading()).toEqual(before);
     expect(complaints(a)).toEqual([]);

@@ -39,11 +39,11 @@ test.each([
   expect(await make(peers)).toEqual({ puts: [], removals: [] });
   expect((await make(peers.slice(0, 2))).removals).toHaveLength(MANY - 2);
   expect(shown()).toEqual([first, formatAddress(addToAddress(start, 1n))]);
-  await waitUntil(() => told > 0, { signal, within: 5_000, what: "another number of elements is told" });
+  await waitUntil(() => told > 0, { signal, within: 20_000, what: "another number of elements is told" });
 
   const before = told;
   namespace.run("ipset", "flush", name);
-  await waitUntil(() => told > before, { signal, within: 5_000, what: "a flush is told" });
+  await waitUntil(() => told > before, { signal, within: 20_000, what: "a flush is told" });
   expect((await make(peers.slice(0, 2))).puts).toHaveLength(2);
   namespace.run("ipset", "destroy", name);
   expect(await table.apply({ puts: [], removals: peers.slice(0, 2) }, { signal })).toEqual([]);

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
-import { ceiling, complaints, hostsOf, untilPing } from "../e2e/hosts.ts";
+import { complaints, hostsOf, untilPing } from "../e2e/hosts.ts";
 import { pingDuring } from "../support/pings.ts";
 import { withoutPrograms } from "../support/without-programs.ts";
 
@@ -15,7 +15,7 @@ test("flanneld on a host without any program for packet filters carries packets,
   }
   const [a, b] = hostsOf(lab, 2);
   if (a === undefined || b === undefined) throw new Error("no hosts");
-  await untilPing(a.pod, b.pod, ceiling(1_000));
+  await untilPing(a.pod, b.pod);
   const { lost } = await pingDuring(b.pod, { to: a.pod.address, signal }, () => a.daemon.restart());
   expect(lost).toBe(0);
   const said = complaints(a).map((line) => line.replace(/^.*?\] /, ""));

@@ -83,7 +83,7 @@ describe.each(OVERLAYS)("IPv$family", ({ family, network, subnet, other, multica
       iptables("-N", "cali-FORWARD");
       iptables("-I", "FORWARD", "-j", "cali-FORWARD"); // policies for pods come first
       iptables("-t", "nat", "-D", `FLANNEL-M-${name}`, "2");
-      await waitUntil(() => told > 0, { signal, within: 6_000, what: "changes are told" });
+      await waitUntil(() => told > 0, { signal, within: 20_000, what: "changes are told" });
       const todo = await make(table, [masquerade, forwardChain(overlay)]);
       expect(todo.puts.map((row) => row.purpose)).toEqual(["masquerade", "forward"]);
       expect(
@@ -131,7 +131,7 @@ describe.each(OVERLAYS)("IPv$family", ({ family, network, subnet, other, multica
     expect(told).toBe(0);
 
     namespace.run("nft", "insert", "rule", ...chain, "return");
-    await waitUntil(() => told > 0, { signal, within: 3_000, what: "a change is told" });
+    await waitUntil(() => told > 0, { signal, within: 20_000, what: "a change is told" });
     expect((await make(table, [masquerade])).puts).toHaveLength(1);
     expect(rules()).toEqual(wanted);
     namespace.run("nft", "delete", "table", protocol, `flannel-${name}`);

@@ -5,7 +5,7 @@ import { Lab } from "../../src/lab/lab.ts";
 import { launcher } from "../../src/lab/launcher.ts";
 import type { Place } from "../../src/lab/place.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
-import { ceiling, complaints, untilPing, withPod } from "../e2e/hosts.ts";
+import { complaints, PATIENCE, untilPing, withPod } from "../e2e/hosts.ts";
 import { pingDuring } from "../support/pings.ts";
 
 const { signal } = new AbortController();
@@ -55,7 +55,7 @@ for (const kind of ["nft", "legacy"] as const)
       await a.startDaemon();
       await waitUntil(async () => (await isTaken()) && !(await a.run(["nft", "list", "tables"])).includes("ipv4"), {
         signal,
-        within: ceiling(4_000),
+        within: PATIENCE,
         what: "the old rules are gone",
       });
     });
@@ -99,18 +99,18 @@ test("flanneld with another --firewall moves its rules without a lost ping, leav
   const isIn = (place: string) =>
     waitUntil(async () => (await places()) === place, {
       signal,
-      within: ceiling(4_000),
+      within: PATIENCE,
       what: `rules are in ${place}`,
     });
   const isLetPass = () =>
     waitUntil(async () => (await rulesOf(a, "legacy")).length > 1, {
       signal,
-      within: ceiling(2_000),
+      within: PATIENCE,
       what: "the overlay is let pass",
     });
   await isIn("nftables");
   await isLetPass();
-  await untilPing(b.pod, a.pod, ceiling(2_000));
+  await untilPing(b.pod, a.pod);
   const { argv } = a.daemon;
   for (const [flag, place] of [
     ["--firewall=iptables", "iptables-legacy"],
@@ -129,7 +129,7 @@ test("flanneld with another --firewall moves its rules without a lost ping, leav
   const allRules = async () => `${await a.run(["nft", "list", "ruleset"])}${(await rulesOf(a, "legacy")).join("\n")}`;
   await waitUntil(async () => !/flannel-|FLANNEL-/.test(await allRules()), {
     signal,
-    within: ceiling(4_000),
+    within: PATIENCE,
     what: "none of our rules is left",
   });
 

@@ -7,7 +7,7 @@ import { launcher } from "../../src/lab/launcher.ts";
 import type { Place } from "../../src/lab/place.ts";
 import { processesInNamespaces } from "../../src/lab/processes.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
-import { ceiling, hostsOf, untilPing } from "../e2e/hosts.ts";
+import { hostsOf, PATIENCE, untilPing } from "../e2e/hosts.ts";
 import { FLAVOURS, type Flavour } from "../firewall/flavours.ts";
 import { snapshot } from "./snapshot.ts";
 
@@ -148,13 +148,13 @@ describe("on hosts with one kind of packet filter each", () => {
     await host.startDaemon();
     await waitUntil(() => backend === "alloc" || host.daemon.log().includes("peer added"), {
       signal,
-      within: ceiling(2_000),
+      within: PATIENCE,
       what: "it knows its peer",
     });
     if (backend === "udp")
       await waitUntil(() => existsSync(join(host.stateDirectory, "handover.json")), {
         signal,
-        within: ceiling(2_000),
+        within: PATIENCE,
         what: "descriptors are kept",
       });
     if (flavour === FLAVOURS[0]) {
@@ -222,7 +222,7 @@ test("flannel cleanup keeps the subnet for the next start, which makes everythin
   expect(await a.run(["ip", "-br", "link"])).not.toContain("flannel");
   await a.startDaemon();
   expect(readFileSync(a.subnetFile, "utf8")).toBe(subnet);
-  await untilPing(b.pod, a.pod, ceiling(2_000));
+  await untilPing(b.pod, a.pod);
 });
 
 test("flannel cleanup removes what 0.7.0 and later releases left, and no administrator's routes", async () => {

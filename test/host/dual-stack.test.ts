@@ -9,7 +9,7 @@ import { launcher } from "../../src/lab/launcher.ts";
 import type { Place } from "../../src/lab/place.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { ip6, payload, udp } from "../../src/wire/packet/packets.ts";
-import { ceiling, complaints, hostsOf, untilPing } from "../e2e/hosts.ts";
+import { ceiling, complaints, hostsOf, PATIENCE, untilPing } from "../e2e/hosts.ts";
 import { pingDuring } from "../support/pings.ts";
 import { PYTHON } from "../support/python.ts";
 import { snapshot } from "./snapshot.ts";
@@ -58,7 +58,7 @@ FLANNEL_IPMASQ=true
       else await a.namespace.ip([`route del ${one.split(" ")[0]}`]);
       await waitUntil(async () => (await ipv6Routes(a)).toSorted().join() === routes.toSorted().join(), {
         signal,
-        within: ceiling(1_000),
+        within: ceiling(2_000),
         what: "the routes of IPv6 are back",
       });
       await untilAllAnswer(lab, mtu);
@@ -138,7 +138,7 @@ test(
     const peers = (host: LabHost) => host.run(["nft", "list", "set", ...ours, "peers"]);
     await waitUntil(async () => (await a.exec(["nft", "list", "chain", ...ours, "input"])).code === 0, {
       signal,
-      within: ceiling(2_000),
+      within: PATIENCE,
       what: "the chain stands",
     });
     const received = async () =>
@@ -150,14 +150,14 @@ test(
     await inject(b);
     await waitUntil(async () => (await received()) === before + DATAGRAMS, {
       signal,
-      within: 5_000,
+      within: PATIENCE,
       what: "a peer's datagrams reach the pod",
     });
     expect(await refused()).toBe(0);
     await inject(lab.switch.namespace);
     await waitUntil(async () => (await refused()) === DATAGRAMS, {
       signal,
-      within: 5_000,
+      within: PATIENCE,
       what: "a stranger's datagrams are refused",
     });
     expect(await received()).toBe(before + DATAGRAMS);
@@ -271,7 +271,7 @@ function underlayAddress(host: LabHost): string {
 async function untilAllAnswer(lab: Lab, size: number): Promise<void> {
   await waitUntil(async () => (await lab.ping({ size })).every(({ time }) => time !== undefined), {
     signal,
-    within: ceiling(4_000),
+    within: PATIENCE,
     what: "all pods reach each other",
   });
 }

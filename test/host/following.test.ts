@@ -12,7 +12,7 @@ async function twoHosts(backend: string) {
   const lab = await Lab.up({ hosts: 2, backend, signal });
   const [a, b] = hostsOf(lab, 2);
   if (a === undefined || b === undefined) throw new Error("no hosts");
-  await untilPing(b.pod, a.pod, WITHIN);
+  await untilPing(b.pod, a.pod);
   return { lab, a, b, [Symbol.asyncDispose]: () => lab.down() };
 }
 

@@ -2,11 +2,10 @@ import { expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
-import { ceiling, complaints, hostsOf, subnetOf, untilPing } from "../e2e/hosts.ts";
+import { complaints, hostsOf, subnetOf, untilPing } from "../e2e/hosts.ts";
 import { pingDuring } from "../support/pings.ts";
 
 const { signal } = new AbortController();
-const WITHIN = ceiling(2_000);
 
 async function says(host: LabHost, ...words: readonly string[]): Promise<string> {
   const line = () => complaints(host).find((line) => words.every((word) => line.includes(word)));
@@ -30,14 +29,14 @@ test("flanneld refuses a Network that this host's own neighbours or a VPN are in
   await host.namespace.ip([`route add ${vpn} proto static`, "addr del 10.5.9.7/24 dev eth0"]);
   await says(host, "Network: 10.5.0.0/16 overlaps", `${vpn} proto static`);
   await host.namespace.ip([`route del ${vpn}`]);
-  await host.daemon.ready({ within: ceiling(2_000) });
+  await host.daemon.ready();
 });
 
 test("flanneld leaves a lease to another host that has the same address, and takes it over from one that is silent", async () => {
   await using lab = await Lab.up({ hosts: 3, backend: "vxlan", signal });
   const [a, b, c] = hostsOf(lab, 3);
   if (a === undefined || b === undefined || c === undefined) throw new Error("no hosts");
-  await untilPing(c.pod, a.pod, WITHIN);
+  await untilPing(c.pod, a.pod);
   const subnet = subnetOf(a);
   // b is given a's address, as by a DHCP server that was restored from a backup, and starts anew.
   await b.daemon.stop();
@@ -61,7 +60,7 @@ test("flanneld leaves a lease to another host that has the same address, and tak
   // a is switched off for good: b is its replacement.
   await a.daemon.stop("SIGKILL");
   await a.namespace.ip(["link set eth0 down"]);
-  await b.daemon.ready({ within: 15_000 });
+  await b.daemon.ready();
   expect(subnetOf(b)).toBe(subnet);
   await says(b, "taking over a lease", subnet);
 });
@@ -79,7 +78,7 @@ test("flanneld takes its subnet along to an address it was given while it was do
   ]);
   await a.startDaemon();
   expect(subnetOf(a)).toBe(subnet);
-  await untilPing(b.pod, a.pod, WITHIN);
+  await untilPing(b.pod, a.pod);
   expect(complaints(a)).toEqual([]);
 });
 

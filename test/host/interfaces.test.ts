@@ -3,7 +3,7 @@ import { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import { Service } from "../../src/lab/service.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
-import { ceiling, deleteLease, hostsOf, subnetOf, untilPing } from "../e2e/hosts.ts";
+import { deleteLease, hostsOf, subnetOf, untilPing } from "../e2e/hosts.ts";
 
 const { signal } = new AbortController();
 
@@ -96,7 +96,7 @@ for (const { flags, link, rule } of CASES)
         expect(said).toContain(`others="${link === "eth0" ? "eth1" : "eth0"} (${other}`);
         expect(await host.run(["ip", "-d", "link", "show", "flannel.1"])).toContain(`local ${address} dev ${link} `);
       }
-      await untilPing(a.pod, b.pod, ceiling(2_000));
+      await untilPing(a.pod, b.pod);
     } finally {
       for (const service of services) await service.stop();
     }

@@ -18,7 +18,7 @@ import { hostSettings } from "../../src/network/settings/needs.ts";
 import { readNeeds } from "../../src/network/settings/read-needs.ts";
 import { SettingsRecord } from "../../src/network/settings/settings-record.ts";
 import { SettingsTable } from "../../src/network/settings/settings-table.ts";
-import { ceiling, complaints, hostsOf, untilPing } from "../e2e/hosts.ts";
+import { ceiling, complaints, hostsOf, PATIENCE, untilPing } from "../e2e/hosts.ts";
 
 const { signal } = new AbortController();
 const WITHIN = ceiling(2_000);
@@ -45,12 +45,12 @@ async function becomes(key: string, value: string): Promise<void> {
 
 test("flanneld names the rp_filter that keeps a remote pod from this host's own address, and changes nothing", async () => {
   await a.startDaemon();
-  await waitUntil(() => complaints(a).length > 0, { signal, within: WITHIN, what: "the daemon warns" });
+  await waitUntil(() => complaints(a).length > 0, { signal, within: PATIENCE, what: "the daemon warns" });
   expect(complaints(a).join("\n")).toMatch(
     /this host drops packets between pods and other hosts' own addresses sysctl="net\.ipv4\.conf\.eth0\.rp_filter = 0 \(all: 1\)" remedy="--configure-host, or sysctl -w net\.ipv4\.conf\.eth0\.rp_filter=2"/,
   );
-  await untilPing(b.pod, a.pod, WITHIN);
-  await untilPing(b.pod, a, WITHIN, false);
+  await untilPing(b.pod, a.pod);
+  await untilPing(b.pod, a, PATIENCE, false);
   expect(await a.run(["sysctl", "-n", "net.ipv4.conf.eth0.rp_filter"])).toBe("0\n");
 });
 
@@ -61,8 +61,8 @@ test("flanneld --configure-host sets what is wrong, keeps it so, and remembers w
   a.daemon.argv = [...a.daemon.argv, "--configure-host"];
   await a.startDaemon();
   await becomes("net.ipv4.ip_forward", "1");
-  await untilPing(b.pod, a, WITHIN);
-  await untilPing(b.pod, a.pod, WITHIN);
+  await untilPing(b.pod, a);
+  await untilPing(b.pod, a.pod);
   for (const [key, wrong, right] of [
     ["net/ipv4/ip_forward", 0, "1"],
     ["net/ipv4/conf/flannel.1/rp_filter", 1, "2"],
@@ -111,7 +111,7 @@ test("SettingsTable turns IPv6 forwarding on without the loss of the default rou
       advertise(b.namespace.path, index);
       return (await a.run(["ip", "-6", "route", "show", "default"])).includes("proto ra");
     },
-    { signal, within: WITHIN, what: "it has a default route" },
+    { signal, within: PATIENCE, what: "it has a default route" },
   );
   const settings = () => a.run(["sh", "-c", "sysctl -a 2>/dev/null | grep -E 'forwarding|accept_r'"]);
   const before = await settings();

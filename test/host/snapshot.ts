@@ -7,7 +7,7 @@ const { signal } = new AbortController();
 export async function snapshot(host: Place): Promise<string> {
   await waitUntil(async () => !(await host.run(["ip", "addr"])).includes("tentative"), {
     signal,
-    within: 10_000,
+    within: 20_000,
     what: "the kernel has made sure of its IPv6 addresses",
   });
   const shown = await Promise.all(

@@ -19,8 +19,7 @@ for (const backend of ["vxlan", "host-gw"])
     const { lab, api } = cluster;
     const [a, b, c] = cluster.nodes;
     if (a === undefined || b === undefined || c === undefined) throw new Error("no hosts");
-    for (const from of [a, b, c])
-      for (const to of [a, b, c]) if (from !== to) await untilPing(from.pod, to.pod, ceiling(1_000));
+    for (const from of [a, b, c]) for (const to of [a, b, c]) if (from !== to) await untilPing(from.pod, to.pod);
     expect(a.subnetEnv().subnet).toMatchObject({ length: 24 });
 
     // A node joins.
@@ -141,7 +140,7 @@ test("flanneld as a pod waits for its node, is known by its pod or by NODE_NAME,
   await sendsBy("10.5.2.0/24", second);
   expect(b.daemon.log()).toContain(`publicIP=${second}`);
   const [from, to] = [await cluster.addPod(a), await cluster.addPod(b)];
-  await untilPing(from.pod, to.pod, ceiling(1_000));
+  await untilPing(from.pod, to.pod);
 
   // The token runs out, and the connections with it.
   await cluster.renewToken();

@@ -158,7 +158,7 @@ describe("dist/kube-flannel.yml", () => {
     await using lab = await Lab.up({ hosts: 2, flanneld: [confined], flags, signal });
     const [a, b] = hostsOf(lab, 2);
     if (a === undefined || b === undefined) throw new Error("no hosts");
-    await untilPing(a.pod, b.pod, 6_000);
+    await untilPing(a.pod, b.pod);
     expect(await a.run(["grep", "CapEff", `/proc/${a.daemon.pid}/status`])).toContain("0000000000003000");
     expect(complaints(a).filter((line) => !line.includes("table=sysctl"))).toEqual([]);
     expect(await httpProbe(a, livenessProbe.httpGet)).toBe("200 flanneld is running");

@@ -6,7 +6,7 @@ import type { LabHost } from "../../src/lab/lab-host.ts";
 import type { Place } from "../../src/lab/place.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { manifestConfigList, Runtime } from "../cni/runtime.ts";
-import { ceiling, complaints, untilPing } from "../e2e/hosts.ts";
+import { complaints, untilPing } from "../e2e/hosts.ts";
 import { pingDuring } from "../support/pings.ts";
 import { annotations } from "./annotations.ts";
 import type { KubeObject } from "./api/objects.ts";
@@ -136,7 +136,7 @@ for (const backend of ["vxlan", "host-gw"] as const)
     if (onA === undefined || onB === undefined) throw new Error("no runtimes");
     const pod = await podOfLater(onA, a.host, "before");
     const other = await podOfLater(onB, b.host, "before");
-    await untilPing(other, pod, ceiling(1_000));
+    await untilPing(other, pod);
     const nodeOf = async ({ host }: Node) => (await cluster.api.call("node", host.name)) as KubeObject;
     const before = await Promise.all([a, b].map(nodeOf));
 
@@ -169,7 +169,7 @@ for (const backend of ["vxlan", "host-gw"] as const)
 
     // Our plugin goes on with theirs' pods, and makes more.
     const more = await onA.addPod("after");
-    await untilPing(other, more, ceiling(1_000));
+    await untilPing(other, more);
     for (const id of ["before", "after"]) await onA.del(id);
     expect(await a.host.run(["ip", "-br", "link", "show", "type", "veth"])).not.toContain("veth");
     expect([...complaints(a.host), ...complaints(b.host)]).toEqual([]);

@@ -13,7 +13,7 @@ import { openSqliteRegistry } from "../../src/store/sqlite/sqlite-registry.ts";
 
 const { signal } = new AbortController();
 /** For one answer, on a machine that others load. */
-const PATIENCE = 10_000;
+const PATIENCE = 20_000;
 const fakeDaemon = [process.execPath, join(import.meta.dirname, "fake-flanneld.mjs")];
 const fake = { hosts: 2, config: null, flanneld: fakeDaemon, signal } satisfies LabOptions;
 

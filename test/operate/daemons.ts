@@ -11,7 +11,7 @@ import { orAbort } from "../../src/lib/or-abort.ts";
 
 const PROGRAM = fileURLToPath(new URL("socket-daemon.ts", import.meta.url));
 /** Ample for a slow machine. */
-const PATIENCE = 10_000;
+const PATIENCE = 20_000;
 const LONGER_THAN_ANY_TEST = 60;
 
 let namespaces = 0;

@@ -32,7 +32,7 @@ function managed() {
   const told = (what: string | RegExp) =>
     waitUntil(() => manager.messages.some((each) => (typeof what === "string" ? each === what : what.test(each))), {
       signal,
-      within: 15_000,
+      within: 20_000,
       what: `flanneld tells ${what}`,
     });
   return { directory: directory.path, manager, start, told };
@@ -105,13 +105,13 @@ test.each([
   const count = () => manager.messages.filter((each) => each === "WATCHDOG=1").length;
   if (isMeant) {
     const before = count();
-    await waitUntil(() => count() > before + 4, { signal, within: 15_000, what: "it goes on to tell" });
+    await waitUntil(() => count() > before + 4, { signal, within: 20_000, what: "it goes on to tell" });
     child.kill("SIGSTOP");
     await new Promise((resolve) => setTimeout(resolve, 500));
     const stopped = count();
     await new Promise((resolve) => setTimeout(resolve, 1_000));
     expect(count()).toBe(stopped);
     child.kill("SIGCONT");
-    await waitUntil(() => count() > stopped, { signal, within: 15_000, what: "it goes on" });
+    await waitUntil(() => count() > stopped, { signal, within: 20_000, what: "it goes on" });
   } else expect(count()).toBe(0);
 });

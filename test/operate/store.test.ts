@@ -121,7 +121,7 @@ test.each(["path", "abstract address"])("sendDatagram() passes descriptors along
   sendDatagram(address, Buffer.from("FDSTORE=1\nFDNAME=many"), files);
   for (const fd of files) closeSync(fd);
   const { signal } = new AbortController();
-  await waitUntil(() => manager.stored.length === 3, { signal, within: 10_000, what: "the manager has all three" });
+  await waitUntil(() => manager.stored.length === 3, { signal, within: 20_000, what: "the manager has all three" });
   const { passed = [] } = manager.start();
   expect(passed.map((fd) => basename(readlinkSync(`/proc/self/fd/${fd}`)))).toEqual(["a", "b", "c"]);
 });

@@ -118,7 +118,7 @@ test("the units: a server that is started by its first client, hosts with udp, r
   });
   for (const { host, systemd } of [a, b]) await host.addPod(await systemd.subnetEnv());
   const [from, to] = [withPod(a.host).pod, withPod(b.host).pod];
-  await untilPing(from, to, 10_000);
+  await untilPing(from, to);
   const { stdout: answer } = await from.exec(["ping", "-n", "-c1", "-W10", "10.5.250.1"], { signal });
   expect(answer).toContain("Destination Net Unreachable"); // by a raw socket
 
@@ -138,7 +138,7 @@ test("the units: a server that is started by its first client, hosts with udp, r
   await b.systemd.systemctl("kill", "--signal=STOP", "flanneld");
   await b.systemd.until("flanneld", "NRestarts", (restarts) => Number(restarts) >= 1); // more, where three seconds are short
   await b.systemd.until("flanneld", "ActiveState", (state) => state === "active");
-  await untilPing(from, to, 10_000);
+  await untilPing(from, to);
 
   // A stop keeps what containers need, and is a clean one.
   await b.systemd.systemctl("stop", "flanneld");
@@ -178,7 +178,7 @@ test("the units: a server that is started by its first client, hosts with udp, r
   }
   await waitUntil(async () => /10\.61\.\d+\.0\/24 .*flannel\.5/.test(await a.host.run(["ip", "route"])), {
     signal,
-    within: 10_000,
+    within: 20_000,
     what: `a leads to b in blue; before: ${routes}`,
   });
   const rules = await a.host.run(["nft", "list", "ruleset"]); // of vxlan and host-gw, by the same capabilities

@@ -31,7 +31,7 @@ export async function capture(place: Place, { link, filter, signal }: CaptureOpt
   const packets = () => text.stdout.split("\n").filter((line) => line !== "");
   await waitUntil(() => text.stderr.includes("listening on"), {
     signal,
-    within: 15_000,
+    within: 20_000,
     what: `tcpdump listens on ${link}`,
   });
   return {
@@ -40,7 +40,7 @@ export async function capture(place: Place, { link, filter, signal }: CaptureOpt
     },
     async stop(least = 0) {
       const hasSeen = () => packets().length >= least;
-      await waitUntil(hasSeen, { signal, within: 15_000, what: `tcpdump tells of ${least} packets` }).catch(() => {});
+      await waitUntil(hasSeen, { signal, within: 20_000, what: `tcpdump tells of ${least} packets` }).catch(() => {});
       tcpdump.kill("SIGINT");
       await end;
       return packets();

@@ -59,7 +59,7 @@ export async function pingDuring<T>(
   });
   const closed = once(lines, "close");
   try {
-    await waitUntil(() => answered.size > 5, { signal, within: 10_000, what: `${from.title} pings ${to}` });
+    await waitUntil(() => answered.size > 5, { signal, within: 20_000, what: `${from.title} pings ${to}` });
     const justAnswered = async () => {
       for (;;) {
         const [line] = (await once(lines, "line", { signal })) as [string];

@@ -191,7 +191,7 @@ export class Systemd implements AsyncDisposable {
       const group = join(directory, this.#group);
       await waitUntil(() => readFileSync(join(group, "cgroup.events"), "utf8").includes("populated 0"), {
         signal,
-        within: 10_000,
+        within: PATIENCE,
         what: "all its processes have ended",
       });
       removeTree(group);

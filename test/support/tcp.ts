@@ -70,5 +70,5 @@ export async function saysOnce(
   let said = "";
   stream?.setEncoding("utf8");
   stream?.on("data", (more: string) => (said += more));
-  await waitUntil(() => said.includes(text), { signal, within: 10_000, what: `it says ${JSON.stringify(text)}` });
+  await waitUntil(() => said.includes(text), { signal, within: 30_000, what: `it says ${JSON.stringify(text)}` });
 }

@@ -6,7 +6,7 @@ import type { LabHost } from "../../src/lab/lab-host.ts";
 import type { Place } from "../../src/lab/place.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
 import { ip4, ip6, payload, udp } from "../../src/wire/packet/packets.ts";
-import { ceiling, hostsOf, untilPing } from "../e2e/hosts.ts";
+import { hostsOf, PATIENCE, untilPing } from "../e2e/hosts.ts";
 import { capture } from "../support/capture.ts";
 
 // Needs root: network namespaces. The rogue is the switch's own address, which is no host's.
@@ -18,7 +18,7 @@ async function up(options: { readonly AcceptFrom?: unknown } = {}) {
   const lab = await Lab.up({ hosts: 2, backend: { Type: "udp", ...options }, flags: ["-v=1"], signal });
   const [a, b] = hostsOf(lab, 2);
   if (a === undefined || b === undefined) throw new Error("no hosts");
-  await untilPing(a.pod, b.pod, ceiling(1_000));
+  await untilPing(a.pod, b.pod);
   return { lab, a, b, [Symbol.asyncDispose]: () => lab[Symbol.asyncDispose]() };
 }
 
@@ -82,7 +82,7 @@ test("udp hands nothing to pods that an address sends which is no peer's, and na
   const rogue = formatAddress(lab.switch.address);
   const kinds = everyKind(a, b);
   expect(await inject(lab.switch.namespace, b, [...kinds.values(), ...kinds.values()])).toEqual([]);
-  await waitUntil(() => drops(b).length > 0, { signal, within: 10_000, what: "drops are logged" });
+  await waitUntil(() => drops(b).length > 0, { signal, within: PATIENCE, what: "drops are logged" });
   expect(drops(b).every((drop) => drop.startsWith("stranger "))).toBe(true);
   // The log tells of a few in a second, and with the next one of those before it; what is no packet has no source to tell of.
   const noPackets = ["garbage", "of one byte", "of nothing"];
@@ -102,7 +102,7 @@ test("udp hands nothing to pods that an address sends which is no peer's, and na
   expect(told[0]).toContain(`address=${rogue}`);
   expect(told[0]).toContain(`subnet=${a.pod.address.replace(/\d+$/, "0/24")}`);
   expect(told[0]).toContain("AcceptFrom");
-  await untilPing(a.pod, b.pod, ceiling(1_000));
+  await untilPing(a.pod, b.pod);
 });
 
 test("udp hands to pods from a peer's host what that host may send, and names the rest by reason", async () => {
@@ -128,7 +128,7 @@ test("udp hands to pods from a peer's host what that host may send, and names th
     "family not in use fd00:5::1501",
   ];
   const areLogged = () => drops(b).length >= expected.length;
-  await waitUntil(areLogged, { signal, within: 10_000, what: "drops are logged" });
+  await waitUntil(areLogged, { signal, within: PATIENCE, what: "drops are logged" });
   expect(drops(b)).toEqual(expect.arrayContaining(expected));
 
   const address = "198.51.100.77";
@@ -137,7 +137,7 @@ test("udp hands to pods from a peer's host what that host may send, and names th
   await b.namespace.ip([`addr add ${address}/32 dev eth0`]);
   await waitUntil(async () => (await inject(a, b, [late])).length === 0, {
     signal,
-    within: ceiling(2_000),
+    within: PATIENCE,
     what: "an address that came later is the host's own too",
   });
 });

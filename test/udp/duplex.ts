@@ -74,7 +74,7 @@ export async function duplex(
   try {
     await waitUntil(() => servers.every(({ lines }) => lines.includes("listening")), {
       signal,
-      within: 10_000,
+      within: 30_000,
       what: "the servers listen",
     });
     const begin = performance.now();

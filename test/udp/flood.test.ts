@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
-import { ceiling, hostsOf, untilPing, withPod } from "../e2e/hosts.ts";
+import { hostsOf, PATIENCE, untilPing, withPod } from "../e2e/hosts.ts";
 import { pingDuring } from "../support/pings.ts";
 import { duplex } from "./duplex.ts";
 import { floodDuring } from "./flood.ts";
@@ -17,7 +17,7 @@ async function up() {
   const lab = await Lab.up({ hosts: 2, backend: "udp", signal });
   const [a, b] = hostsOf(lab, 2);
   if (a === undefined || b === undefined) throw new Error("no hosts");
-  await untilPing(a.pod, b.pod, ceiling(1_000));
+  await untilPing(a.pod, b.pod);
   return { lab, a, b, [Symbol.asyncDispose]: () => lab[Symbol.asyncDispose]() };
 }
 
@@ -59,14 +59,14 @@ test("udp has the kernel drop a flood as long as it lasts, lets in a peer that c
   const flood = { to: b.address, port, rate: 30_000, signal };
   const { result } = await floodDuring(stranger, flood, async () => {
     const isDropped = async () => (await kernelDrops(b, port)) > 3_000;
-    await waitUntil(isDropped, { signal, within: 15_000, what: "the kernel drops it" });
+    await waitUntil(isDropped, { signal, within: PATIENCE, what: "the kernel drops it" });
     const late = withPod(await lab.addHost());
-    await untilPing(late.pod, b.pod, ceiling(2_000));
+    await untilPing(late.pod, b.pod);
     // Meanwhile the socket's queue holds what peers send, and not what the stranger does.
     return await pingDuring(late.pod, { to: b.pod.address, signal }, () => b.daemon.restart("SIGTERM", { signal }));
   });
   expect(result.lost).toBe(0);
-  await untilPing(a.pod, b.pod, ceiling(1_000));
+  await untilPing(a.pod, b.pod);
   // It is looked for the flood's end when nothing has come for 2 s, or 64 times something: a sample of this stranger's packets is something.
   await waitUntil(async () => !(await isGuarded()), { signal, within: 45_000, what: "it drops nothing any more" });
 }, 120_000);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
 import { waitUntil } from "../../src/lab/wait.ts";
-import { ceiling, complaints, hostsOf, untilPing } from "../e2e/hosts.ts";
+import { complaints, hostsOf, PATIENCE, untilPing } from "../e2e/hosts.ts";
 import { type DuplexResult, duplex } from "./duplex.ts";
 import { loseDatagrams, roughCable, setPodOffloads, setRealDatagrams } from "./link-conditions.ts";
 import { counted } from "./snmp.ts";
@@ -15,7 +15,7 @@ async function upWithPods(options: Partial<Parameters<typeof Lab.up>[0]> = {}) {
   const lab = await Lab.up({ hosts: 2, backend: "udp", signal, ...options });
   const [a, b] = hostsOf(lab, 2);
   if (a === undefined || b === undefined) throw new Error("no hosts");
-  await untilPing(a.pod, b.pod, ceiling(1_000));
+  await untilPing(a.pod, b.pod);
   return {
     lab,
     a,
@@ -62,7 +62,7 @@ describe("udp delivers data in both directions at once, byte for byte,", () => {
   test("though a cable delivers datagrams late, twice and with wrong bytes", async () => {
     await using hosts = await upWithPods();
     const over = await roughCable(hosts.lab, hosts.a, { signal });
-    await untilPing(hosts.a.pod, hosts.b.pod, ceiling(2_000));
+    await untilPing(hosts.a.pod, hosts.b.pod);
     expectAll(await hosts.exchange(20 * MB, 2), 20 * MB);
     const { late, twice, wrong } = await over();
     expect(Math.min(late, twice, wrong)).toBeGreaterThan(100);
@@ -100,10 +100,10 @@ describe("udp delivers data in both directions at once, byte for byte,", () => {
       await host.daemon.restart("SIGTERM");
       await waitUntil(() => /udp packet path.*one packet per call/.test(host.daemon.log()), {
         signal,
-        within: 5_000,
+        within: PATIENCE,
         what: `${host.name} works without offloads`,
       });
-      await untilPing(a.pod, b.pod, ceiling(2_000));
+      await untilPing(a.pod, b.pod);
       expectAll(await exchange(25 * MB), 25 * MB);
     }
     expect(await hosts.wrongChecksums()).toBe(0);

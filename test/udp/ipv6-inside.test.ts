@@ -62,7 +62,7 @@ test.each([
     ({ name, namespace }, index) => new Place({ name, title: name, address: `fd00:5:${index + 1}::1`, namespace }),
   );
   if (one === undefined || two === undefined) throw new Error("no places");
-  await untilPing(one, two, 15_000); // the threads start from the sources here
+  await untilPing(one, two); // the threads start from the sources here
   // One by one: of several, ping itself does not wait long for the last.
   for (const size of ["0", "1", "1424", "1425", "20000", "20000"])
     await one.run(["ping", "-6", "-n", "-q", "-c1", "-W5", "-s", size, two.address]);

@@ -80,7 +80,7 @@ export async function roughCable(lab: Lab, host: LabHost, { signal }: Abortable)
   const end = ended(child);
   const lines: string[] = [];
   if (child.stdout !== null) createInterface({ input: child.stdout }).on("line", (line) => lines.push(line));
-  await waitUntil(() => lines.includes("ready"), { signal, within: 10_000, what: "the rough cable is ready" });
+  await waitUntil(() => lines.includes("ready"), { signal, within: 30_000, what: "the rough cable is ready" });
   return async () => {
     child.kill("SIGTERM");
     await end;

@@ -4,7 +4,7 @@ import { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import type { Place } from "../../src/lab/place.ts";
 import { ended } from "../../src/lab/program.ts";
-import { ceiling, hostsOf, untilPing } from "../e2e/hosts.ts";
+import { hostsOf, untilPing } from "../e2e/hosts.ts";
 import { capture } from "../support/capture.ts";
 import { saysOnce } from "../support/tcp.ts";
 import { setRealDatagrams } from "./link-conditions.ts";
@@ -24,7 +24,7 @@ describe.each([
   beforeAll(async () => {
     lab = await Lab.up({ hosts: 2, backend: { Type: "udp", Offload }, signal });
     [a, b] = hostsOf(lab, 2) as [typeof a, typeof a];
-    await untilPing(a.pod, b.pod, ceiling(1_000));
+    await untilPing(a.pod, b.pod);
   });
   afterAll(() => lab.down());
 

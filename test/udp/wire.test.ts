@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { Lab } from "../../src/lab/lab.ts";
-import { ceiling, hostsOf, untilPing } from "../e2e/hosts.ts";
+import { hostsOf, untilPing } from "../e2e/hosts.ts";
 import { duplex } from "./duplex.ts";
 import { ethtool, setPodOffloads, setRealDatagrams } from "./link-conditions.ts";
 import { captureCable, dissectFrame } from "./underlay-capture.ts";
@@ -18,7 +18,7 @@ test.each([
     await using lab = await Lab.up({ hosts: 2, backend: { Type: "udp", Offload }, signal });
     const [a, b] = hostsOf(lab, 2);
     if (a === undefined || b === undefined) throw new Error("no hosts");
-    await untilPing(a.pod, b.pod, ceiling(1_000));
+    await untilPing(a.pod, b.pod);
     // As a cable would carry it.
     await setRealDatagrams([a, b], true);
     for (const host of [a, b]) await ethtool(host, "eth0", "off", "tx");
