@@ -18,7 +18,7 @@ function say(socket: NotifySocket, text: string) {
 test("NotifySocket.ready() resolves when READY=1 comes, whatever else is told", async () => {
   using socket = new NotifySocket(join(directory, "notify"));
   let isReady = false;
-  const ready = socket.ready({ signal: AbortSignal.timeout(5000) }).then(() => (isReady = true));
+  const ready = socket.ready({ signal: AbortSignal.timeout(60_000) }).then(() => (isReady = true));
   say(socket, "STATUS=NOTREADY=1\nRELOADING=1");
   await new Promise((resolve) => setImmediate(() => setImmediate(() => setImmediate(resolve))));
   expect(isReady).toBe(false);
@@ -28,10 +28,9 @@ test("NotifySocket.ready() resolves when READY=1 comes, whatever else is told", 
 
 test("NotifySocket.ready() wakes a program that waits for nothing else", async () => {
   using socket = new NotifySocket(join(directory, "notify"));
-  const start = performance.now();
-  const ready = socket.ready({ signal: AbortSignal.timeout(5000) });
+  const ready = socket.ready({ signal: AbortSignal.timeout(60_000) }); // not by this timer, which rejects
   setTimeout(() => say(socket, "READY=1"), 5);
-  expect((await ready) - start).toBeLessThan(4000);
+  await ready;
 });
 
 test("NotifySocket replaces what an earlier one left, and leaves nothing itself", () => {

@@ -45,12 +45,13 @@ describe("systemClock", () => {
   });
 
   test("systemClock.now() counts milliseconds since boot", async () => {
+    const start = performance.now();
     const before = systemClock.now();
     expect(before).toBeGreaterThan(0);
     await systemClock.sleep(50, new AbortController());
     const passed = systemClock.now() - before;
     expect(passed).toBeGreaterThanOrEqual(30);
-    expect(passed).toBeLessThan(5_000);
+    expect(passed).toBeLessThan(performance.now() - start + 1_000);
   });
 });
 

@@ -43,7 +43,7 @@ async function withWatch(
   const put = (number: number, value = '{"PublicIP":"192.0.2.1"}') =>
     void store.put(NETWORK, `10.5.${number}.0-24`, value, undefined);
   put(1);
-  await using watch = new Follower((signal) => manager.watchLeases(NETWORK, { signal }), 4_000);
+  await using watch = new Follower((signal) => manager.watchLeases(NETWORK, { signal }), 20_000);
   await body({ clock, store, registry, logger, health, watch, begun: () => begun, put });
 }
 
@@ -163,7 +163,7 @@ describe("watchLeases()", () => {
     const registry = new MemoryRegistry(new MemoryStore({ clock }), { logger });
     registry.connection = "down";
     const manager = new RegistrySubnetManager(registry, { clock, logger });
-    await using watch = new Follower((signal) => manager.watchLeases(NETWORK, { signal }), 4_000);
+    await using watch = new Follower((signal) => manager.watchLeases(NETWORK, { signal }), 20_000);
     await clock.advance(60_000);
     registry.connection = "up";
     await clock.advance(5_000);

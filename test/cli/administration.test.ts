@@ -227,11 +227,11 @@ describe("the command line", () => {
     expect(both).toEqual(failed("--embedded-store and --etcd-api are mutually exclusive"));
   });
 
-  test("an etcd that is not there is said to be so, within 20 s", async () => {
+  test("an etcd that is not there is said to be so", async () => {
     const { end, stdout, stderr } = await tool("lease", "ls", "--etcd-endpoints=http://127.0.0.1:1", "--etcd-api=2");
     expect([end, stdout]).toEqual([1, ""]);
     expect(stderr).toMatch(/flannel: http:\/\/127\.0\.0\.1:1: .*\n$/);
-  }, 20_000);
+  });
 
   test("commands that only look make no store", async () => {
     using directory = temporaryDirectory();

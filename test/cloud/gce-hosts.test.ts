@@ -61,7 +61,7 @@ test("three hosts of a project: pods reach each other by IPv4 and IPv6, restarts
   const both = [...routesTo(a), ...routesTo(b)].toSorted();
   await waitUntil(() => gce.api.lines.join() === both.join(), {
     signal,
-    within: ceiling(2_000),
+    within: PATIENCE,
     what: "both have their routes",
   });
   await waitUntil(() => complaints(a).some((line) => line.includes("IP forwarding is off on instance node-1")), {

@@ -24,41 +24,37 @@ async function says(host: LabHost, ...words: readonly string[]): Promise<void> {
 
 const GOOD = JSON.stringify({ Network: "10.5.0.0/16", Backend: { Type: "host-gw" } });
 
-test(
-  "flanneld waits for a network config, names what is wrong with each it finds, and takes the first good one",
-  { timeout: 120_000 },
-  async () => {
-    await using place = await oneHost({ config: null });
-    const { lab, host } = place;
-    const put = (text: string) => lab.store.etcdctl("set", "/coreos.com/network/config", text);
-    await host.daemon.start();
-    await says(host, "/coreos.com/network/config");
-    const bad: readonly (readonly [string, ...string[]])[] = [
-      ['{ "Network": "10.5.0.0/16"', "is not JSON"],
-      ['["10.5.0.0/16"]', "must be a JSON object"],
-      ['{ "SubnetLen": 24 }', "Network", "is missing"],
-      ['{ "Network": "10.5.0.0/33" }', "Network", "10.5.0.0/33"],
-      ['{ "Network": "10.5.0.0" }', "Network", "10.5.0.0"],
-      ['{ "Network": "fc00::/64" }', "Network", "IPv4", "fc00::/64"],
-      ['{ "Network": "10.5.0.0/16", "SubnetLen": 31 }', "SubnetLen", "31"],
-      ['{ "Network": "10.5.0.0/16", "SubnetLen": "24" }', "SubnetLen", "24"],
-      ['{ "Network": "10.5.0.0/16", "SubnetLen": 12 }', "SubnetLen", "12", "larger"],
-      ['{ "Network": "10.5.0.0/16", "SubnetMin": "10.6.0.0" }', "SubnetMin", "10.6.0.0"],
-      ['{ "Network": "10.5.0.0/16", "SubnetMax": "fc00::1" }', "SubnetMax", "fc00::1"],
-      ['{ "Network": "10.5.0.0/16", "Backend": { "Type": "nope" } }', "Backend.Type", "nope"],
-      ['{ "Network": "10.5.0.0/16", "Backend": { "Type": "vxlan", "VNI": 16777216 } }', "Backend.VNI", "16777216"],
-      ['{ "Network": "10.5.0.0/16", "Backend": { "Type": "vxlan", "Port": "8472" } }', "Backend.Port", "8472"],
-      ['{ "Network": "10.5.0.0/16", "Backend": "vxlan" }', "Backend", "vxlan"],
-    ];
-    for (const [text, ...words] of bad) {
-      await put(text);
-      await says(host, ...words);
-    }
-    expect(host.daemon.isRunning).toBe(true);
-    await put(GOOD);
-    await host.daemon.ready({ within: WITHIN });
-  },
-);
+test("flanneld waits for a network config, names what is wrong with each it finds, and takes the first good one", async () => {
+  await using place = await oneHost({ config: null });
+  const { lab, host } = place;
+  const put = (text: string) => lab.store.etcdctl("set", "/coreos.com/network/config", text);
+  await host.daemon.start();
+  await says(host, "/coreos.com/network/config");
+  const bad: readonly (readonly [string, ...string[]])[] = [
+    ['{ "Network": "10.5.0.0/16"', "is not JSON"],
+    ['["10.5.0.0/16"]', "must be a JSON object"],
+    ['{ "SubnetLen": 24 }', "Network", "is missing"],
+    ['{ "Network": "10.5.0.0/33" }', "Network", "10.5.0.0/33"],
+    ['{ "Network": "10.5.0.0" }', "Network", "10.5.0.0"],
+    ['{ "Network": "fc00::/64" }', "Network", "IPv4", "fc00::/64"],
+    ['{ "Network": "10.5.0.0/16", "SubnetLen": 31 }', "SubnetLen", "31"],
+    ['{ "Network": "10.5.0.0/16", "SubnetLen": "24" }', "SubnetLen", "24"],
+    ['{ "Network": "10.5.0.0/16", "SubnetLen": 12 }', "SubnetLen", "12", "larger"],
+    ['{ "Network": "10.5.0.0/16", "SubnetMin": "10.6.0.0" }', "SubnetMin", "10.6.0.0"],
+    ['{ "Network": "10.5.0.0/16", "SubnetMax": "fc00::1" }', "SubnetMax", "fc00::1"],
+    ['{ "Network": "10.5.0.0/16", "Backend": { "Type": "nope" } }', "Backend.Type", "nope"],
+    ['{ "Network": "10.5.0.0/16", "Backend": { "Type": "vxlan", "VNI": 16777216 } }', "Backend.VNI", "16777216"],
+    ['{ "Network": "10.5.0.0/16", "Backend": { "Type": "vxlan", "Port": "8472" } }', "Backend.Port", "8472"],
+    ['{ "Network": "10.5.0.0/16", "Backend": "vxlan" }', "Backend", "vxlan"],
+  ];
+  for (const [text, ...words] of bad) {
+    await put(text);
+    await says(host, ...words);
+  }
+  expect(host.daemon.isRunning).toBe(true);
+  await put(GOOD);
+  await host.daemon.ready({ within: WITHIN });
+});
 
 test("flanneld warns of a config that works but is not what someone may think", async () => {
   await using place = await oneHost({

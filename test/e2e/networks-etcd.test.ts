@@ -70,4 +70,4 @@ for (const store of ["etcd2", "etcd3"] as const)
     await everywhere("blue, green and cyan", (host) =>
       ["blue", "green", "cyan"].every((network) => envOf(host, network) !== undefined),
     );
-  }, 120_000);
+  });

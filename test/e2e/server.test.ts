@@ -165,4 +165,4 @@ test("client certificates: who has none, an expired or a revoked one is refused 
   expect(lost).toBe(0);
   expect(server.log()).not.toMatch(new RegExp(`a client is refused .*subject=(${a.name}|${b.name}) `));
   expect(daemons.map(({ pid }) => pid)).toEqual(pids);
-}, 120_000);
+});

@@ -117,9 +117,6 @@ async function harden(host: Place, flavour: Flavour): Promise<void> {
   await host.namespace.sysctl(0, "net/ipv4/conf/all/accept_redirects");
 }
 
-/** Three hosts at once, each started, stopped and cleaned up: more than most tests, where the machine is slow. */
-const SLOW = 120_000;
-
 describe("on hosts with one kind of packet filter each", () => {
   let lab: Lab;
   let peer: LabHost;
@@ -193,7 +190,6 @@ describe("on hosts with one kind of packet filter each", () => {
         await peer.daemon.stop();
       }
     },
-    SLOW,
   );
 
   test("flannel cleanup says what it leaves alone, and removes what it remembers if asked", async () => {

@@ -16,8 +16,6 @@ import { snapshot } from "./snapshot.ts";
 
 const { signal } = new AbortController();
 type WithPod = LabHost & { readonly pod: Place };
-/** Much in one lab: more than most tests, where the machine is slow. */
-const SLOW = 120_000;
 /** The switch: beyond the overlay, and without a way back into it. */
 const OUTSIDE = formatAddress(switchAddress(IPV6_UNDERLAY));
 
@@ -25,55 +23,51 @@ for (const { backend, store, mtu } of [
   { backend: "vxlan", store: "etcd3", mtu: 1430 },
   { backend: "host-gw", store: "embedded", mtu: 1500 },
 ] as const)
-  test(
-    `flanneld connects pods by both families, ${backend} on ${store}: whole packets, restarts, repair, masquerading`,
-    async () => {
-      await using lab = await Lab.up({ hosts: 3, backend, store, ipv6: "too", flags: ["--ip-masq"], signal });
-      const [a, b] = hostsOf(lab, 3);
-      if (a === undefined || b === undefined) throw new Error("no hosts");
-      await untilAllAnswer(lab, mtu);
-      const { subnet, ipv6 } = a.subnetEnv();
-      expect(readFileSync(a.subnetFile, "utf8")).toBe(
-        `FLANNEL_NETWORK=10.5.0.0/16
+  test(`flanneld connects pods by both families, ${backend} on ${store}: whole packets, restarts, repair, masquerading`, async () => {
+    await using lab = await Lab.up({ hosts: 3, backend, store, ipv6: "too", flags: ["--ip-masq"], signal });
+    const [a, b] = hostsOf(lab, 3);
+    if (a === undefined || b === undefined) throw new Error("no hosts");
+    await untilAllAnswer(lab, mtu);
+    const { subnet, ipv6 } = a.subnetEnv();
+    expect(readFileSync(a.subnetFile, "utf8")).toBe(
+      `FLANNEL_NETWORK=10.5.0.0/16
 FLANNEL_SUBNET=${formatPrefix(subnet)}
 FLANNEL_IPV6_NETWORK=fd00:5::/48
 FLANNEL_IPV6_SUBNET=${formatPrefix(ipv6?.subnet ?? subnet)}
 FLANNEL_MTU=${mtu}
 FLANNEL_IPMASQ=true
 `,
-      );
-      expect((await a.pod.exec(["ping", "-n", "-c1", "-W10", OUTSIDE])).code).toBe(0);
+    );
+    expect((await a.pod.exec(["ping", "-n", "-c1", "-W10", OUTSIDE])).code).toBe(0);
 
-      const to = a.pod.ipv6 ?? "";
-      const before = readFileSync(a.subnetFile, "utf8");
-      const { lost } = await pingDuring(b.pod, { to, signal }, async () => {
-        for (const how of ["SIGTERM", "SIGKILL", "SIGKILL"] as const) await a.daemon.restart(how, { signal });
-      });
-      expect(lost).toBe(0);
-      expect(readFileSync(a.subnetFile, "utf8")).toBe(before);
+    const to = a.pod.ipv6 ?? "";
+    const before = readFileSync(a.subnetFile, "utf8");
+    const { lost } = await pingDuring(b.pod, { to, signal }, async () => {
+      for (const how of ["SIGTERM", "SIGKILL", "SIGKILL"] as const) await a.daemon.restart(how, { signal });
+    });
+    expect(lost).toBe(0);
+    expect(readFileSync(a.subnetFile, "utf8")).toBe(before);
 
-      const routes = await ipv6Routes(a);
-      const one = routes.find((route) => route.includes(" via ")) ?? "";
-      if (backend === "vxlan") await a.namespace.ip(["link del flannel-v6.1"]);
-      else await a.namespace.ip([`route del ${one.split(" ")[0]}`]);
-      await waitUntil(async () => (await ipv6Routes(a)).toSorted().join() === routes.toSorted().join(), {
-        signal,
-        within: ceiling(2_000),
-        what: "the routes of IPv6 are back",
-      });
-      await untilAllAnswer(lab, mtu);
+    const routes = await ipv6Routes(a);
+    const one = routes.find((route) => route.includes(" via ")) ?? "";
+    if (backend === "vxlan") await a.namespace.ip(["link del flannel-v6.1"]);
+    else await a.namespace.ip([`route del ${one.split(" ")[0]}`]);
+    await waitUntil(async () => (await ipv6Routes(a)).toSorted().join() === routes.toSorted().join(), {
+      signal,
+      within: ceiling(2_000),
+      what: "the routes of IPv6 are back",
+    });
+    await untilAllAnswer(lab, mtu);
 
-      await moves(a, b);
-      // As Docker and administrators have it.
-      await a.run(["ip6tables-nft", "-P", "FORWARD", "DROP"]);
-      await b.run(["ip6tables-legacy", "-P", "FORWARD", "DROP"]);
-      await untilAllAnswer(lab, mtu);
+    await moves(a, b);
+    // As Docker and administrators have it.
+    await a.run(["ip6tables-nft", "-P", "FORWARD", "DROP"]);
+    await b.run(["ip6tables-legacy", "-P", "FORWARD", "DROP"]);
+    await untilAllAnswer(lab, mtu);
 
-      if (store === "etcd3") await knowsAnIPv4Host(lab, a);
-      expect([...complaints(a), ...complaints(b)]).toEqual([]);
-    },
-    SLOW,
-  );
+    if (store === "etcd3") await knowsAnIPv4Host(lab, a);
+    expect([...complaints(a), ...complaints(b)]).toEqual([]);
+  });
 
 /** Hosts and pods that have IPv6 alone. @param prepare what is done on each host before its daemon starts */
 async function ipv6Alone(backend: string, flags: readonly string[], prepare: (host: LabHost) => Promise<void>) {
@@ -117,68 +111,64 @@ test("flanneld connects hosts and pods that have IPv6 alone, by host-gw, follows
   expect(await snapshot(a)).toBe(before);
 });
 
-test(
-  "flanneld connects hosts and pods that have IPv6 alone, by vxlan: it sets what is wrong, keeps strangers out, follows address and MTU, names who stops it, and is cleaned up",
-  async () => {
-    const setting = (host: LabHost, name: string) => host.run(["sysctl", "-n", `net.ipv6.conf.${name}`]);
-    await using hosts = await ipv6Alone("vxlan", ["--configure-host"], (host) =>
-      host.namespace.sysctl(0, "net/ipv6/conf/all/forwarding"),
-    );
-    const { lab, a, b, before: beforehand } = hosts;
-    await untilAllAnswer(lab, 1430);
-    expect([await setting(a, "all.forwarding"), await setting(a, "eth0.accept_ra")]).toEqual(["1\n", "2\n"]);
-    expect(a.daemon.log()).toMatch(
-      /changed a setting of this host.* sysctl="net\.ipv6\.conf\.all\.forwarding = 1" was=0/,
-    );
+test("flanneld connects hosts and pods that have IPv6 alone, by vxlan: it sets what is wrong, keeps strangers out, follows address and MTU, names who stops it, and is cleaned up", async () => {
+  const setting = (host: LabHost, name: string) => host.run(["sysctl", "-n", `net.ipv6.conf.${name}`]);
+  await using hosts = await ipv6Alone("vxlan", ["--configure-host"], (host) =>
+    host.namespace.sysctl(0, "net/ipv6/conf/all/forwarding"),
+  );
+  const { lab, a, b, before: beforehand } = hosts;
+  await untilAllAnswer(lab, 1430);
+  expect([await setting(a, "all.forwarding"), await setting(a, "eth0.accept_ra")]).toEqual(["1\n", "2\n"]);
+  expect(a.daemon.log()).toMatch(
+    /changed a setting of this host.* sysctl="net\.ipv6\.conf\.all\.forwarding = 1" was=0/,
+  );
 
-    // That these datagrams would reach the pod is shown by a peer that sends them.
-    const ours = ["ip6", "flannel-fd00_5__-48"];
-    const refused = async () =>
-      Number(/packets (\d+)/.exec(await a.run(["nft", "list", "counter", ...ours, "refused"]))?.[1]);
-    const peers = (host: LabHost) => host.run(["nft", "list", "set", ...ours, "peers"]);
-    await waitUntil(async () => (await a.exec(["nft", "list", "chain", ...ours, "input"])).code === 0, {
-      signal,
-      within: PATIENCE,
-      what: "the chain stands",
-    });
-    const received = async () =>
-      Number(/Udp6NoPorts\s+(\d+)/.exec(await a.pod.run(["nstat", "-asz", "Udp6NoPorts"]))?.[1]);
-    const address = underlayAddress(a);
-    const inject = async (from: Pick<LabHost, "run">) =>
-      await from.run([PYTHON, "-c", SEND, address, await vxlanDatagram(a, a.pod.address)]);
-    const before = await received();
-    await inject(b);
-    await waitUntil(async () => (await received()) === before + DATAGRAMS, {
-      signal,
-      within: PATIENCE,
-      what: "a peer's datagrams reach the pod",
-    });
-    expect(await refused()).toBe(0);
-    await inject(lab.switch.namespace);
-    await waitUntil(async () => (await refused()) === DATAGRAMS, {
-      signal,
-      within: PATIENCE,
-      what: "a stranger's datagrams are refused",
-    });
-    expect(await received()).toBe(before + DATAGRAMS);
+  // That these datagrams would reach the pod is shown by a peer that sends them.
+  const ours = ["ip6", "flannel-fd00_5__-48"];
+  const refused = async () =>
+    Number(/packets (\d+)/.exec(await a.run(["nft", "list", "counter", ...ours, "refused"]))?.[1]);
+  const peers = (host: LabHost) => host.run(["nft", "list", "set", ...ours, "peers"]);
+  await waitUntil(async () => (await a.exec(["nft", "list", "chain", ...ours, "input"])).code === 0, {
+    signal,
+    within: PATIENCE,
+    what: "the chain stands",
+  });
+  const received = async () =>
+    Number(/Udp6NoPorts\s+(\d+)/.exec(await a.pod.run(["nstat", "-asz", "Udp6NoPorts"]))?.[1]);
+  const address = underlayAddress(a);
+  const inject = async (from: Pick<LabHost, "run">) =>
+    await from.run([PYTHON, "-c", SEND, address, await vxlanDatagram(a, a.pod.address)]);
+  const before = await received();
+  await inject(b);
+  await waitUntil(async () => (await received()) === before + DATAGRAMS, {
+    signal,
+    within: PATIENCE,
+    what: "a peer's datagrams reach the pod",
+  });
+  expect(await refused()).toBe(0);
+  await inject(lab.switch.namespace);
+  await waitUntil(async () => (await refused()) === DATAGRAMS, {
+    signal,
+    within: PATIENCE,
+    what: "a stranger's datagrams are refused",
+  });
+  expect(await received()).toBe(before + DATAGRAMS);
 
-    await moves(a, b);
-    expect(await a.run(["ip", "-d", "link", "show", "flannel-v6.1"])).toContain(`local ${NEXT} dev eth0`);
-    await waitUntil(async () => (await peers(b)).includes(`elements = { ${NEXT} }`), {
-      signal,
-      within: SOON,
-      what: "the new address alone is let in", // the former one goes when nothing is sent to it any more
-    });
-    await changesMtu(a, b, 70);
-    expect(lab.hosts.flatMap(complaints).filter((line) => !line.includes("came from no peer"))).toEqual([]);
-    await namesWhatStops(b);
+  await moves(a, b);
+  expect(await a.run(["ip", "-d", "link", "show", "flannel-v6.1"])).toContain(`local ${NEXT} dev eth0`);
+  await waitUntil(async () => (await peers(b)).includes(`elements = { ${NEXT} }`), {
+    signal,
+    within: SOON,
+    what: "the new address alone is let in", // the former one goes when nothing is sent to it any more
+  });
+  await changesMtu(a, b, 70);
+  expect(lab.hosts.flatMap(complaints).filter((line) => !line.includes("came from no peer"))).toEqual([]);
+  await namesWhatStops(b);
 
-    expect(await cleanUp(a)).toContain("net.ipv6.conf.all.forwarding = 1, was 0");
-    await a.namespace.ip(addressChange(NEXT, address));
-    expect(await snapshot(a)).toBe(beforehand);
-  },
-  SLOW,
-);
+  expect(await cleanUp(a)).toContain("net.ipv6.conf.all.forwarding = 1, was 0");
+  await a.namespace.ip(addressChange(NEXT, address));
+  expect(await snapshot(a)).toBe(beforehand);
+});
 
 /** What a host's address becomes. */
 const NEXT = "fd00:77::201";

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { setTimeout as delay } from "node:timers/promises";
+import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { type Address, formatAddress } from "../../src/ip/address.ts";
 import { formatPrefix } from "../../src/ip/prefix.ts";
 import type { KernelFixture, KernelHarness } from "../../src/kernel/conformance/kernel-harness.ts";
@@ -113,6 +113,12 @@ export function openLinux(options: Omit<KernelOptions, "namespace"> = {}): Linux
   }
 }
 
+/** Until what the kernel has told by then is heard of, also where this process had no time: timers may come before it. */
+async function settle(): Promise<void> {
+  await delay(100);
+  for (let turns = 0; turns < 3; turns++) await turn();
+}
+
 export function linuxHarness(options: Omit<KernelOptions, "namespace"> = {}): KernelHarness {
-  return { open: () => openLinux(options), settle: () => delay(100) };
+  return { open: () => openLinux(options), settle };
 }

@@ -91,10 +91,10 @@ export class Tun implements Disposable {
     return this.#port.write(this.#pieces) === bytes.length;
   }
 
-  /** The next `count` packets. @throws if they do not come within two seconds */
+  /** The next `count` packets. @throws if they do not come within 20 seconds */
   async take(count: number): Promise<readonly Uint8Array[]> {
     const packets: Uint8Array[] = [];
-    const deadline = Date.now() + 2000;
+    const deadline = Date.now() + 20_000;
     while (packets.length < count) {
       const packet = this.read();
       if (packet !== undefined) packets.push(packet);

@@ -27,7 +27,7 @@ import { type Serving, serve } from "./serving.ts";
 const { signal } = new AbortController();
 const options = { signal };
 const CONFIG = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}';
-const PATIENCE = 10_000;
+const PATIENCE = 20_000;
 
 let cleanup: AsyncDisposableStack;
 let logger: RecordingLogger;

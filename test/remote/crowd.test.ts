@@ -161,7 +161,7 @@ test("a client that goes away in the midst of a watch is forgotten at once, and 
   expect((await waiting).body).toContain("10.5.1.0/24");
   for (const answer of await cutOff) expect(answer).toMatch(/^HTTP\/1\.1 408 Request Timeout\r\n/);
   expect(registry.watches).toBe(1);
-}, 40_000);
+});
 
 /** Of a server with a certificate. */
 async function securePort(): Promise<number> {

@@ -15,7 +15,10 @@ export async function rawExchange(port: number, bytes: string | Buffer, { quiet 
   });
   socket.on("error", () => undefined);
   socket.write(bytes);
-  socket.setTimeout(PATIENCE, () => socket.destroy());
+  socket.setTimeout(PATIENCE, () => {
+    const before = text.length;
+    setImmediate(() => text.length === before && socket.destroy()); // else it came while this process had no time
+  });
   await once(socket, "close");
   return text;
 }

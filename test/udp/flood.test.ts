@@ -69,7 +69,7 @@ test("udp has the kernel drop a flood as long as it lasts, lets in a peer that c
   await untilPing(a.pod, b.pod);
   // It is looked for the flood's end when nothing has come for 2 s, or 64 times something: a sample of this stranger's packets is something.
   await waitUntil(async () => !(await isGuarded()), { signal, within: 45_000, what: "it drops nothing any more" });
-}, 120_000);
+});
 
 test("udp answers a flood to a subnet nobody has with ICMP errors as seldom as Linux would", async () => {
   await using hosts = await up();

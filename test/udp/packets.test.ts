@@ -105,7 +105,7 @@ describe.each([
     const { stdout } = await a.pod.exec([
       "bash",
       "-c",
-      "echo > /dev/udp/10.5.255.1/9; timeout 2 bash -c '< /dev/tcp/10.5.255.1/9' 2>&1",
+      "echo > /dev/udp/10.5.255.1/9; timeout 10 bash -c '< /dev/tcp/10.5.255.1/9' 2>&1",
     ]);
     expect(stdout).toMatch(/unreachable/i);
   });

@@ -1,13 +1,16 @@
-import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Lab } from "../../src/lab/lab.ts";
 import type { LabHost } from "../../src/lab/lab-host.ts";
 import { ended } from "../../src/lab/program.ts";
+import { waitUntil } from "../../src/lab/wait.ts";
 import type { Abortable } from "../../src/lib/abortable.ts";
 import { plainSum, u16 } from "../../src/wire/packet/packets.ts";
 import { saysOnce } from "../support/tcp.ts";
+
+/** What a stranger's datagram holds, for tcpdump to come to the end by. */
+const LAST = "flannel test: the last datagram";
 
 /** Watches a host's cable at the switch. @returns a function that ends it and tells the frames that carried udp packets, both ways */
 export async function captureCable(
@@ -37,12 +40,14 @@ export async function captureCable(
   await saysOnce(tcpdump.stderr, "listening on", { signal });
   return async () => {
     // It lags behind the wire, and forgets the rest when it ends.
-    for (let before = -1; before !== statSync(file).size; await sleep(300)) before = statSync(file).size;
+    await lab.switch.namespace.run(["bash", "--norc", "-c", `printf '${LAST}' >/dev/udp/${host.address}/8285`]);
+    const isWhole = () => readFileSync(file).includes(LAST);
+    await waitUntil(isWhole, { signal, within: 60_000, every: 50, what: "tcpdump tells of the last datagram" });
     tcpdump.kill("SIGINT");
     await end;
-    const bytes = readFileSync(file);
+    const frames = parsePcap(readFileSync(file));
     rmSync(directory, { recursive: true });
-    return parsePcap(bytes);
+    return frames.filter((frame) => !Buffer.from(frame).includes(LAST));
   };
 }
 
