@@ -22,6 +22,8 @@ import { answering, type Handler } from "./listen.ts";
 /** Where every cloud has its instances' metadata. */
 const METADATA = "169.254.169.254";
 const API_PORT = 8443;
+/** Clouds keep idle connections for minutes. Node's six seconds are as long as daemons here are idle: they would write to what is being closed. */
+const KEPT: Milliseconds = 120_000;
 
 export interface CloudServers {
   readonly metadata: (from: string) => Handler;
@@ -56,9 +58,11 @@ export class CloudLab implements AsyncDisposable {
     cleanup.defer(() => rmSync(directory, { recursive: true }));
     const address = formatAddress(lab.switch.address);
     const { ca, server } = makeCertificates(directory, "cloud", [address]);
-    const options = { cert: readFileSync(server.cert), key: readFileSync(server.key) };
+    const options = { cert: readFileSync(server.cert), key: readFileSync(server.key), keepAliveTimeout: KEPT };
     const [metadata, api] = [join(directory, "metadata"), join(directory, "api")];
-    cleanup.use(await serve(metadata, (from) => createHttpServer(answering(servers.metadata(from)))));
+    cleanup.use(
+      await serve(metadata, (from) => createHttpServer({ keepAliveTimeout: KEPT }, answering(servers.metadata(from)))),
+    );
     cleanup.use(await serve(api, () => createHttpsServer(options, answering(servers.api))));
     const { namespace } = lab.switch;
     await namespace.ip([`addr add ${METADATA}/16 dev br0`]);
