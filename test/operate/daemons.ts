@@ -192,9 +192,12 @@ function describeTasks(pid: number): string {
   }
 }
 
-/** What several got, each once: a daemon may be killed after it has told of a datagram and before it has taken it. */
+/**
+ * What several got, each once: a daemon may be killed after it has told of a datagram and before it has taken it. By number: each processor
+ * has a queue of its own for what it sends.
+ */
 export function distinct(...daemons: readonly Daemon[]): readonly number[] {
-  return [...new Set(daemons.flatMap(({ got }) => got))];
+  return [...new Set(daemons.flatMap(({ got }) => got))].toSorted((one, other) => one - other);
 }
 
 export function range(first: number, last: number): readonly number[] {
