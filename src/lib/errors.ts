@@ -36,3 +36,8 @@ export function describeError(error: unknown): string {
 export function isAbort(error: unknown, signal: AbortSignal): boolean {
   return signal.aborted && (error === signal.reason || (error instanceof Error && error.name === "AbortError"));
 }
+
+/** Whether the other side ended the connection without a word; Node says so also where that was in good order. */
+export function isReset(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "ECONNRESET" || error.code === "EPIPE");
+}

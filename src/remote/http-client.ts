@@ -3,7 +3,7 @@ import type { Agent as HttpsAgent } from "node:https";
 import { StoreRefusedError, StoreUnavailableError } from "../lease/errors.ts";
 import type { Abortable } from "../lib/abortable.ts";
 import type { Milliseconds } from "../lib/clock.ts";
-import { describeError, InvalidConfigError } from "../lib/errors.ts";
+import { describeError, InvalidConfigError, isReset } from "../lib/errors.ts";
 import { describeTlsFailure, isTlsFailure, type TlsFiles, type TlsMaterial, TlsSource } from "../lib/tls-source.ts";
 import { HEADERS } from "./headers.ts";
 import { REMOTE_TLS_FLAGS } from "./tls-flags.ts";
@@ -146,8 +146,4 @@ function explain(error: unknown, endpoint: string): unknown {
   const reasons = error instanceof AggregateError ? error.errors.map(describeError).join(", ") : describeError(error);
   const hint = isReset(error) && endpoint.startsWith("http:") ? " (if it speaks only TLS, give --remote-cafile)" : "";
   return new StoreUnavailableError(endpoint, `${reasons}${hint}`);
-}
-
-function isReset(error: unknown): boolean {
-  return error instanceof Error && "code" in error && (error.code === "ECONNRESET" || error.code === "EPIPE");
 }

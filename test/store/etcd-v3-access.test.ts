@@ -1,4 +1,6 @@
+import { once } from "node:events";
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -132,7 +134,16 @@ describe("EtcdV3Registry by TLS", () => {
 
   test("tells that a server speaks no TLS, or nothing else", async () => {
     const plain = cleanup.use(await EtcdServer.start());
-    for (const endpoint of [plain.endpoint.replace("http:", "https:"), server.endpoint.replace("https:", "http:")]) {
+    const rude = createServer((socket) => socket.once("data", () => socket.resetAndDestroy())).listen(0, "127.0.0.1");
+    cleanup.defer(() => void rude.close());
+    await once(rude, "listening");
+    const { port } = rude.address() as AddressInfo;
+    for (const endpoint of [
+      plain.endpoint.replace("http:", "https:"),
+      server.endpoint.replace("https:", "http:"),
+      `https://127.0.0.1:${port}`,
+      `http://127.0.0.1:${port}`,
+    ]) {
       const error = await failure(open(endpoint, { caFile: ours.ca }).getConfig("", options));
       expect(error).toBeInstanceOf(StoreUnavailableError);
       expect(error.message).toContain("TLS");

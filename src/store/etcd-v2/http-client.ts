@@ -5,7 +5,7 @@ import { StoreRefusedError, StoreUnavailableError } from "../../lease/errors.ts"
 import type { Abortable } from "../../lib/abortable.ts";
 import { sleepAwake } from "../../lib/awake.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
-import { describeError, InvalidConfigError } from "../../lib/errors.ts";
+import { describeError, InvalidConfigError, isReset } from "../../lib/errors.ts";
 import { isTlsFailure, type TlsMaterial, type TlsSource } from "../../lib/tls-source.ts";
 import { UncertainWriteError } from "../etcd/endpoints.ts";
 import type { EtcdCredentials, EtcdOptions } from "../etcd/options.ts";
@@ -265,10 +265,6 @@ function explain(error: unknown, endpoint: string, attempt: Sent, signal: AbortS
 function protocolHint(endpoint: string, attempt: Sent): string {
   if (endpoint.startsWith("http:")) return " (if it speaks only TLS, use https://)";
   return attempt.wasSent() ? "" : " in the TLS handshake (if it speaks no TLS, use http://)";
-}
-
-function isReset(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "ECONNRESET";
 }
 
 function basicAuthorization({ username, password }: EtcdCredentials): string {

@@ -4,6 +4,7 @@ import { connect as connectTls } from "node:tls";
 import type { Abortable } from "../../lib/abortable.ts";
 import { sleepAwake } from "../../lib/awake.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
+import { isReset } from "../../lib/errors.ts";
 import { Mailbox } from "../../lib/mailbox.ts";
 import type { TlsMaterial } from "../../lib/tls-source.ts";
 import { encodeFrame, FrameDecoder } from "./grpc-frames.ts";
@@ -16,6 +17,8 @@ const ANSWER_TIMEOUT: Milliseconds = 5000;
 /** A connection with calls under way is asked for a sign of life this often; etcd hangs up on who asks oftener than every 5 s. */
 const PING_INTERVAL: Milliseconds = 7000;
 const PING_TIMEOUT: Milliseconds = 5000;
+/** Who speaks no TLS, or nothing else, ends the connection, in good order or not. */
+const HINT = "(is it etcd's client port, with TLS or without as the URL says?)";
 /** What a server may send ahead of our reading, so that a page of leases does not wait for a round trip every 64 KiB. */
 const WINDOW = 4 << 20;
 
@@ -26,6 +29,8 @@ export interface CallOptions extends Abortable {
 interface Session {
   readonly http2: ClientHttp2Session;
   connected: boolean;
+  /** Something has come that is an answer. */
+  hasAnswered: boolean;
   calls: number;
 }
 
@@ -147,7 +152,12 @@ export class GrpcChannel {
       isOver = true;
       on.end(error);
     };
-    const fail = (cause: unknown) => finish(TransportError.from(cause, session.connected));
+    const fail = (cause: unknown) => {
+      const wasSent = session.connected;
+      const error = TransportError.from(cause, wasSent);
+      const isRefused = isReset(error.cause) && !session.hasAnswered;
+      finish(isRefused ? new TransportError(`${error.message} ${HINT}`, { cause: error.cause, wasSent }) : error);
+    };
     const attempt = (work: () => void) => {
       try {
         if (!isOver) work();
@@ -160,6 +170,7 @@ export class GrpcChannel {
     stream.on("response", (response) =>
       attempt(() => {
         hasAnswered = true;
+        session.hasAnswered = true;
         checkResponse(response);
         if (response["grpc-status"] !== undefined) trailers = response; // an answer without a message
       }),
@@ -175,8 +186,7 @@ export class GrpcChannel {
     });
     stream.on("close", () => {
       session.calls--;
-      if (!hasAnswered)
-        fail(new Error("closed without an answer (is it etcd's client port, with TLS or without as the URL says?)"));
+      if (!hasAnswered) fail(new Error(`closed without an answer ${HINT}`));
       else if (hasEnded) finish(statusOf(trailers));
       else fail(new Error("the connection was closed"));
     });
@@ -192,7 +202,7 @@ export class GrpcChannel {
       createConnection: () => openSocket(this.#endpoint, this.#material, this.#clock),
       settings: { enablePush: false, initialWindowSize: WINDOW },
     });
-    const session: Session = { http2, connected: false, calls: 0 };
+    const session: Session = { http2, connected: false, hasAnswered: false, calls: 0 };
     const over = new AbortController();
     http2.on("connect", () => {
       session.connected = true;

@@ -2,7 +2,7 @@ import type { ClientRequest, IncomingMessage } from "node:http";
 import { HistoryLostError, StoreRefusedError, StoreUnavailableError } from "../../lease/errors.ts";
 import type { Abortable } from "../../lib/abortable.ts";
 import type { Clock, Milliseconds } from "../../lib/clock.ts";
-import { describeError } from "../../lib/errors.ts";
+import { describeError, isReset } from "../../lib/errors.ts";
 import { isTlsFailure } from "../../lib/tls-source.ts";
 import type { ApiAccess, Connection } from "./api-access.ts";
 import { ApiAgents } from "./api-agents.ts";
@@ -254,8 +254,4 @@ async function readText(message: IncomingMessage, most: number): Promise<string>
     chunks.push(chunk);
   }
   return Buffer.concat(chunks, size).toString("utf8");
-}
-
-function isReset(error: unknown): boolean {
-  return error instanceof Error && "code" in error && (error.code === "ECONNRESET" || error.code === "EPIPE");
 }
