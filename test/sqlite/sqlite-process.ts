@@ -1,8 +1,9 @@
 // Another process on the same embedded store, as a daemon would be: what it does is its first argument, and it speaks in lines of JSON.
 
+import { setTimeout as delay } from "node:timers/promises";
 import { parseAddress } from "../../src/ip/address.ts";
 import { formatPrefix, parsePrefix } from "../../src/ip/prefix.ts";
-import { HistoryLostError, LeaseTakenError } from "../../src/lease/errors.ts";
+import { HistoryLostError, LeaseTakenError, StoreUnavailableError } from "../../src/lease/errors.ts";
 import { leaseKey } from "../../src/lease/lease.ts";
 import { silentLogger } from "../../src/lib/logger.ts";
 import { openSqliteRegistry } from "../../src/store/sqlite/sqlite-registry.ts";
@@ -18,19 +19,28 @@ const { leases, cursor } = await registry.listLeases("", { signal });
 
 switch (role) {
   /** Tells of every event when it came, by the wall clock. */
-  case "watch":
-    try {
-      for await (const { events } of registry.watchLeases("", cursor, { signal })) {
-        if (events.length === 0) say("ready");
-        const at = performance.timeOrigin + performance.now();
-        for (const event of events)
-          say({ type: event.type, subnet: leaseKey(event.type === "added" ? event.lease : event), at });
+  case "watch": {
+    let since = cursor;
+    let isReady = false;
+    for (let isLost = false; !isLost; )
+      try {
+        for await (const { events, cursor: now } of registry.watchLeases("", since, { signal })) {
+          since = now;
+          if (!isReady) say("ready");
+          isReady = true;
+          const at = performance.timeOrigin + performance.now();
+          for (const event of events)
+            say({ type: event.type, subnet: leaseKey(event.type === "added" ? event.lease : event), at });
+        }
+      } catch (error) {
+        if (error instanceof StoreUnavailableError)
+          await delay(10); // as while a file is being copied over it
+        else if (error instanceof HistoryLostError) isLost = true;
+        else throw error;
       }
-    } catch (error) {
-      if (!(error instanceof HistoryLostError)) throw error;
-      say("history lost");
-    }
+    say("history lost");
     break;
+  }
   /** Takes as many of the first `count` subnets as it can, starting when told, and tells which. */
   case "race": {
     say("ready");

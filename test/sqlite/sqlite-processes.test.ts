@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { copyFile, mkdtemp, rm } from "node:fs/promises";
+import { copyFile, mkdtemp, rm, truncate } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { DatabaseSync } from "node:sqlite";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { parseAddress } from "../../src/ip/address.ts";
@@ -214,6 +215,8 @@ test("processes that run go over to a backup that is copied over their file", as
   for (let number = 2; number < 50; number++) await registry.createLease("", claim(number), options);
   await watcher.until(() => eventsOf(watcher).length === 49);
   const { cursor } = await registry.listLeases("", options);
+  await truncate(file);
+  await delay(1_200); // a slow disk: whoever looks meanwhile finds nothing in it
   await copyFile(`${file}.backup`, file);
   const restored = await registry.listLeases("", options);
   expect(restored.leases).toHaveLength(1);
