@@ -27,7 +27,8 @@ export async function stopAfter([program = "", ...args]: readonly string[], opti
   const limit = setTimeout(() => child.kill("SIGKILL"), LONGEST);
   await (from === "heard" && child.stderr !== null ? once(child.stderr, "data") : once(child, "spawn"));
   const told = () => (child.pid === undefined ? undefined : target(child.pid));
-  if (from === "listening") while (!catches(told(), signal)) await sleep(1);
+  // SIGTERM's is the last that the launcher sets. dash has one for SIGINT from its start on, which ends it by SIGINT where none is set.
+  if (from === "listening") while (!catches(told(), "SIGTERM")) await sleep(1);
   if (delay > 0) await sleep(delay);
   const at = performance.now();
   const pid = told();
