@@ -23,8 +23,9 @@ interface PingDuringOptions extends Abortable {
 }
 
 /**
- * How many answers must come after the action, and how long that may take: a path that stays dead counts as lost. Twenty take 0.2 s, and
- * ping sends later, and never more often, where others load the machine.
+ * How many pings that are sent after the action must be answered, and how long that may take: a path that stays dead counts as lost. What
+ * waited in a queue has been answered by then, or never will be. Twenty take 0.2 s, and ping sends later, and never more often, where
+ * others load the machine.
  */
 const AFTERWARDS = { answers: 20, within: 5_000 };
 
@@ -41,12 +42,14 @@ export async function pingDuring<T>(
   action: (pings: { readonly answered: () => Promise<unknown> }) => Promise<T>,
 ): Promise<PingCount<T>> {
   const ping = from.spawn(["ping", "-n", "-D", "-i", String(interval), to], { stdio: ["ignore", "pipe", "inherit"] });
-  const end = ended(ping);
+  const exit = ended(ping);
   if (ping.stdout === null) throw new Error("ping has no output");
   const answered = new Set<number>();
   let sent = 0;
   let latest = 0;
   let highest = 0;
+  let end = Number.POSITIVE_INFINITY; // of the action
+  let sentAfterwards = 0;
   const lines = createInterface({ input: ping.stdout });
   lines.on("line", (line) => {
     const number = / icmp_seq=(\d+) ttl=/.exec(line)?.[1];
@@ -54,6 +57,7 @@ export async function pingDuring<T>(
       latest = unwrapped(Number(number), latest);
       highest = Math.max(highest, latest);
       answered.add(latest);
+      if (sentAt(line) > end) sentAfterwards++;
     }
     sent = Number(/^(\d+) packets transmitted/.exec(line)?.[1] ?? sent);
   });
@@ -63,15 +67,15 @@ export async function pingDuring<T>(
     const justAnswered = async () => {
       for (;;) {
         const [line] = (await once(lines, "line", { signal })) as [string];
-        if (sinceSent(line) < interval * 1000 * 0.7) return;
+        if (Date.now() - sentAt(line) < interval * 1000 * 0.7) return;
       }
     };
     const first = Math.min(...answered);
     const missingTo = (last: number) =>
       Array.from({ length: last - first }, (_, index) => first + 1 + index).filter((number) => !answered.has(number));
     const result = await action({ answered: justAnswered });
-    const before = answered.size;
-    const recovers = waitUntil(() => answered.size >= before + AFTERWARDS.answers, {
+    end = Date.now();
+    const recovers = waitUntil(() => sentAfterwards >= AFTERWARDS.answers, {
       signal,
       within: AFTERWARDS.within,
       what: `${from.title} still pings ${to}`,
@@ -85,7 +89,7 @@ export async function pingDuring<T>(
     if (recovered) await waitUntil(() => missingTo(latestAnswer).length === 0, { signal, ...LATER }).catch(() => {});
     const overflow = ping.exitCode === null && ping.pid !== undefined ? overflowOf(ping.pid) : 0;
     ping.kill("SIGINT");
-    await Promise.all([end, closed]);
+    await Promise.all([exit, closed]);
     const last = recovered ? latestAnswer : sent;
     const missing = missingTo(last);
     return { sent: last, lost: Math.max(0, missing.length - overflow), missing, result };
@@ -94,10 +98,10 @@ export async function pingDuring<T>(
   }
 }
 
-/** How long ago the ping was sent whose answer this line tells of, ms: when it came, by `-D`, and how long it took. */
-function sinceSent(line: string): number {
+/** When the ping was sent whose answer this line tells of, in ms as by `Date.now()`: when it came, by `-D`, without how long it took. */
+function sentAt(line: string): number {
   const [, seconds, time] = /^\[([\d.]+)\] .* time=([\d.]+) ms/.exec(line) ?? [];
-  return Date.now() - Number(seconds) * 1000 + Number(time);
+  return Number(seconds) * 1000 - Number(time);
 }
 
 /**
