@@ -99,6 +99,32 @@ describe("openSqliteRegistry()", () => {
     expect(statSync(file).size).toBe(20_480);
   });
 
+  test("waits for what is about to be copied into an empty file", async () => {
+    const backup = join(directory, "backup.db");
+    const registry = await open({}, backup);
+    await registry.createLease("", claim(7), options);
+    await registry[Symbol.asyncDispose]();
+    writeFileSync(file, ""); // as `cp` leaves it for a moment
+    const clock = new FakeClock();
+    const opening = open({ clock });
+    await clock.advance(500);
+    expect(statSync(file).size).toBe(0);
+    copyFileSync(backup, file);
+    await clock.advance(500);
+    await using restored = await opening;
+    expect((await restored.listLeases("", options)).leases.map(({ subnet }) => subnet)).toEqual([claim(7).subnet]);
+  });
+
+  test("makes a store of a file that stays empty", async () => {
+    writeFileSync(file, "");
+    const clock = new FakeClock();
+    const opening = open({ clock });
+    await clock.advance(1_100);
+    await using registry = await opening;
+    expect((await registry.listLeases("", options)).leases).toEqual([]);
+    expect(statSync(file).size).toBeGreaterThan(0);
+  });
+
   test("refuses a directory in the place of the file", async () => {
     const error = await failure(open({}, directory));
     expect(error).toBeInstanceOf(UnsupportedError);

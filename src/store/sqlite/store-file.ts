@@ -25,6 +25,12 @@ export interface StoreFileOptions {
 /** How long a call goes on trying to get at a file that other processes are using. */
 const PATIENCE: Milliseconds = 5_000;
 
+/**
+ * How long a file that we did not make may be empty before it counts as a new one: `cp` of a backup empties what it writes over. Others
+ * that have made a file fill it within milliseconds.
+ */
+const EMPTY_FOR: Milliseconds = 1_000;
+
 /** When to try again: others' transactions take about a millisecond. */
 const RETRY: BackoffRange = { first: 1, most: 8 };
 
@@ -46,6 +52,9 @@ export class StoreFile implements Disposable {
   readonly #options: StoreFileOptions;
   readonly #closing = new AbortController();
   readonly #writes: WriteQueue<Connection>;
+  /** Whether we have made the file, and nobody has had it yet. */
+  #isNew = false;
+  #emptySince: Milliseconds | undefined;
   #connection: Connection | undefined;
 
   private constructor(path: string, options: StoreFileOptions) {
@@ -63,7 +72,7 @@ export class StoreFile implements Disposable {
   static async open(path: string, options: StoreFileOptions, { signal }: Abortable): Promise<StoreFile> {
     const file = new StoreFile(path, options);
     try {
-      if (options.create) createFile(path);
+      if (options.create) file.#isNew = createFile(path);
       else if (!existsSync(path)) throw new InvalidConfigError("--embedded-store", `there is no file ${path}`);
       await file.read(() => undefined, { signal });
       return file;
@@ -116,7 +125,7 @@ export class StoreFile implements Disposable {
       try {
         return attempt(this.#connect());
       } catch (error) {
-        if (!isBusy(error)) throw explainSqliteError(this.path, error);
+        if (!isBusy(error) && !(error instanceof EmptyFileError)) throw explainSqliteError(this.path, error);
         if (clock.now() >= end)
           throw new StoreUnavailableError(this.path, "another process is keeping it locked", { cause: error });
       }
@@ -134,8 +143,18 @@ export class StoreFile implements Disposable {
       this.#options.logger.warn("the embedded store was replaced by another file", { file: this.path });
       this.#close();
     }
+    if (status.size === 0n && !this.#isNew) this.#requireEmptiness();
+    this.#emptySince = undefined;
     this.#connection = connect(this.path, identity, this.#options.bootId);
+    this.#isNew = false;
     return this.#connection;
+  }
+
+  /** @throws {EmptyFileError} until the file has been empty for long enough to be a new one */
+  #requireEmptiness(): void {
+    const now = this.#options.clock.now();
+    this.#emptySince ??= now;
+    if (now - this.#emptySince < EMPTY_FOR) throw new EmptyFileError();
   }
 
   #close(): void {
@@ -152,6 +171,9 @@ export interface StoreCopy {
   readonly revision: bigint;
   readonly bytes: Uint8Array;
 }
+
+/** Somebody may be about to write it. */
+class EmptyFileError extends Error {}
 
 interface Connection {
   readonly identity: string;
@@ -171,14 +193,19 @@ const FILE_ERRORS: ReadonlySet<string> = new Set([
   "store-refused",
 ]);
 
-/** The directory 0700 and the file 0600, unless they are there; never opens a file that is, since closing it would release SQLite's locks. */
-function createFile(path: string): void {
+/**
+ * The directory 0700 and the file 0600, unless they are there; never opens a file that is, since closing it would release SQLite's locks.
+ * @returns whether it has made the file
+ */
+function createFile(path: string): boolean {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   try {
     closeSync(openSync(path, "wx", 0o600));
     chmodSync(path, 0o600);
+    return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    return false;
   }
 }
 
