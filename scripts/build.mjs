@@ -25,8 +25,8 @@ const ENTRIES = {
   "cloud-aws.cjs": "src/cloud/aws/open.ts",
   "cloud-gce.cjs": "src/cloud/gce/open.ts",
   "kubeconfig-library.cjs": "src/store/kube/kubeconfig-library.ts",
-  "flannel.js": "src/cli/flannel.ts",
-  "packet-thread.js": "src/backend/udp/packet-thread.ts",
+  "flannel.cjs": "src/cli/flannel.ts",
+  "packet-thread.cjs": "src/backend/udp/packet-thread.ts",
   "flannel-cni.cjs": "src/cni/flannel-cni.ts",
 };
 

@@ -2,25 +2,18 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
-import { extname, join } from "node:path";
+import { join } from "node:path";
 import { projectNode, root, StepFailed } from "./steps.mjs";
 
 const IMPORT_META_URL = "const importMetaUrl = require('node:url').pathToFileURL(__filename).href;";
 
-/** What stands around each bundle. */
-const FORMATS = {
-  // A `require` of our own: CommonJS libraries call it, and see `lazyBuiltins`.
-  ".js": {
-    format: "esm",
-    banner: "const require = process.getBuiltinModule('module').createRequire(import.meta.filename);",
-  },
-  // CommonJS is loaded 10 ms sooner.
-  ".cjs": { format: "cjs", banner: IMPORT_META_URL },
+/** What stands around each bundle. All are CommonJS: it is loaded 10 ms sooner than modules. */
+const SURROUNDINGS = {
+  module: { banner: IMPORT_META_URL },
   /** For a program that is started for every pod, and does not ask where it is. */
-  bare: { format: "cjs", banner: "" },
+  bare: { banner: "" },
   /** For `new Script`, which has nothing around it. */
   function: {
-    format: "cjs",
     banner: `(function (exports, require, module, __filename, __dirname) {${IMPORT_META_URL}`,
     footer: "})",
   },
@@ -53,30 +46,26 @@ function exportsOfHeavy() {
 /**
  * Makes `import { createServer } from "node:http"` a `require`, of heavy modules at the first use. Importing a module of Node's reads
  * every property it exports, and some load half of Node when read: node:http takes 60 ms and 18 MiB so, 7 ms and 3 MiB when required.
- * Of what is not heavy, CommonJS needs nothing between: each import of node:fs would define a hundred properties anew, 10 ms in all.
- * @param {"esm" | "cjs"} format
+ * What is not heavy needs nothing between: each import of node:fs would define a hundred properties anew, 10 ms in all.
  */
-const lazyBuiltins = (format) => ({
+const lazyBuiltins = {
   name: "lazy-builtins",
   setup({ onResolve, onLoad }) {
     const names = exportsOfHeavy();
-    const isPlain = (path, kind) =>
-      kind === "require-call" || (format === "cjs" && names[path.slice("node:".length)] === undefined);
+    const exported = (path) => names[path.slice("node:".length)];
     onResolve({ filter: /^node:/ }, ({ path, kind }) =>
-      isPlain(path, kind) ? { path, external: true } : { path, namespace: "builtin" },
+      kind === "require-call" || exported(path) === undefined
+        ? { path, external: true }
+        : { path, namespace: "builtin" },
     );
-    onLoad({ filter: /.*/, namespace: "builtin" }, ({ path }) => {
-      const heavy = names[path.slice("node:".length)];
-      if (heavy === undefined) return { contents: `module.exports = require("${path}");` };
-      return {
-        contents: `
-          const get = (name) => require("${path}")[name];
-          for (const name of ${JSON.stringify(heavy)})
-            Object.defineProperty(module.exports, name, { enumerable: true, get: () => get(name) });`,
-      };
-    });
+    onLoad({ filter: /.*/, namespace: "builtin" }, ({ path }) => ({
+      contents: `
+        const get = (name) => require("${path}")[name];
+        for (const name of ${JSON.stringify(exported(path))})
+          Object.defineProperty(module.exports, name, { enumerable: true, get: () => get(name) });`,
+    }));
   },
-});
+};
 
 /** `flanneld.ts` runs what the build compiled of `flanneld-main.ts`. */
 function compiledMain(program) {
@@ -200,19 +189,19 @@ const LAYOUTS = {
 /**
  * One file each, with what only some modes need evaluated lazily: every further file costs a millisecond or two at start, and a
  * daemon that runs while its files are replaced by newer ones misses nothing.
- * @param {{ source: string, outfile: string, as?: "function" | "bare", layout?: keyof typeof LAYOUTS, define?: Record<string, string> }} program
+ * @param {{ source: string, outfile: string, as?: keyof typeof SURROUNDINGS, layout?: keyof typeof LAYOUTS, define?: Record<string, string> }} program
  *   `as: "function"`: an expression instead of a module
  */
-export async function bundle({ source, outfile, as, layout = "files", define = {} }) {
+export async function bundle({ source, outfile, as = "module", layout = "files", define = {} }) {
   if (!existsSync(join(root, "node_modules/esbuild"))) throw new StepFailed("esbuild is not installed; run: npm ci");
   const { build } = await import("esbuild");
-  const { format, banner, footer = "" } = FORMATS[as ?? extname(outfile)];
+  const { banner, footer = "" } = SURROUNDINGS[as];
   const { program, cloud, koffi } = LAYOUTS[layout];
   return await build({
     entryPoints: [source],
     outfile,
     bundle: true,
-    format,
+    format: "cjs",
     platform: "node",
     target: "node24",
     minifySyntax: true,
@@ -223,19 +212,16 @@ export async function bundle({ source, outfile, as, layout = "files", define = {
     metafile: true,
     mainFields: ["module", "main"],
     // What is run by node:vm may `require` what else there is; to `import()` it draws a warning of Node's.
-    ...(format === "cjs" && { supported: { "dynamic-import": false } }),
+    supported: { "dynamic-import": false },
     plugins: [
       compiledMain(program),
       clouds(cloud),
       kubeconfigLibrary(cloud),
       unusedShapes,
-      lazyBuiltins(format),
+      lazyBuiltins,
       directKoffi(koffi),
     ],
-    define: {
-      ...(format === "cjs" && { "import.meta.url": "importMetaUrl", "import.meta.dirname": "__dirname" }),
-      ...define,
-    },
+    define: { "import.meta.url": "importMetaUrl", "import.meta.dirname": "__dirname", ...define },
     banner: { js: banner },
     footer: { js: footer },
     absWorkingDir: root,

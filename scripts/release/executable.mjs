@@ -27,8 +27,7 @@ const LIBRARIES = "$ORIGIN/../lib/flannel";
 /** The programs as text, by name, and the npm packages in them. They are the same for every architecture. */
 export async function programs({ version, commit }) {
   const define = { FLANNEL_VERSION: JSON.stringify(version), FLANNEL_COMMIT: JSON.stringify(commit) };
-  const sources = Object.entries(entries()).map(([file, source]) => [file.replace(/\.js$/, ".cjs"), source]);
-  sources.push(["main.cjs", join(root, "scripts/release/one-executable.cjs")]);
+  const sources = Object.entries({ ...entries(), "main.cjs": join(root, "scripts/release/one-executable.cjs") });
   const files = {};
   const inputs = new Set();
   for (const [name, source] of sources) {

@@ -8,7 +8,7 @@ const LIBRARY = "kubernetes-client-javascript";
 
 test("the daemon has nothing of the Kubernetes library in it: a file beside it has, which only --kubeconfig-file loads", () => {
   expect(dist("kubeconfig-library.cjs")).toContain(LIBRARY);
-  for (const program of ["flanneld.cjs", "flanneld-main.cjs", "flannel.js", "packet-thread.js", "flannel-cni.cjs"])
+  for (const program of ["flanneld.cjs", "flanneld-main.cjs", "flannel.cjs", "packet-thread.cjs", "flannel-cni.cjs"])
     expect(dist(program), program).not.toContain(LIBRARY);
   expect(dist("flanneld-main.cjs").split("kubeconfig-library.cjs")).toHaveLength(2); // one place, behind an import()
 });

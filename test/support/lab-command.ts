@@ -11,7 +11,7 @@ import { labDirectory } from "../../src/lab/record.ts";
 /** Until a lab has come so far: no deadline, and etcd alone starts in seconds where others load the machine. */
 export const PATIENCE = 30_000;
 /** As people start it; in a third of the time that the sources take. */
-export const PROGRAM = join(import.meta.dirname, "../../dist/flannel.js");
+export const PROGRAM = join(import.meta.dirname, "../../dist/flannel.cjs");
 export const labEnv = { ...process.env, NODE: process.execPath, NO_COLOR: "1" };
 
 /** Arguments of `flannel lab up` and `demo` for two hosts whose daemons are stand-ins that start in no time. */

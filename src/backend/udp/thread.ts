@@ -49,7 +49,7 @@ export interface PacketThreadOptions {
 /** What the thread runs: a file beside us, or text, where we are one executable. */
 function program(): URL | string {
   if (isSea()) return getAsset("packet-thread.cjs", "utf8");
-  return new URL(`./packet-thread.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url);
+  return new URL(`./packet-thread.${import.meta.url.endsWith(".ts") ? "ts" : "cjs"}`, import.meta.url);
 }
 
 /** Starts the thread that moves packets; see packet-thread.ts. */
